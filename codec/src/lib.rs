@@ -1,0 +1,1 @@
+//! CloudEvents and EventMesh TCP: bytes in, bytes out.

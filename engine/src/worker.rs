@@ -1,0 +1,98 @@
+//! What a connector implements. A worker owns a connector's life: open, start, run, stop.
+//!
+//! Contract of the whole: the source's thread makes batches, each lane's thread encodes whole batches in turn, one
+//! target thread takes the parcels in the order of the batches. Nobody but the engine knows who runs where.
+
+use crate::failure::Failure;
+use crate::parcel::Parcel;
+use crate::record::{Batch, ConnectorRecord, Position};
+
+/// How a source's run ended without failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SourceEnd {
+    /// Everything up to the end that the user asked for was handed on.
+    Reached,
+    /// It was asked to stop.
+    Stopped,
+}
+
+/// Where a source puts its batches. Implemented by the engine; blocks while the pipeline is full.
+pub trait BatchSink<R> {
+    /// Hands a batch on. `Err` means that the pipeline is going down: return `SourceEnd::Stopped` at once.
+    fn send(&mut self, batch: Batch<R>) -> Result<(), Closed>;
+    /// Waits until `bytes` more of source buffer fit under the memory limit; they count until the batch that `send`
+    /// takes next has been encoded. Call before filling a buffer.
+    fn reserve(&mut self, bytes: usize) -> Result<(), Closed>;
+    /// Whether the pipeline is going down, for loops that wait on something else.
+    fn is_closed(&self) -> bool;
+}
+
+/// The pipeline is going down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Closed;
+
+/// A source connector.
+pub trait Source: Send + 'static {
+    /// Its records.
+    type Record: ConnectorRecord;
+    /// What turns its records into events; one per lane.
+    type Encoder: Encode<Self::Record>;
+
+    /// Connects, checks what the source lacks and decides where to begin: at `stored` if there is one. Nothing has
+    /// been read when this returns; the position returned is where `run` begins.
+    fn start(&mut self, stored: Option<&Position>) -> Result<Position, Failure>;
+    /// A new encoder for one lane.
+    fn encoder(&self) -> Self::Encoder;
+    /// Reads until the end, a stop or a failure that cannot heal. Outages that can heal are its own business.
+    fn run(self, sink: &mut dyn BatchSink<Self::Record>) -> Result<SourceEnd, Failure>;
+}
+
+/// How far an encoder got with a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encoded {
+    /// The batch is finished.
+    All,
+    /// The parcel is full; call again with the same batch and an empty parcel.
+    More,
+}
+
+/// Turns records into events.
+pub trait Encode<R>: Send + 'static {
+    /// Appends the batch's next events to `parcel` until the batch ends or the parcel is full. The encoder itself
+    /// remembers where it stopped inside the batch.
+    fn encode(&mut self, batch: &Batch<R>, parcel: &mut Parcel) -> Result<Encoded, Failure>;
+}
+
+/// Where a target gets its parcels, and tells what is acknowledged. Implemented by the engine.
+pub trait ParcelSource: Send {
+    /// The next parcel, in order; `None` when the pipeline has ended and nothing more will come. Blocks.
+    fn next(&mut self) -> Option<Delivery>;
+    /// The next parcel if one is there.
+    fn poll_next(&mut self, context: &mut std::task::Context<'_>) -> std::task::Poll<Option<Delivery>>;
+    /// Everything up to and including the delivery with this ticket is with the far side (sent, not acknowledged).
+    fn emitted(&mut self, ticket: u64);
+    /// Everything up to and including the delivery with this ticket is acknowledged: durable at the far side.
+    fn acked(&mut self, ticket: u64);
+    /// Gives an acknowledged parcel's memory back.
+    fn recycle(&mut self, parcel: Parcel);
+    /// Writes a dead letter durably (fsync), or fails with `Failure::Fatal` naming the reason where `onReject` is
+    /// `stop`.
+    fn reject(&mut self, reason: &str, line: &[u8]) -> Result<(), Failure>;
+}
+
+/// A parcel on its way to the target. Its `rejects` have been dealt with already.
+#[derive(Debug)]
+pub struct Delivery {
+    /// Counts up by one from 0.
+    pub ticket: u64,
+    /// The events.
+    pub parcel: Parcel,
+}
+
+/// A target: takes parcels in order until there are no more, then returns once all are acknowledged.
+pub trait Target: Send + 'static {
+    /// Opens the far side. `Failure::Retry` is tried again within the start bound.
+    fn start(&mut self) -> Result<(), Failure>;
+    /// Runs until `parcels` ends and everything is acknowledged, or until a failure that cannot heal.
+    fn run(self: Box<Self>, parcels: &mut dyn ParcelSource) -> Result<(), Failure>;
+}

@@ -1,0 +1,1 @@
+//! The parts of the `flowd` program, as a library for its tests and benchmarks.

@@ -1,0 +1,303 @@
+//! What a configuration promises to its user.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use serde_json::Value;
+
+use super::setting::{Kind, Preset, Section, TABLE};
+use super::*;
+
+const REQUIRED: &str = "connectorConfig:\n  connectorName: orders\n  hostname: db\n  user: cdc\n";
+
+/// Loads a file of this text, with these variables and these flags (`section.key=value`).
+fn load_text(text: &str, variables: &[(&str, &str)], flags: &[&str]) -> Result<Config, Problems> {
+    let directory = tempfile::tempdir().expect("a directory");
+    fs::write(directory.path().join("flowd.yaml"), text).expect("written");
+    fs::write(directory.path().join("secret"), "s3cret\n").expect("written");
+    let flags = flags.iter().map(|flag| {
+        let (path, value) = flag.split_once('=').expect("a value");
+        let (section, key) = path.split_once('.').expect("a section");
+        Flag { typed: format!("--{path}"), section: section.into(), key: key.into(), value: value.into() }
+    });
+    load(&Sources {
+        file: Some(PathBuf::from("flowd.yaml")),
+        environment: variables
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect(),
+        flags: flags.collect(),
+        working_directory: directory.path().to_owned(),
+    })
+}
+
+fn config(text: &str) -> Config {
+    load_text(&format!("{REQUIRED}{text}"), &[], &[]).unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+/// The problems of the required keys and this text, one a line.
+fn problems(text: &str) -> String {
+    load_text(&format!("{REQUIRED}{text}"), &[], &[]).expect_err("problems").to_string()
+}
+
+#[test]
+fn the_file_of_the_manual_is_read_as_it_stands() {
+    let text = r#"
+pubSubConfig:
+  meshAddress: 127.0.0.1:10000, mesh2:10000
+  subject: "{db}.{table}"
+  idc: DC1
+  env: PRD
+  group: orders
+  appId: 5032
+  userName: flowd
+  passWord: ${MESH_PASSWORD}
+connectorConfig:
+  connectorName: orders
+  hostname: 127.0.0.1
+  port: 3306
+  user: cdc
+  password: file:secret
+  serverId: 5400
+  sslMode: preferred
+  tableIncludeList: ["shop.*"]
+  snapshotMode: never
+  invalidText: stop
+offsetStorageConfig:
+  offsetStorageType: rocksdb
+  offsetStorageAddr: ./state
+pipeline:
+  target: mesh
+  startAt: latest
+  memory: 256MiB
+  connections: 4
+  window: 64
+  order: key
+  onReject: stop
+  checkpointMs: 1000
+"#;
+    let config = load_text(text, &[("MESH_PASSWORD", "pw")], &[]).expect("valid");
+    let servers = ["127.0.0.1:10000", "mesh2:10000"].map(str::to_owned).to_vec();
+    assert_eq!(config.pub_sub.mesh_address, MeshAddress::Servers(servers));
+    assert_eq!((config.pub_sub.app_id.as_str(), config.pub_sub.pass_word.expose()), ("5032", "pw"));
+    assert_eq!((config.connector.server_id, config.connector.password.expose()), (Some(5400), "s3cret"));
+    assert_eq!(config.connector.table_include_list, ["shop.*"]);
+    assert!(config.offset_storage.offset_storage_addr.is_absolute());
+    assert!(config.offset_storage.offset_storage_addr.ends_with("state"));
+    assert_eq!((config.pipeline.memory, config.pipeline.drain_ms), (256 << 20, 30_000));
+    assert_eq!(config.warnings, Vec::<String>::new());
+}
+
+#[test]
+fn a_flag_wins_over_the_environment_and_that_over_the_file() {
+    let text = format!("{REQUIRED}  port: 1\npipeline: {{window: 1, connections: 1}}\n");
+    let variables =
+        [("FLOWD_CONNECTORCONFIG_PORT", "2"), ("FLOWD_PIPELINE_WINDOW", "2"), ("FLOWD_LOG", "info")];
+    let config = load_text(&text, &variables, &["connectorConfig.port=3"]).expect("valid");
+    assert_eq!((config.connector.port, config.pipeline.window, config.pipeline.connections), (3, 2, 1));
+}
+
+#[test]
+fn lists_are_comma_separated_in_flags_and_variables() {
+    let variables = [("FLOWD_CONNECTORCONFIG_TABLEEXCLUDELIST", "a.x, a.y")];
+    let config =
+        load_text(REQUIRED, &variables, &["connectorConfig.tableIncludeList=a.*,b.t?"]).expect("valid");
+    assert_eq!(config.connector.table_include_list, ["a.*", "b.t?"]);
+    assert_eq!(config.connector.table_exclude_list, ["a.x", "a.y"]);
+}
+
+#[test]
+fn a_configuration_needs_no_file_and_json_is_one() {
+    let variable = |name: &str, value: &str| (format!("FLOWD_CONNECTORCONFIG_{name}"), value.to_owned());
+    let environment = vec![variable("CONNECTORNAME", "o"), variable("HOSTNAME", "h"), variable("USER", "u")];
+    let sources = Sources { environment, working_directory: PathBuf::from("/w"), ..Sources::default() };
+    let without_file = load(&sources).expect("valid");
+    assert_eq!(without_file.offset_storage.offset_storage_addr, PathBuf::from("/w/state"));
+    let json = r#"{"connectorConfig": {"connectorName": "o", "hostname": "h", "user": "u", "port": 3307}}"#;
+    assert_eq!(load_text(json, &[], &[]).expect("valid").connector.port, 3307);
+}
+
+#[test]
+fn relative_paths_count_from_where_they_are_written() {
+    let directory = tempfile::tempdir().expect("a directory");
+    fs::create_dir(directory.path().join("etc")).expect("made");
+    fs::write(
+        directory.path().join("etc/f.yaml"),
+        format!("{REQUIRED}pipeline: {{target: 'jsonl:out.jsonl'}}\n"),
+    )
+    .expect("written");
+    let flag = Flag {
+        typed: "--dead-letter-file".into(),
+        section: "pipeline".into(),
+        key: "deadLetterFile".into(),
+        value: "dead.jsonl".into(),
+    };
+    let sources = Sources {
+        file: Some(PathBuf::from("etc/f.yaml")),
+        flags: vec![flag],
+        working_directory: directory.path().to_owned(),
+        ..Sources::default()
+    };
+    let config = load(&sources).expect("valid");
+    assert_eq!(config.pipeline.target, Target::JsonLines(directory.path().join("etc/out.jsonl")));
+    assert_eq!(config.pipeline.dead_letter_file, directory.path().join("dead.jsonl"));
+    assert_eq!(config.offset_storage.offset_storage_addr, directory.path().join("etc/state"));
+}
+
+#[test]
+fn every_problem_is_named_with_key_value_allowed_and_line() {
+    let text = "  port: 70000\n  sslMode: maybe\n  tableIncludeList: [shop]\npipeline:\n  memroy: 1\n  memory: lots\n  \
+                window: 0\n  target: file\n  startAt: gtid:x\n  clockFields: 7\n  order: [key]\n";
+    let shown = problems(text);
+    for (key, words, line) in [
+        ("connectorConfig.port", "\"70000\" is not allowed; allowed: a whole number from 1 to 65535", 5),
+        ("connectorConfig.sslMode", "\"maybe\" is not allowed; allowed: disabled, preferred", 6),
+        (
+            "connectorConfig.tableIncludeList",
+            "\"shop\" is not allowed; allowed: globs of the form db.table",
+            7,
+        ),
+        ("pipeline.memroy", "unknown key; did you mean `memory`?", 9),
+        ("pipeline.memory", "\"lots\" is not allowed; allowed: bytes, or a number with KiB", 10),
+        ("pipeline.window", "\"0\" is not allowed; allowed: a whole number from 1", 11),
+        ("pipeline.target", "\"file\" is not allowed; allowed: mesh, jsonl:PATH, stdout, drop", 12),
+        ("pipeline.startAt", "\"gtid:x\" is not allowed; allowed: earliest, latest, gtid:SET", 13),
+        ("pipeline.clockFields", "\"7\" is not allowed; allowed: true or false", 14),
+        ("pipeline.order", "is a list; allowed: key, total, none", 15),
+    ] {
+        let found = shown.lines().find(|shown| shown.starts_with(&format!("{key}:")));
+        let found = found.unwrap_or_else(|| panic!("nothing about {key} in\n{shown}"));
+        assert!(found.contains(words), "{found}");
+        assert!(found.ends_with(&format!("(flowd.yaml line {line})")), "{found}");
+    }
+    assert_eq!(shown.lines().count(), 10, "{shown}");
+}
+
+#[test]
+fn what_is_required_is_asked_for_all_at_once() {
+    let shown = load_text("pipeline:\n", &[], &[]).expect_err("problems").to_string();
+    for key in ["connectorName", "hostname", "user"] {
+        assert!(shown.contains(&format!("connectorConfig.{key}: is required")), "{shown}");
+    }
+    assert_eq!(shown.lines().count(), 3, "{shown}");
+}
+
+#[test]
+fn a_secret_is_never_shown() {
+    let text = "  password: hunter2${NOPE}\npubSubConfig: {passWord: [hunter2]}\n";
+    let shown = problems(text);
+    assert!(shown.contains("connectorConfig.password: the variable `NOPE`"), "{shown}");
+    assert!(shown.contains("pubSubConfig.passWord: is a list"), "{shown}");
+    assert!(!shown.contains("hunter2"), "{shown}");
+    let config = config("  password: hunter2\n");
+    let printed = format!("{config:?}{}", serde_json::to_string(&config).expect("JSON"));
+    assert!(!printed.contains("hunter2"), "{printed}");
+}
+
+#[test]
+fn keys_of_eventmesh_without_meaning_are_warned_of_once_each() {
+    let text = "pollConfig: {capacity: 1024, maxBatchSize: 10}\noffsetStorageConfig:\n  offsetStorageType: rocksdb\n  \
+                extensions: {dataId: T, group: g}\n  dataSourceType: MYSQL\n  dataSinkType: MYSQL\n";
+    let warnings = config(text).warnings;
+    assert_eq!(warnings.len(), 4, "{warnings:?}");
+    for key in ["pollConfig:", "offsetStorageConfig.extensions:", "offsetStorageConfig.dataSourceType:"] {
+        assert!(warnings.iter().any(|warning| warning.starts_with(key)), "{warnings:?}");
+    }
+}
+
+#[test]
+fn keys_of_the_canal_and_jdbc_connectors_are_answered_with_ours() {
+    let text = "  dbAddress: x\n  passWord: y\n  databases: [{schemaName: d, tables: []}]\n  slaveId: 7\n  \
+                databaseIncludeList: [a]\n  jdbcConfig: {hostname: h, url: u}\noffsetStorageConfig: {offsetStorageType: nacos}\n\
+                sourceConnectorConfig: {url: x}\n";
+    let shown = problems(text);
+    for (key, ours) in [
+        ("connectorConfig.dbAddress", "`hostname`"),
+        ("connectorConfig.passWord", "`password`"),
+        ("connectorConfig.databases", "`tableIncludeList`"),
+        ("connectorConfig.slaveId", "`serverId`"),
+        ("connectorConfig.databaseIncludeList", "`tableIncludeList`"),
+        ("connectorConfig.jdbcConfig", "`connectorConfig`"),
+        ("connectorConfig.jdbcConfig.hostname", "`hostname`"),
+        ("connectorConfig.jdbcConfig.url", "`hostname` and `port`"),
+        ("offsetStorageConfig.offsetStorageType", "`offsetStorageType: rocksdb`"),
+        ("sourceConnectorConfig", "`connectorConfig`"),
+    ] {
+        let found = shown.lines().find(|shown| shown.starts_with(&format!("{key}:")));
+        assert!(found.is_some_and(|found| found.contains(ours)), "{key}: {found:?} in\n{shown}");
+    }
+}
+
+#[test]
+fn unknown_names_in_variables_and_flags_are_problems_too() {
+    let variables = [("FLOWD_PIPELINE_MEMROY", "1"), ("FLOWD_CACHE", "/x"), ("FLOWD_LOG", "debug")];
+    let shown =
+        load_text(REQUIRED, &variables, &["pipelin.memory=1", "pipeline.windw=3"]).expect_err("problems");
+    let shown = shown.to_string();
+    assert!(shown.contains("pipeline.MEMROY: unknown key; did you mean `memory`?"), "{shown}");
+    assert!(shown.contains("(environment variable FLOWD_PIPELINE_MEMROY)"), "{shown}");
+    assert!(
+        shown.contains("pipelin: unknown section; did you mean `pipeline`? (flag --pipelin.memory)"),
+        "{shown}"
+    );
+    assert!(shown.contains("pipeline.windw: unknown key; did you mean `window`?"), "{shown}");
+    assert_eq!(shown.lines().count(), 3, "{shown}");
+}
+
+#[test]
+fn values_that_do_not_go_together_are_problems() {
+    for (text, key) in [
+        ("  sslMode: verify-ca\n", "connectorConfig.sslMode: needs sslCa"),
+        ("  sslCert: a.pem\n", "connectorConfig.sslCert: needs sslKey"),
+        ("  tableExcludeList: ['*.*']\n", "connectorConfig.tableExcludeList: leaves no table"),
+        (
+            "  tableIncludeList: [a.b]\n  tableExcludeList: [a.b]\n",
+            "connectorConfig.tableExcludeList: leaves no",
+        ),
+    ] {
+        let shown = problems(text);
+        assert!(shown.contains(key), "{shown}");
+    }
+}
+
+#[test]
+fn positions_are_read_in_both_notations() {
+    let uuid = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
+    let mysql = config(&format!("pipeline: {{startAt: 'gtid:{uuid}:1-5', stopAt: end}}\n")).pipeline;
+    assert_eq!(mysql.start_at, StartAt::Gtid(format!("{uuid}:1-5")));
+    assert_eq!(mysql.stop_at, Some(StopAt::End));
+    let mariadb = config("pipeline: {startAt: 'binlog.000003:157', stopAt: 'gtid:0-1-5,1-2-9'}\n").pipeline;
+    assert_eq!(mariadb.start_at, StartAt::FilePosition { file: "binlog.000003".into(), position: 157 });
+    assert_eq!(mariadb.stop_at, Some(StopAt::Gtid("0-1-5,1-2-9".into())));
+}
+
+#[test]
+fn the_table_and_the_structs_have_the_same_keys() {
+    let shown = serde_json::to_value(config("")).expect("JSON");
+    for section in Section::ALL {
+        let Value::Object(fields) = &shown[section.name()] else { panic!("no section {}", section.name()) };
+        let fields: BTreeSet<&str> = fields.keys().map(String::as_str).collect();
+        let rows = TABLE.iter().filter(|setting| setting.section == section).map(|setting| setting.name);
+        assert_eq!(fields, rows.collect(), "{}", section.name());
+    }
+}
+
+#[test]
+fn every_default_of_the_table_is_a_value_that_may_be_written() {
+    for setting in TABLE {
+        let Preset::Value(text) = setting.preset else { continue };
+        let with_default = load_text(REQUIRED, &[], &[]).expect("valid");
+        let value = |config: &Config| {
+            serde_json::to_value(config).expect("JSON")[setting.section.name()][setting.name].clone()
+        };
+        if text.is_empty() {
+            assert_eq!(setting.kind, Kind::Secret);
+            continue;
+        }
+        let text = format!("{}={text}", setting.path());
+        let written = load_text(REQUIRED, &[], &[&text]).unwrap_or_else(|problems| panic!("{problems}"));
+        if setting.kind != Kind::Path {
+            assert_eq!(value(&written), value(&with_default), "{}", setting.path());
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! Reads values by the table: puts variables in, checks the kind, collects every problem instead of stopping at one.
+//!
+//! Invariant: the text of a secret never reaches a problem.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::{Serialize, Serializer};
+
+use super::expand::{expand, secret_file};
+use super::given::{Layers, Written};
+use super::problem::{Origin, Problems};
+use super::setting::{self, Kind, Preset, Section, Setting};
+
+/// A text that is never printed.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The text itself, for the one place that sends it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(if self.0.is_empty() { "(empty)" } else { "***" })
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&format!("{self:?}"))
+    }
+}
+
+/// Reads settings one by one; `problems` holds what was wrong with them.
+pub(crate) struct Values<'a> {
+    layers: &'a Layers,
+    file_directory: PathBuf,
+    working_directory: PathBuf,
+    lookup: &'a dyn Fn(&str) -> Option<String>,
+    pub(crate) problems: Problems,
+}
+
+impl<'a> Values<'a> {
+    /// Relative paths of the file and of defaults count from `file_directory`, those of flags and variables from
+    /// `working_directory`.
+    pub(crate) fn new(
+        layers: &'a Layers,
+        file_directory: PathBuf,
+        working_directory: PathBuf,
+        lookup: &'a dyn Fn(&str) -> Option<String>,
+    ) -> Self {
+        Self { layers, file_directory, working_directory, lookup, problems: Problems::default() }
+    }
+
+    /// A text; empty after a problem.
+    pub(crate) fn text(&mut self, section: Section, name: &str) -> String {
+        self.parsed(section, name, |text, _| Ok(text.to_owned())).unwrap_or_default()
+    }
+
+    /// A secret: its text, or what the file holds that `file:PATH` names.
+    pub(crate) fn secret(&mut self, section: Section, name: &str) -> Secret {
+        let setting = known(section, name);
+        let Some((written, origin)) = self.one(setting) else { return Secret::default() };
+        let read = match written.strip_prefix("file:") {
+            Some(path) => self.expanded(path).and_then(|path| secret_file(&self.absolute(&path, &origin))),
+            None => self.expanded(&written),
+        };
+        match read {
+            Ok(text) => Secret(text),
+            Err(text) => {
+                self.problems.push(setting.path(), text, origin);
+                Secret::default()
+            }
+        }
+    }
+
+    /// A whole number within the table's bounds; `None` where it is not given and has no default.
+    pub(crate) fn number(&mut self, section: Section, name: &str) -> Option<u64> {
+        let setting = known(section, name);
+        let (min, max, read): (_, _, fn(&str) -> Option<u64>) = match setting.kind {
+            Kind::Integer(min, max) => (min, max, |text| text.parse().ok()),
+            Kind::Size(min, max) => (min, max, bytes),
+            other => unreachable!("{name} is no number in the table: {other:?}"),
+        };
+        self.parsed(section, name, |text, _| {
+            read(text).filter(|number| (min..=max).contains(number)).ok_or_else(|| setting.kind.to_string())
+        })
+    }
+
+    /// `true` or `false`.
+    pub(crate) fn switch(&mut self, section: Section, name: &str) -> bool {
+        let read = |text: &str, _: &Origin| text.parse::<bool>().map_err(|_| Kind::Switch.to_string());
+        self.parsed(section, name, read).unwrap_or_default()
+    }
+
+    /// A path, made absolute.
+    pub(crate) fn path(&mut self, section: Section, name: &str) -> Option<PathBuf> {
+        let (file, working) = (self.file_directory.clone(), self.working_directory.clone());
+        self.parsed(section, name, |text, origin| Ok(absolute(text, origin, &file, &working)))
+    }
+
+    /// One of the table's words.
+    pub(crate) fn choice<T: Copy>(
+        &mut self,
+        section: Section,
+        name: &str,
+        words: &[(&str, T)],
+        fallback: T,
+    ) -> T {
+        let kind = known(section, name).kind;
+        debug_assert!(
+            matches!(kind, Kind::Choice(allowed) if allowed.iter().eq(words.iter().map(|(word, _)| word)))
+        );
+        let found = |text: &str, _: &Origin| {
+            let found = words.iter().find(|(word, _)| *word == text);
+            found.map(|(_, value)| *value).ok_or_else(|| kind.to_string())
+        };
+        self.parsed(section, name, found).unwrap_or(fallback)
+    }
+
+    /// A list of texts, each not empty; from a flag, a variable or one YAML text, separated by commas.
+    pub(crate) fn list(&mut self, section: Section, name: &str) -> Vec<String> {
+        let setting = known(section, name);
+        let Some(given) = self.layers.get(setting) else { return Vec::new() };
+        let origin = given.origin.clone();
+        let items: Option<Vec<String>> = match &given.written {
+            Written::Text(text) if text.trim().is_empty() => Some(Vec::new()),
+            Written::Text(text) => Some(text.split(',').map(|item| item.trim().to_owned()).collect()),
+            Written::List(items) => items.iter().cloned().collect(),
+            Written::Map => None,
+        };
+        let items = items.filter(|items| items.iter().all(|item| !item.is_empty()));
+        let Some(items) = items else {
+            let text = format!("must be a list of texts that are not empty; allowed: {}", setting.kind);
+            self.problems.push(setting.path(), text, origin);
+            return Vec::new();
+        };
+        let expanded: Result<_, String> = items.iter().map(|item| self.expanded(item)).collect();
+        expanded.unwrap_or_else(|text| {
+            self.problems.push(setting.path(), text, origin);
+            Vec::new()
+        })
+    }
+
+    /// A value with its own form. `read` gives back what is allowed, in words, where the text is not it.
+    pub(crate) fn parsed<T>(
+        &mut self,
+        section: Section,
+        name: &str,
+        read: impl FnOnce(&str, &Origin) -> Result<T, String>,
+    ) -> Option<T> {
+        let setting = known(section, name);
+        let (written, origin) = self.one(setting)?;
+        let result = match self.expanded(&written) {
+            Ok(text) if text.is_empty() => Err(format!("is empty; allowed: {}", setting.kind)),
+            Ok(text) => read(&text, &origin)
+                .map_err(|allowed| format!("\"{text}\" is not allowed; allowed: {allowed}")),
+            Err(text) => Err(text),
+        };
+        result.map_err(|text| self.problems.push(setting.path(), text, origin)).ok()
+    }
+
+    /// Where a value stands, for problems found later.
+    pub(crate) fn origin(&self, section: Section, name: &str) -> Origin {
+        self.layers.get(known(section, name)).map_or(Origin::Default, |given| given.origin.clone())
+    }
+
+    /// Notes a problem that several values make together.
+    pub(crate) fn problem(&mut self, section: Section, name: &str, text: impl Into<String>) {
+        let origin = self.origin(section, name);
+        self.problems.push(known(section, name).path(), text, origin);
+    }
+
+    /// Makes a path absolute from where it was written.
+    pub(crate) fn absolute(&self, path: &str, origin: &Origin) -> PathBuf {
+        absolute(path, origin, &self.file_directory, &self.working_directory)
+    }
+
+    /// The one text of a setting: given, or the default. `None` after noting a problem, or where there is nothing.
+    fn one(&mut self, setting: &Setting) -> Option<(String, Origin)> {
+        let problem = match (self.layers.get(setting), setting.preset) {
+            (None, Preset::Value(text)) => return Some((text.to_owned(), Origin::Default)),
+            (None, Preset::Without(_)) => return None,
+            (None, Preset::Required) => {
+                let (path, variable) = (setting.path(), setting.variable());
+                (
+                    format!("is required; write it in the file, or give --{path}=… or {variable}"),
+                    Origin::Default,
+                )
+            }
+            (Some(given), _) => match &given.written {
+                Written::Text(text) => return Some((text.clone(), given.origin.clone())),
+                Written::List(items) if Self::joins(setting) && items.iter().all(Option::is_some) => {
+                    let items: Vec<&str> = items.iter().flatten().map(String::as_str).collect();
+                    return Some((items.join(","), given.origin.clone()));
+                }
+                Written::List(_) => (format!("is a list; allowed: {}", setting.kind), given.origin.clone()),
+                Written::Map => {
+                    (format!("is a mapping or nothing; allowed: {}", setting.kind), given.origin.clone())
+                }
+            },
+        };
+        self.problems.push(setting.path(), problem.0, problem.1);
+        None
+    }
+
+    /// `meshAddress` is one text in EventMesh's files, and several addresses with us: a list is as clear.
+    fn joins(setting: &Setting) -> bool {
+        setting.name == "meshAddress"
+    }
+
+    fn expanded(&self, text: &str) -> Result<String, String> {
+        expand(text, self.lookup)
+    }
+}
+
+fn known(section: Section, name: &str) -> &'static Setting {
+    setting::find(section, name).expect("only settings of the table are read")
+}
+
+fn absolute(path: &str, origin: &Origin, file: &Path, working: &Path) -> PathBuf {
+    let from = match origin {
+        Origin::File(..) | Origin::Default => file,
+        Origin::Variable(_) | Origin::Flag(_) => working,
+    };
+    let path = path.strip_prefix("./").unwrap_or(path);
+    from.join(path)
+}
+
+/// Plain bytes, or a whole number with a unit.
+fn bytes(text: &str) -> Option<u64> {
+    const UNITS: [(&str, u64); 8] = [
+        ("KiB", 1 << 10),
+        ("MiB", 1 << 20),
+        ("GiB", 1 << 30),
+        ("TiB", 1 << 40),
+        ("KB", 1_000),
+        ("MB", 1_000_000),
+        ("GB", 1_000_000_000),
+        ("B", 1),
+    ];
+    let unit = UNITS.into_iter().find_map(|(unit, size)| {
+        let at = text.len().checked_sub(unit.len())?;
+        let tail = text.get(at..)?;
+        tail.eq_ignore_ascii_case(unit).then(|| (&text[..at], size))
+    });
+    let (number, size) = unit.unwrap_or((text, 1));
+    number.trim_end().parse::<u64>().ok()?.checked_mul(size)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_size_is_bytes_or_a_number_with_a_unit() {
+        for (text, expected) in [
+            ("0", Some(0)),
+            ("67108864", Some(64 << 20)),
+            ("256MiB", Some(256 << 20)),
+            ("64MB", Some(64_000_000)),
+            ("1 gib", Some(1 << 30)),
+            ("-1", None),
+            ("MiB", None),
+            ("1.5GiB", None),
+            ("99999999999GiB", None),
+            ("12é", None),
+        ] {
+            assert_eq!(bytes(text), expected, "{text}");
+        }
+    }
+}

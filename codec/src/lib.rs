@@ -1,1 +1,12 @@
 //! CloudEvents and EventMesh TCP: bytes in, bytes out.
+//!
+//! Everything here is pure: no socket, no clock, no thread, no log. What arrives from outside is read with typed
+//! errors and never panics; what is written goes to the end of a caller's buffer.
+
+#![forbid(unsafe_code)]
+
+pub mod json;
+pub mod time;
+
+pub mod event;
+pub mod frame;

@@ -1,0 +1,339 @@
+//! A frame's header: its JSON, read as leniently as the Java server reads it, written in the Java field order
+//! (protocol manual, section 1.4).
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{self, Deserializer, IgnoredAny, MapAccess, Visitor};
+
+use super::Command;
+use crate::json;
+
+/// The header properties: names and texts, in the order in which they are written.
+///
+/// A value that arrives as a number, a boolean, an object or an array is kept as its JSON text, a null is left out:
+/// the server turns every property into a text as well (section 4.1).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Properties(Cow<'static, [Property]>);
+
+type Property = (Cow<'static, str>, Cow<'static, str>);
+
+/// The most properties that are read. They are searched one by one, so a hostile header must not hold very many.
+const PROPERTIES_MAX: usize = 256;
+/// The properties of a publish in CloudEvents JSON.
+const PUBLISH: [Property; 3] = [
+    (Cow::Borrowed("protocoltype"), Cow::Borrowed("cloudevents")),
+    (Cow::Borrowed("protocolversion"), Cow::Borrowed("1.0")),
+    (Cow::Borrowed("protocoldesc"), Cow::Borrowed("tcp")),
+];
+/// The properties of a push in CloudEvents JSON.
+const PUSH: [Property; 1] = [(Cow::Borrowed("protocoltype"), Cow::Borrowed("cloudevents"))];
+
+impl Properties {
+    /// None.
+    pub const fn new() -> Self {
+        Self(Cow::Borrowed(&[]))
+    }
+
+    /// `protocoltype`, `protocolversion` and `protocoldesc` of a publish in CloudEvents JSON over TCP.
+    pub const fn publish() -> Self {
+        Self(Cow::Borrowed(&PUBLISH))
+    }
+
+    /// `protocoltype` of a push in CloudEvents JSON.
+    pub const fn push() -> Self {
+        Self(Cow::Borrowed(&PUSH))
+    }
+
+    /// The text of a property.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.iter().find(|(key, _)| *key == name).map(|(_, value)| value)
+    }
+
+    /// Sets a property; a new one goes to the end.
+    pub fn set(&mut self, name: impl Into<Cow<'static, str>>, value: impl Into<Cow<'static, str>>) {
+        let (name, value) = (name.into(), value.into());
+        let list = self.0.to_mut();
+        match list.iter_mut().find(|(key, _)| *key == name) {
+            Some(found) => found.1 = value,
+            None => list.push((name, value)),
+        }
+    }
+
+    /// Names and texts, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_ref(), value.as_ref()))
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// What stands before the body of a frame.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Header {
+    /// What the frame asks for or answers.
+    pub command: Command,
+    /// 0 is success; every failure is 1 and differs by `desc` alone. 0 in requests.
+    pub code: i32,
+    /// The text of a result.
+    pub desc: Option<String>,
+    /// Echoed by the answer, unchanged. Any text.
+    pub seq: Option<String>,
+    /// Properties.
+    pub properties: Properties,
+}
+
+impl Header {
+    /// The header of a request: code 0, no text, no properties.
+    pub fn request(command: Command, seq: impl Into<String>) -> Self {
+        Self { command, code: 0, desc: None, seq: Some(seq.into()), properties: Properties::new() }
+    }
+
+    /// Appends the JSON exactly as the Java encoder writes it, the redundant `command` included.
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        let name = self.command.name().as_bytes();
+        out.extend_from_slice(br#"{"cmd":""#);
+        out.extend_from_slice(name);
+        out.extend_from_slice(br#"","code":"#);
+        json::write_i64(out, i64::from(self.code));
+        if let Some(desc) = &self.desc {
+            out.extend_from_slice(br#","desc":"#);
+            json::write_string(out, desc);
+        }
+        if let Some(seq) = &self.seq {
+            out.extend_from_slice(br#","seq":"#);
+            json::write_string(out, seq);
+        }
+        out.extend_from_slice(br#","properties":{"#);
+        for (index, (name, value)) in self.properties.iter().enumerate() {
+            if index > 0 {
+                out.push(b',');
+            }
+            json::write_string(out, name);
+            out.push(b':');
+            json::write_string(out, value);
+        }
+        out.extend_from_slice(br#"},"command":""#);
+        out.extend_from_slice(name);
+        out.extend_from_slice(br#""}"#);
+    }
+}
+
+/// A header as it arrives: the command may be missing or unknown. Fields that we do not know are ignored; of fields
+/// that come twice the last one counts, as with Jackson.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct RawHeader {
+    pub(super) command: Option<CommandName>,
+    pub(super) code: i32,
+    pub(super) desc: Option<String>,
+    pub(super) seq: Option<String>,
+    pub(super) properties: Properties,
+}
+
+/// What `cmd` names.
+#[derive(Debug, PartialEq)]
+pub(super) enum CommandName {
+    Known(Command),
+    Unknown(String),
+}
+
+#[derive(Deserialize)]
+#[serde(field_identifier, rename_all = "lowercase")]
+enum Field {
+    Cmd,
+    Code,
+    Desc,
+    Seq,
+    Properties,
+    #[serde(other)]
+    Other,
+}
+
+impl<'de> Deserialize<'de> for RawHeader {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct HeaderVisitor;
+        impl<'de> Visitor<'de> for HeaderVisitor {
+            type Value = RawHeader;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a frame header, a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RawHeader, A::Error> {
+                let mut header = RawHeader::default();
+                while let Some(field) = map.next_key()? {
+                    match field {
+                        Field::Cmd => header.command = map.next_value::<Cmd>()?.0,
+                        Field::Code => header.code = map.next_value::<Code>()?.0,
+                        Field::Desc => header.desc = map.next_value::<Text>()?.0,
+                        Field::Seq => header.seq = map.next_value::<Text>()?.0,
+                        Field::Properties => {
+                            header.properties = map.next_value::<Option<Properties>>()?.unwrap_or_default();
+                        }
+                        Field::Other => drop(map.next_value::<IgnoredAny>()?),
+                    }
+                }
+                Ok(header)
+            }
+        }
+        deserializer.deserialize_map(HeaderVisitor)
+    }
+}
+
+/// `cmd`: a name, a number, or a number as text; null is as good as missing.
+struct Cmd(Option<CommandName>);
+
+impl<'de> Deserialize<'de> for Cmd {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct CmdVisitor;
+        impl Visitor<'_> for CmdVisitor {
+            type Value = Cmd;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a command's name or number")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Cmd, E> {
+                let numbered = || text.parse().ok().and_then(Command::from_number);
+                Ok(Cmd(Some(match Command::from_name(text).or_else(numbered) {
+                    Some(command) => CommandName::Known(command),
+                    None => CommandName::Unknown(shortened(text)),
+                })))
+            }
+
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Cmd, E> {
+                let known = Command::from_number(number).map(CommandName::Known);
+                Ok(Cmd(Some(known.unwrap_or_else(|| CommandName::Unknown(number.to_string())))))
+            }
+
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Cmd, E> {
+                Ok(Cmd(Some(CommandName::Unknown(number.to_string()))))
+            }
+
+            fn visit_unit<E: de::Error>(self) -> Result<Cmd, E> {
+                Ok(Cmd(None))
+            }
+        }
+        deserializer.deserialize_any(CmdVisitor)
+    }
+}
+
+/// At most 64 characters of a text from outside, for a message.
+pub(super) fn shortened(text: &str) -> String {
+    text.chars().take(64).collect()
+}
+
+/// `code`: a number, a number as text, or null for 0.
+struct Code(i32);
+
+impl<'de> Deserialize<'de> for Code {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct CodeVisitor;
+        impl Visitor<'_> for CodeVisitor {
+            type Value = Code;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a 32-bit code")
+            }
+
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Code, E> {
+                i32::try_from(number)
+                    .map(Code)
+                    .map_err(|_| E::custom(format_args!("code {number} is beyond 32 bits")))
+            }
+
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Code, E> {
+                i32::try_from(number)
+                    .map(Code)
+                    .map_err(|_| E::custom(format_args!("code {number} is beyond 32 bits")))
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Code, E> {
+                text.parse()
+                    .map(Code)
+                    .map_err(|_| E::custom(format_args!("code {:?} is no number", shortened(text))))
+            }
+
+            fn visit_unit<E: de::Error>(self) -> Result<Code, E> {
+                Ok(Code(0))
+            }
+        }
+        deserializer.deserialize_any(CodeVisitor)
+    }
+}
+
+/// A text, or a number or boolean as text, or null for none.
+struct Text(Option<String>);
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextVisitor;
+        impl Visitor<'_> for TextVisitor {
+            type Value = Text;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a text")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Text, E> {
+                Ok(Text(Some(text.to_owned())))
+            }
+
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Text, E> {
+                Ok(Text(Some(number.to_string())))
+            }
+
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Text, E> {
+                Ok(Text(Some(number.to_string())))
+            }
+
+            fn visit_f64<E: de::Error>(self, number: f64) -> Result<Text, E> {
+                Ok(Text(Some(number.to_string())))
+            }
+
+            fn visit_bool<E: de::Error>(self, value: bool) -> Result<Text, E> {
+                Ok(Text(Some(value.to_string())))
+            }
+
+            fn visit_unit<E: de::Error>(self) -> Result<Text, E> {
+                Ok(Text(None))
+            }
+        }
+        deserializer.deserialize_any(TextVisitor)
+    }
+}
+
+impl<'de> Deserialize<'de> for Properties {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct PropertiesVisitor;
+        impl<'de> Visitor<'de> for PropertiesVisitor {
+            type Value = Properties;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("header properties, a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Properties, A::Error> {
+                let mut properties = Properties::new();
+                while let Some(name) = map.next_key::<String>()? {
+                    if properties.0.len() >= PROPERTIES_MAX {
+                        return Err(de::Error::custom(format_args!(
+                            "more than {PROPERTIES_MAX} header properties"
+                        )));
+                    }
+                    match map.next_value::<serde_json::Value>()? {
+                        serde_json::Value::Null => {}
+                        serde_json::Value::String(text) => properties.set(name, text),
+                        other => properties.set(name, other.to_string()),
+                    }
+                }
+                Ok(properties)
+            }
+        }
+        deserializer.deserialize_map(PropertiesVisitor)
+    }
+}

@@ -1,0 +1,442 @@
+//! JSON text, written and searched without a value tree.
+//!
+//! The writers only append to a caller's buffer and allocate nothing of their own (beyond the buffer's growth); what
+//! they append is valid JSON for every input. The one reader here, [`find_top_level_string`], looks for a single
+//! member of an object and skips the rest; it is not a validator. Full parsing is `serde_json`'s business.
+
+use std::borrow::Cow;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+/// What follows the backslash for a byte: 0 = not escaped, `u` = as `\u00XX`, else the letter itself.
+static ESCAPES: [u8; 256] = escapes();
+
+const fn escapes() -> [u8; 256] {
+    let mut table = [0; 256];
+    let mut byte = 0;
+    while byte < 0x20 {
+        table[byte] = b'u';
+        byte += 1;
+    }
+    table[0x08] = b'b';
+    table[0x09] = b't';
+    table[0x0a] = b'n';
+    table[0x0c] = b'f';
+    table[0x0d] = b'r';
+    table[b'"' as usize] = b'"';
+    table[b'\\' as usize] = b'\\';
+    table
+}
+
+/// Bytes looked at together while nothing needs an escape; the compiler makes vector code of one block.
+const BLOCK: usize = 32;
+/// Bytes of one machine word, the step where escapes are dense.
+const WORD: usize = 8;
+
+/// Appends `text` as a JSON string with its quotes. Escaped are `"`, `\` and U+0000–001F (`\b \t \n \f \r`, the rest
+/// as `\u00XX` with capital digits); everything else stays raw UTF-8.
+#[inline]
+pub fn write_string(out: &mut Vec<u8>, text: &str) {
+    out.reserve(text.len() + 2);
+    out.push(b'"');
+    write_escaped(out, text.as_bytes());
+    out.push(b'"');
+}
+
+/// Appends the inside of a JSON string, without quotes, escaped as by [`write_string`].
+///
+/// `utf8` must be valid UTF-8; this is only checked in debug builds. Since no byte of a multi-byte character is ever
+/// escaped, text may be handed over in pieces that are cut between characters.
+pub fn write_escaped(out: &mut Vec<u8>, utf8: &[u8]) {
+    debug_assert!(std::str::from_utf8(utf8).is_ok(), "write_escaped was given bytes that are not UTF-8");
+    out.reserve(utf8.len() + WORD);
+    let mut rest = utf8;
+    while !rest.is_empty() {
+        let clean = clean_blocks(rest);
+        out.extend_from_slice(&rest[..clean]);
+        rest = &rest[clean..];
+        let dirty = rest.len().min(2 * BLOCK);
+        let (now, later) = rest.split_at(dirty);
+        // A word that began in `now` never looks beyond it, so the tail of a long text takes the byte path once.
+        escape_words(out, now);
+        rest = later;
+    }
+}
+
+/// The length of the longest run of whole blocks at the front in which nothing needs an escape.
+#[inline]
+fn clean_blocks(bytes: &[u8]) -> usize {
+    let mut clean = 0;
+    for block in bytes.chunks_exact(BLOCK) {
+        // An OR over the whole block instead of an early exit: this is what lets it become vector instructions.
+        let dirty = block.iter().fold(false, |dirty, &b| dirty | (b < 0x20) | (b == b'"') | (b == b'\\'));
+        if dirty {
+            break;
+        }
+        clean += BLOCK;
+    }
+    clean
+}
+
+/// Copies whole words and takes back what lies behind the first byte that needs an escape: with dense escapes this
+/// beats searching first and copying later.
+#[inline]
+fn escape_words(out: &mut Vec<u8>, bytes: &[u8]) {
+    let mut index = 0;
+    while let Some(word) = bytes[index..].first_chunk::<WORD>() {
+        out.extend_from_slice(word);
+        let mask = special_mask(u64::from_le_bytes(*word));
+        if mask == 0 {
+            index += WORD;
+            continue;
+        }
+        let before = (mask.trailing_zeros() / 8) as usize;
+        out.truncate(out.len() - (WORD - before));
+        write_escape(out, word[before]);
+        index += before + 1;
+    }
+    for &byte in &bytes[index..] {
+        if ESCAPES[byte as usize] == 0 {
+            out.push(byte);
+        } else {
+            write_escape(out, byte);
+        }
+    }
+}
+
+/// The high bit of every byte of `word` that needs an escape. Exact for every byte: no carry crosses a byte's border,
+/// since all sums work on seven bits.
+#[inline]
+const fn special_mask(word: u64) -> u64 {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = ONES << 7;
+    const LOW: u64 = !HIGH;
+    let control = !((word & LOW) + ONES * 0x60);
+    let quote = word ^ (ONES * b'"' as u64);
+    let not_quote = (quote & LOW) + LOW;
+    let slash = word ^ (ONES * b'\\' as u64);
+    let not_slash = (slash & LOW) + LOW;
+    (control | !not_quote | !not_slash) & !word & HIGH
+}
+
+#[inline]
+fn write_escape(out: &mut Vec<u8>, byte: u8) {
+    match ESCAPES[byte as usize] {
+        b'u' => {
+            const DIGITS: [u8; 16] = *b"0123456789ABCDEF";
+            let (high, low) = (DIGITS[(byte >> 4) as usize], DIGITS[(byte & 15) as usize]);
+            out.extend_from_slice(&[b'\\', b'u', b'0', b'0', high, low]);
+        }
+        letter => out.extend_from_slice(&[b'\\', letter]),
+    }
+}
+
+/// Appends a signed integer.
+#[inline]
+pub fn write_i64(out: &mut Vec<u8>, value: i64) {
+    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+}
+
+/// Appends an unsigned integer.
+#[inline]
+pub fn write_u64(out: &mut Vec<u8>, value: u64) {
+    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+}
+
+/// Appends a double in the shortest form that reads back as the same double. JSON has no NaN and no infinities: they
+/// become `null`.
+#[inline]
+pub fn write_f64(out: &mut Vec<u8>, value: f64) {
+    if value.is_finite() {
+        out.extend_from_slice(zmij::Buffer::new().format_finite(value).as_bytes());
+    } else {
+        out.extend_from_slice(b"null");
+    }
+}
+
+/// Appends a float in the shortest form that reads back as the same float; otherwise as [`write_f64`].
+#[inline]
+pub fn write_f32(out: &mut Vec<u8>, value: f32) {
+    if value.is_finite() {
+        out.extend_from_slice(zmij::Buffer::new().format_finite(value).as_bytes());
+    } else {
+        out.extend_from_slice(b"null");
+    }
+}
+
+/// Appends standard base64 with padding, without quotes.
+pub fn write_base64(out: &mut Vec<u8>, bytes: &[u8]) {
+    let start = out.len();
+    out.resize(start + bytes.len().div_ceil(3) * 4, 0);
+    let written = STANDARD.encode_slice(bytes, &mut out[start..]);
+    debug_assert_eq!(written, Ok(out.len() - start), "base64 has four characters for each three bytes begun");
+}
+
+/// Finds a string member of the object that `json` is, whatever the order of the members; members of nested objects
+/// do not count. `None` where there is no such member, where it is no string, or where the text is no JSON object as
+/// far as it had to be read. Of members with the same name the first counts.
+pub fn find_top_level_string<'a>(json: &'a [u8], name: &str) -> Option<Cow<'a, str>> {
+    let mut scan = Scan { json, at: 0 };
+    scan.expect(b'{')?;
+    if scan.peek()? == b'}' {
+        return None;
+    }
+    loop {
+        let key = scan.string()?;
+        scan.expect(b':')?;
+        if unquote(key)? == name {
+            return unquote(scan.string()?);
+        }
+        scan.skip_value()?;
+        match scan.peek()? {
+            b',' => scan.at += 1,
+            _ => return None,
+        }
+    }
+}
+
+/// The text of a JSON string that is given without its quotes; borrowed where nothing is escaped.
+fn unquote(inside: &[u8]) -> Option<Cow<'_, str>> {
+    if memchr::memchr(b'\\', inside).is_none() {
+        return std::str::from_utf8(inside).ok().map(Cow::Borrowed);
+    }
+    let mut quoted = Vec::with_capacity(inside.len() + 2);
+    quoted.push(b'"');
+    quoted.extend_from_slice(inside);
+    quoted.push(b'"');
+    serde_json::from_slice(&quoted).ok().map(Cow::Owned)
+}
+
+/// A place in a JSON text. Every method skips white space first.
+struct Scan<'a> {
+    json: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Scan<'a> {
+    /// The next byte that is not white space; the place stays before it.
+    fn peek(&mut self) -> Option<u8> {
+        while let Some(byte) = self.json.get(self.at) {
+            if !matches!(byte, b' ' | b'\t' | b'\n' | b'\r') {
+                return Some(*byte);
+            }
+            self.at += 1;
+        }
+        None
+    }
+
+    fn expect(&mut self, byte: u8) -> Option<()> {
+        if self.peek()? != byte {
+            return None;
+        }
+        self.at += 1;
+        Some(())
+    }
+
+    /// The inside of a string, still escaped.
+    fn string(&mut self) -> Option<&'a [u8]> {
+        self.expect(b'"')?;
+        let start = self.at;
+        loop {
+            let found = self.at + memchr::memchr2(b'"', b'\\', self.json.get(self.at..)?)?;
+            if self.json[found] == b'"' {
+                self.at = found + 1;
+                return Some(&self.json[start..found]);
+            }
+            self.at = found + 2;
+        }
+    }
+
+    fn skip_value(&mut self) -> Option<()> {
+        match self.peek()? {
+            b'"' => self.string().map(drop),
+            b'{' | b'[' => self.skip_nested(),
+            _ => {
+                let rest = &self.json[self.at..];
+                self.at += rest.iter().position(|byte| matches!(byte, b',' | b'}' | b']'))?;
+                Some(())
+            }
+        }
+    }
+
+    /// Skips an object or an array by its depth alone, without recursion.
+    fn skip_nested(&mut self) -> Option<()> {
+        let mut depth = 0_usize;
+        loop {
+            match self.json.get(self.at)? {
+                b'"' => {
+                    self.string()?;
+                    continue;
+                }
+                b'{' | b'[' => depth += 1,
+                b'}' | b']' => depth -= 1,
+                _ => {}
+            }
+            self.at += 1;
+            if depth == 0 {
+                return Some(());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {
+        let mut out = Vec::new();
+        write(&mut out);
+        String::from_utf8(out).expect("writers write UTF-8")
+    }
+
+    fn check_string(text: &str) {
+        let json = written(|out| write_string(out, text));
+        assert_eq!(serde_json::from_str::<String>(&json).expect("valid JSON"), text, "{json}");
+    }
+
+    #[test]
+    fn each_escaped_character_has_the_promised_form() {
+        let text = "\"\\/\u{8}\t\n\u{c}\r\u{0}\u{1f}\u{7f}\u{2028}é😀<";
+        let expected = "\"\\\"\\\\/\\b\\t\\n\\f\\r\\u0000\\u001F\u{7f}\u{2028}é😀<\"";
+        assert_eq!(written(|out| write_string(out, text)), expected);
+    }
+
+    #[test]
+    fn an_escape_is_found_at_every_place_of_every_length() {
+        for length in 0..150 {
+            check_string(&"x".repeat(length));
+            for at in 0..length {
+                for special in ['"', '\\', '\n', '\u{1}'] {
+                    let mut text: Vec<char> = vec!['y'; length];
+                    text[at] = special;
+                    check_string(&text.iter().collect::<String>());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_single_byte_is_judged_like_the_table() {
+        for byte in 0..=255_u8 {
+            for place in 0..8 {
+                let mut word = [b'a'; 8];
+                word[place] = byte;
+                let expected = if ESCAPES[byte as usize] == 0 { 0 } else { 0x80_u64 << (8 * place) };
+                assert_eq!(special_mask(u64::from_le_bytes(word)), expected, "byte {byte} at {place}");
+            }
+        }
+    }
+
+    #[test]
+    fn floats_are_shortest_and_always_valid_json() {
+        let cases = [
+            (0.0, "0.0"),
+            (-0.0, "-0.0"),
+            (1.0, "1.0"),
+            (0.1, "0.1"),
+            (-1.5, "-1.5"),
+            (f64::NAN, "null"),
+            (f64::INFINITY, "null"),
+            (f64::NEG_INFINITY, "null"),
+        ];
+        for (value, text) in cases {
+            assert_eq!(written(|out| write_f64(out, value)), text);
+        }
+        assert_eq!(written(|out| write_f32(out, 0.1)), "0.1");
+        assert_eq!(written(|out| write_f32(out, f32::NAN)), "null");
+        for value in [1e300, 1e-300, 5e-324, f64::MAX, 1e16, 1e-5, 123_456_789.125] {
+            let text = written(|out| write_f64(out, value));
+            assert!(serde_json::from_str::<serde_json::Value>(&text).is_ok_and(|v| v.is_number()), "{text}");
+            assert_eq!(text.parse(), Ok(value));
+        }
+    }
+
+    #[test]
+    fn integers_reach_their_limits() {
+        assert_eq!(written(|out| write_i64(out, i64::MIN)), "-9223372036854775808");
+        assert_eq!(written(|out| write_u64(out, u64::MAX)), "18446744073709551615");
+    }
+
+    #[test]
+    fn base64_is_standard_and_padded() {
+        for (bytes, text) in [(&b""[..], ""), (b"\xff", "/w=="), (b"\xfb\xff", "+/8="), (b"abc", "YWJj")] {
+            assert_eq!(written(|out| write_base64(out, bytes)), text);
+        }
+    }
+
+    #[test]
+    fn the_member_is_found_in_any_order_and_only_at_the_top() {
+        let check = |json: &str, expected: Option<&str>| {
+            assert_eq!(find_top_level_string(json.as_bytes(), "id").as_deref(), expected, "{json}");
+        };
+        check(r#"{"id":"1"}"#, Some("1"));
+        check(r#"{"data":{"node":{"id":"2","x":["}",{"id":"3"}]}},"type":"t","id":"1"}"#, Some("1"));
+        check(
+            " { \"a\" : [ 1 , -2.5e3 , null ] , \"b\\\"\" : \"\\\\\" , \"id\" :\t\"x\\u0041\\\"\" } ",
+            Some("xA\""),
+        );
+        check(r#"{"\u0069d":"1"}"#, Some("1"));
+        check(r#"{"data":{"id":"2"}}"#, None);
+        check(r#"{"id":7}"#, None);
+        check(r#"{}"#, None);
+        check(r#"["id","1"]"#, None);
+        check(r#""{\"id\":\"1\"}""#, None);
+        check("", None);
+    }
+
+    #[test]
+    fn a_cut_text_never_gives_a_member_that_it_does_not_hold() {
+        let json = br#"{"data":{"a":"\"}","b":[1,{}]},"x":true,"id":"abc"}"#;
+        for end in 0..json.len() - 1 {
+            assert_eq!(find_top_level_string(&json[..end], "id"), None, "cut at {end}");
+        }
+        assert_eq!(find_top_level_string(&json[..json.len() - 1], "id").as_deref(), Some("abc"));
+    }
+
+    proptest! {
+        #[test]
+        fn every_string_reads_back_as_itself(text in "\\PC*|[\\x00-\\x7f\"\\\\é😀]{0,200}") {
+            check_string(&text);
+        }
+
+        #[test]
+        fn every_double_and_float_reads_back_as_itself(bits in any::<u64>()) {
+            let double = f64::from_bits(bits);
+            let float = f32::from_bits((bits >> 32) as u32);
+            if double.is_finite() {
+                prop_assert_eq!(written(|out| write_f64(out, double)).parse::<f64>(), Ok(double));
+            }
+            if float.is_finite() {
+                prop_assert_eq!(written(|out| write_f32(out, float)).parse::<f32>(), Ok(float));
+            }
+        }
+
+        #[test]
+        fn the_search_agrees_with_a_full_parser(
+            members in prop::collection::vec(("[a-c\"\\\\]{0,2}|id", "[a-z{}\\[\\],:\"\\\\]{0,6}"), 0..6),
+        ) {
+            let mut object = serde_json::Map::new();
+            for (index, (name, text)) in members.iter().enumerate() {
+                let value = match index % 3 {
+                    0 => serde_json::json!(text),
+                    1 => serde_json::json!({ text.as_str(): [text, 1, null] }),
+                    _ => serde_json::json!([-1.5, true, {"id": text}]),
+                };
+                object.insert(name.clone(), value);
+            }
+            let text = serde_json::to_vec(&object).expect("serialises");
+            let expected = object.get("id").and_then(|value| value.as_str());
+            let found = find_top_level_string(&text, "id");
+            prop_assert_eq!(found.as_deref(), expected);
+        }
+
+        #[test]
+        fn the_search_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
+            find_top_level_string(&bytes, "id");
+        }
+    }
+}

@@ -1,0 +1,362 @@
+//! `connectorConfig` of the mysql-cdc connector: the settings as written, and the resolved form that the rest uses.
+//!
+//! [`MySqlSettings`] is the shape of the section (serde, camelCase, defaults); [`MySqlConfig`] is what it means, made
+//! once. Invariant: the password is in [`Secret`] and nothing prints it.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+
+use crate::filter::{PatternError, TableFilter};
+
+/// A text that is never printed.
+#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a text.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text itself, for the login alone.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("***")
+    }
+}
+
+/// How the connection is protected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SslMode {
+    /// Plain TCP.
+    Disabled,
+    /// TLS where the server offers it, without looking at its certificate; else plain TCP.
+    #[default]
+    Preferred,
+    /// TLS or nothing; the certificate is not looked at.
+    Required,
+    /// TLS, and the certificate must come from `sslCa`; its name does not matter.
+    VerifyCa,
+    /// TLS, and the certificate must come from `sslCa` and name the host.
+    VerifyIdentity,
+}
+
+/// What a first start does with the rows that are there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum SnapshotMode {
+    /// Nothing.
+    #[default]
+    Never,
+}
+
+/// What happens to bytes that are not valid in their column's character set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum InvalidText {
+    /// The stream stops and names them.
+    #[default]
+    Stop,
+    /// They become U+FFFD.
+    Replace,
+}
+
+/// `connectorConfig` as it is written. References (`${VAR}`, `file:`) are resolved before, by whoever reads the file.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[allow(missing_docs, reason = "SETTINGS describes each, for the user as well")]
+pub struct MySqlSettings {
+    pub connector_name: String,
+    pub hostname: String,
+    #[serde(default = "default_port")]
+    pub port: u16,
+    pub user: String,
+    #[serde(default)]
+    pub password: Secret,
+    #[serde(default)]
+    pub server_id: Option<u32>,
+    #[serde(default)]
+    pub ssl_mode: SslMode,
+    #[serde(default)]
+    pub ssl_ca: Option<PathBuf>,
+    #[serde(default)]
+    pub ssl_cert: Option<PathBuf>,
+    #[serde(default)]
+    pub ssl_key: Option<PathBuf>,
+    #[serde(default)]
+    pub table_include_list: Vec<String>,
+    #[serde(default)]
+    pub table_exclude_list: Vec<String>,
+    #[serde(default)]
+    pub column_exclude_list: Vec<String>,
+    #[serde(default)]
+    pub snapshot_mode: SnapshotMode,
+    #[serde(default)]
+    pub invalid_text: InvalidText,
+}
+
+fn default_port() -> u16 {
+    3306
+}
+
+/// One setting, for `flowd connectors` and for messages about wrong ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Setting {
+    /// The key, as written.
+    pub name: &'static str,
+    /// What may stand there.
+    pub kind: &'static str,
+    /// What holds where nothing is written; `None` where there is nothing to fall back on.
+    pub default: Option<&'static str>,
+    /// Whether the key must be there.
+    pub required: bool,
+    /// One line for the user.
+    pub help: &'static str,
+}
+
+const fn required(name: &'static str, kind: &'static str, help: &'static str) -> Setting {
+    Setting { name, kind, default: None, required: true, help }
+}
+
+const fn optional(
+    name: &'static str,
+    kind: &'static str,
+    default: Option<&'static str>,
+    help: &'static str,
+) -> Setting {
+    Setting { name, kind, default, required: false, help }
+}
+
+/// Every key of `connectorConfig`, in the order of [`MySqlSettings`]; a test holds the two together.
+pub const SETTINGS: &[Setting] = &[
+    required("connectorName", "name", "the logical name: part of `source` and of the registry's keys"),
+    required("hostname", "text", "the server's host name or address"),
+    optional("port", "1..65535", Some("3306"), "the server's TCP port"),
+    required("user", "text", "the account; it needs REPLICATION SLAVE, REPLICATION CLIENT and SELECT"),
+    optional("password", "text", Some("empty"), "its password; ${VAR} and file:PATH keep it out of the file"),
+    optional(
+        "serverId",
+        "1..4294967295",
+        Some("derived from connectorName"),
+        "our replica id, unique among all replicas",
+    ),
+    optional(
+        "sslMode",
+        "disabled, preferred, required, verify-ca, verify-identity",
+        Some("preferred"),
+        "how the connection is protected; only the last two look at the server's certificate",
+    ),
+    optional("sslCa", "path", None, "PEM file of the authorities that verify-ca and verify-identity trust"),
+    optional("sslCert", "path", None, "PEM file of our own certificate, for accounts that require one"),
+    optional("sslKey", "path", None, "PEM file of the key of sslCert"),
+    optional(
+        "tableIncludeList",
+        "list of globs over db.table",
+        Some("all but the server's own schemas"),
+        "what is captured; `*` does not cross the dot",
+    ),
+    optional("tableExcludeList", "list of globs over db.table", Some("empty"), "what is not captured; wins"),
+    optional(
+        "columnExcludeList",
+        "list of globs over db.table.column",
+        Some("empty"),
+        "columns left out of events",
+    ),
+    optional("snapshotMode", "never", Some("never"), "what a first start does with the rows already there"),
+    optional("invalidText", "stop, replace", Some("stop"), "bytes that are not valid in their character set"),
+];
+
+/// A setting whose value cannot be; the CLI adds the line.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("connectorConfig.{key}: {value} is not possible; allowed: {allowed}")]
+pub struct SettingError {
+    /// The key.
+    pub key: &'static str,
+    /// The value, as written.
+    pub value: String,
+    /// What is allowed, in words.
+    pub allowed: String,
+}
+
+impl SettingError {
+    fn new(key: &'static str, value: impl Into<String>, allowed: impl Into<String>) -> Self {
+        Self { key, value: value.into(), allowed: allowed.into() }
+    }
+}
+
+/// How the server's certificate is looked at, with what that needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TlsMode {
+    /// Plain TCP.
+    Disabled,
+    /// TLS where offered, unverified.
+    Preferred,
+    /// TLS, unverified.
+    Required,
+    /// TLS, the chain verified against the authorities in this PEM file.
+    VerifyCa(PathBuf),
+    /// TLS, chain and name verified.
+    VerifyIdentity(PathBuf),
+}
+
+/// Our own certificate and its key, PEM files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// The certificate with its chain.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+}
+
+/// `connectorConfig`, resolved.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "MySqlSettings")]
+pub struct MySqlConfig {
+    /// The logical name.
+    pub connector_name: String,
+    /// The server's host name or address.
+    pub hostname: String,
+    /// Its TCP port.
+    pub port: u16,
+    /// The account.
+    pub user: String,
+    /// Its password; may be empty.
+    pub password: Secret,
+    /// Our replica id.
+    pub server_id: u32,
+    /// How the connection is protected.
+    pub tls: TlsMode,
+    /// What we show the server under TLS.
+    pub client_certificate: Option<ClientCertificate>,
+    /// What is captured.
+    pub filter: TableFilter,
+    /// What a first start does with the rows already there.
+    pub snapshot_mode: SnapshotMode,
+    /// What happens to bytes that are not valid text.
+    pub invalid_text: InvalidText,
+}
+
+impl MySqlConfig {
+    /// `hostname:port`, for messages.
+    pub fn address(&self) -> String {
+        format!("{}:{}", self.hostname, self.port)
+    }
+}
+
+impl TryFrom<MySqlSettings> for MySqlConfig {
+    type Error = SettingError;
+
+    fn try_from(settings: MySqlSettings) -> Result<Self, SettingError> {
+        check_texts(&settings)?;
+        let server_id = match settings.server_id {
+            Some(0) => return Err(SettingError::new("serverId", "0", "1..4294967295")),
+            Some(id) => id,
+            None => derived_server_id(&settings.connector_name),
+        };
+        Ok(Self {
+            tls: tls_mode(&settings)?,
+            client_certificate: client_certificate(&settings)?,
+            filter: filter(&settings)?,
+            connector_name: settings.connector_name,
+            hostname: settings.hostname,
+            port: settings.port,
+            user: settings.user,
+            password: settings.password,
+            server_id,
+            snapshot_mode: settings.snapshot_mode,
+            invalid_text: settings.invalid_text,
+        })
+    }
+}
+
+/// The name becomes part of a URI and of file-like keys: it is kept to what needs no escape there.
+fn check_texts(settings: &MySqlSettings) -> Result<(), SettingError> {
+    let name = &settings.connector_name;
+    let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
+    if name.is_empty() || name.len() > 64 || !plain {
+        let allowed = "1 to 64 characters of A-Z, a-z, 0-9, `.`, `_`, `-`";
+        return Err(SettingError::new("connectorName", format!("\"{name}\""), allowed));
+    }
+    for (key, value) in [("hostname", &settings.hostname), ("user", &settings.user)] {
+        if value.is_empty() || value.contains('\0') {
+            return Err(SettingError::new(
+                key,
+                format!("\"{}\"", value.escape_debug()),
+                "a text that is not empty",
+            ));
+        }
+    }
+    if settings.password.reveal().contains('\0') {
+        return Err(SettingError::new("password", "***", "a text without the character U+0000"));
+    }
+    if settings.port == 0 {
+        return Err(SettingError::new("port", "0", "1..65535"));
+    }
+    Ok(())
+}
+
+fn tls_mode(settings: &MySqlSettings) -> Result<TlsMode, SettingError> {
+    let authority = |mode: &str| match &settings.ssl_ca {
+        Some(path) => Ok(path.clone()),
+        None => Err(SettingError::new(
+            "sslCa",
+            "nothing",
+            format!(
+                "with sslMode {mode}, the path of a PEM file (of a MySQL server's own certificates: ca.pem in its data directory)"
+            ),
+        )),
+    };
+    Ok(match settings.ssl_mode {
+        SslMode::Disabled => TlsMode::Disabled,
+        SslMode::Preferred => TlsMode::Preferred,
+        SslMode::Required => TlsMode::Required,
+        SslMode::VerifyCa => TlsMode::VerifyCa(authority("verify-ca")?),
+        SslMode::VerifyIdentity => TlsMode::VerifyIdentity(authority("verify-identity")?),
+    })
+}
+
+fn client_certificate(settings: &MySqlSettings) -> Result<Option<ClientCertificate>, SettingError> {
+    match (&settings.ssl_cert, &settings.ssl_key) {
+        (None, None) => Ok(None),
+        (Some(certificate), Some(key)) => {
+            Ok(Some(ClientCertificate { certificate: certificate.clone(), key: key.clone() }))
+        }
+        (Some(_), None) => Err(SettingError::new("sslKey", "nothing", "with sslCert, the path of its key")),
+        (None, Some(_)) => {
+            Err(SettingError::new("sslCert", "nothing", "with sslKey, the path of its certificate"))
+        }
+    }
+}
+
+fn filter(settings: &MySqlSettings) -> Result<TableFilter, SettingError> {
+    let lists = (&settings.table_include_list, &settings.table_exclude_list, &settings.column_exclude_list);
+    let wrong = |key| {
+        move |PatternError { pattern, form }| {
+            SettingError::new(key, format!("\"{pattern}\""), format!("a glob of the form {form}"))
+        }
+    };
+    TableFilter::new(lists.0, &[], &[]).map_err(wrong("tableIncludeList"))?;
+    TableFilter::new(&[], lists.1, &[]).map_err(wrong("tableExcludeList"))?;
+    TableFilter::new(lists.0, lists.1, lists.2).map_err(wrong("columnExcludeList"))
+}
+
+/// The same name gives the same id for ever: a number in 5400..2^31, above what people hand out by counting.
+pub fn derived_server_id(connector_name: &str) -> u32 {
+    const FIRST: u64 = 5400;
+    let digest: [u8; 32] = Sha256::digest(connector_name.as_bytes()).into();
+    let number = digest[..8].iter().fold(0u64, |number, byte| number << 8 | u64::from(*byte));
+    u32::try_from(FIRST + number % ((1 << 31) - FIRST)).expect("below 2^31")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,169 @@
+//! One connection to the server: connect, TLS, login, queries, and the raw stream for the binlog.
+//!
+//! Blocking. Invariant: while a `Connection` exists no answer is half read; after an error it is of no use and is
+//! dropped. Every wait is bounded: [`CONNECT_WAIT`] for TCP, [`ANSWER_WAIT`] for each read and write.
+
+use std::io;
+use std::net::{TcpStream, ToSocketAddrs};
+use std::time::Duration;
+
+use flowd_engine::failure::Failure;
+use socket2::{SockRef, TcpKeepalive};
+
+use crate::config::MySqlConfig;
+use crate::error::WireError;
+use crate::handshake::{Greeting, Transport, log_in, request_tls};
+use crate::packet::Channel;
+use crate::query::{ResultSet, Row, read_result};
+use crate::server::Server;
+use crate::tls::{self, ShutdownHandle, Stream};
+
+/// How long one address may take to accept the connection.
+pub const CONNECT_WAIT: Duration = Duration::from_secs(10);
+/// How long the server may be silent during login and queries.
+pub const ANSWER_WAIT: Duration = Duration::from_secs(30);
+/// A peer that vanished is noticed by keep-alive after about this long, also where no read has a time-out.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
+
+const COM_QUIT: u8 = 1;
+const COM_QUERY: u8 = 3;
+
+/// A logged-in connection, between two commands.
+#[derive(Debug)]
+pub struct Connection {
+    channel: Channel<Stream>,
+    server: Server,
+}
+
+impl Connection {
+    /// Connects and logs in. `Retry` where nobody answers or the server is not ready; `Unusable` where it refuses us
+    /// or cannot be trusted as configured.
+    pub fn connect(config: &MySqlConfig) -> Result<Self, Failure> {
+        Self::open(config).map_err(|error| {
+            let hint = hint(&error);
+            error.into_failure(&format!("{} as user {}{hint}", config.address(), config.user))
+        })
+    }
+
+    /// As [`Connection::connect`], with the error as it is.
+    pub fn open(config: &MySqlConfig) -> Result<Self, WireError> {
+        let mut channel = Channel::new(connect_tcp(config)?);
+        let greeting = Greeting::read(&mut channel)?;
+        let mut transport = Transport::Plain;
+        let mut channel = if greeting.wants_tls(&config.tls)? {
+            request_tls(&mut channel, &greeting)?;
+            transport = Transport::Tls;
+            channel.replace_stream(|socket| tls::handshake(socket, config))?
+        } else {
+            channel.replace_stream(|socket| Ok::<_, WireError>(Stream::Plain(socket)))?
+        };
+        log_in(&mut channel, &greeting, config, transport)?;
+        tracing::debug!(
+            server = greeting.server.description(),
+            connection = greeting.server.connection_id,
+            tls = channel.stream().tls_description(),
+            "logged in"
+        );
+        Ok(Self { channel, server: greeting.server })
+    }
+
+    /// Who answers.
+    pub fn server(&self) -> &Server {
+        &self.server
+    }
+
+    /// The agreed TLS version and cipher suite; `None` over plain TCP.
+    pub fn tls_description(&self) -> Option<String> {
+        self.channel.stream().tls_description()
+    }
+
+    /// Runs a statement and reads its answer whole; a statement without rows gives an empty set.
+    pub fn query(&mut self, sql: &str) -> Result<ResultSet, WireError> {
+        let mut command = Vec::with_capacity(sql.len() + 1);
+        command.push(COM_QUERY);
+        command.extend_from_slice(sql.as_bytes());
+        self.send_command(&command)?;
+        read_result(&mut self.channel)
+    }
+
+    /// Runs a statement whose answer does not matter.
+    pub fn execute(&mut self, sql: &str) -> Result<(), WireError> {
+        self.query(sql).map(drop)
+    }
+
+    /// The first row of the answer, if there is one.
+    pub fn query_first(&mut self, sql: &str) -> Result<Option<Row>, WireError> {
+        Ok(self.query(sql)?.rows.into_iter().next())
+    }
+
+    /// The first value of the first row as text; `None` where there is no row or the value is NULL.
+    pub fn query_text(&mut self, sql: &str) -> Result<Option<String>, WireError> {
+        let first = self.query_first(sql)?.and_then(|row| row.into_iter().next().flatten());
+        Ok(first.map(|value| String::from_utf8_lossy(&value).into_owned()))
+    }
+
+    /// Sends one command, its number first. The answer is the caller's business: [`Connection::read_packet`], or the
+    /// raw stream.
+    pub fn send_command(&mut self, command: &[u8]) -> Result<(), WireError> {
+        self.channel.restart_sequence();
+        self.channel.write(command)
+    }
+
+    /// The next packet's payload, at most [`crate::packet::PAYLOAD_BYTES_MAX`] bytes.
+    pub fn read_packet(&mut self) -> Result<Vec<u8>, WireError> {
+        self.channel.read()
+    }
+
+    /// What another thread uses to end the connection; also a read that is under way ends.
+    pub fn shutdown_handle(&self) -> io::Result<ShutdownHandle> {
+        self.channel.stream().shutdown_handle()
+    }
+
+    /// Gives the byte stream up to the binlog reader, together with what was already read from it. The stream keeps
+    /// [`ANSWER_WAIT`] as its read time-out until the reader sets another.
+    pub fn into_stream(self) -> (Stream, Vec<u8>) {
+        self.channel.into_parts()
+    }
+
+    /// Says goodbye, so that the server does not count an aborted client.
+    pub fn close(mut self) {
+        if let Err(error) = self.send_command(&[COM_QUIT]) {
+            tracing::debug!(%error, "the connection was down already");
+        }
+    }
+}
+
+/// Tries every address of the host in turn.
+fn connect_tcp(config: &MySqlConfig) -> Result<TcpStream, WireError> {
+    let addresses = (config.hostname.as_str(), config.port).to_socket_addrs()?;
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the host name has no address");
+    for address in addresses {
+        match TcpStream::connect_timeout(&address, CONNECT_WAIT) {
+            Ok(socket) => {
+                prepare(&socket)?;
+                return Ok(socket);
+            }
+            Err(error) => last = error,
+        }
+    }
+    Err(last.into())
+}
+
+/// The receive buffer is left alone: the kernel grows it better than a fixed size would.
+fn prepare(socket: &TcpStream) -> io::Result<()> {
+    socket.set_nodelay(true)?;
+    socket.set_read_timeout(Some(ANSWER_WAIT))?;
+    socket.set_write_timeout(Some(ANSWER_WAIT))?;
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_IDLE / 3);
+    SockRef::from(socket).set_tcp_keepalive(&keepalive)
+}
+
+/// What to do about the errors that a first start meets most.
+fn hint(error: &WireError) -> &'static str {
+    match error.code() {
+        Some(1045 | 1698) => " (check connectorConfig.user and password, and the host part of the account)",
+        Some(1130) => " (no account of this server may log in from this host)",
+        Some(3159 | 4151) => " (the account or the server demands TLS: sslMode required)",
+        _ => "",
+    }
+}

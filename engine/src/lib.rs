@@ -4,12 +4,29 @@
 //! source ─▶ ring ─▶ encode lanes ─▶ rings ─▶ target ─▶ acks ─▶ watermark ─▶ checkpoint
 //! ```
 //!
-//! The engine knows no wire format and no connector. Its modules, in the direction of the data:
-//! [`record`] and [`parcel`] are what flows, [`worker`] the traits that a connector implements, [`failure`] what may
-//! go wrong and what the caller does about it; [`order`] keeps events of one key from overtaking each other.
+//! The engine knows no wire format and no connector. Its modules: [`record`] and [`parcel`] are what flows, [`worker`]
+//! the traits that a connector implements, [`failure`] what may go wrong and what the caller does about it, [`pipeline`]
+//! the whole. Inside, in the direction of the data: `lane` deals batches out and encodes them, `collect` gives parcels
+//! to the target, [`ack`] and [`checkpoint`] turn what is acknowledged into saved positions. Threads meet in `ring`,
+//! `budget` and `ack`, and sleep in `wake`.
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod ack;
+pub mod budget;
+pub mod checkpoint;
+mod collect;
 pub mod failure;
+mod lane;
+pub mod metrics;
 pub mod order;
 pub mod parcel;
+pub mod pipeline;
 pub mod record;
+pub mod reject;
+mod ring;
+pub mod stop;
+mod sync;
+mod wake;
+mod watch;
 pub mod worker;

@@ -1,0 +1,285 @@
+//! The byte budget: what the buffers of a pipeline may hold together, and who waits when it is spent.
+//!
+//! The sum. `pipeline.memory` is split once ([`Shares::of`]):
+//!
+//! ```text
+//! 1/4  source   buffers being filled, and batches that wait for their lane or are being encoded
+//! 1/2  parcels  encoded parcels: pooled, being filled, in the rings, and with the target until recycled
+//! 1/4  rest     sockets, the target's own tables, catalogs, the registry's write buffer, the ledger of positions
+//! ```
+//!
+//! The parcels' half is divided among the lanes evenly, each with a budget of its own. A lane can then only wait for
+//! parcels of its own that come *before* what it encodes now: the target either finds them in the lane's ring or holds
+//! them already. Lanes that ran ahead can thus never starve the lane whose turn it is.
+//!
+//! A request that is larger than its share is granted once nothing else is out, so that it is slow and never stuck.
+
+use std::sync::Arc;
+
+use crossbeam::queue::ArrayQueue;
+
+use crate::parcel::{Event, Parcel};
+use crate::sync::{AtomicBool, AtomicUsize, Ordering};
+use crate::wake::WakeSlot;
+use crate::worker::Closed;
+
+/// How `pipeline.memory` is shared out, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shares {
+    /// For what the source has read and the lanes have not encoded yet.
+    pub source: usize,
+    /// For encoded parcels of all lanes, pooled ones included.
+    pub parcels: usize,
+    /// For everything that is not counted one by one.
+    pub rest: usize,
+}
+
+impl Shares {
+    /// The least `pipeline.memory` that makes sense: 8 MiB.
+    pub const MEMORY_MIN: usize = 8 * 1024 * 1024;
+
+    /// Splits `memory` bytes.
+    pub fn of(memory: usize) -> Self {
+        let source = memory / 4;
+        let parcels = memory / 2;
+        Self { source, parcels, rest: memory - source - parcels }
+    }
+
+    /// One lane's part of the parcels' share.
+    pub fn lane(&self, lanes: usize) -> usize {
+        self.parcels / lanes.max(1)
+    }
+
+    /// The largest event off the wire that is still transcoded; larger ones follow `onReject`.
+    pub fn event_bytes_max(&self) -> usize {
+        self.source
+    }
+}
+
+/// A byte budget that one thread takes from and any thread gives back to.
+pub(crate) struct Budget {
+    limit: usize,
+    /// Raised by the one taker, lowered by givers. `AcqRel`, because a buffer freed by the giver is free for the taker.
+    used: AtomicUsize,
+    /// Set once by whoever closes; read by the taker.
+    closed: AtomicBool,
+    /// The taker waits here.
+    freed: WakeSlot,
+}
+
+impl Budget {
+    pub(crate) fn new(limit: usize) -> Arc<Self> {
+        Arc::new(Self {
+            limit,
+            used: AtomicUsize::new(0),
+            closed: AtomicBool::new(false),
+            freed: WakeSlot::new(),
+        })
+    }
+
+    /// A permit for nothing yet.
+    pub(crate) fn permit(self: &Arc<Self>) -> Permit {
+        Permit { budget: self.clone(), bytes: 0 }
+    }
+
+    /// Bytes that are out.
+    pub(crate) fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// Wakes the taker and refuses from now on.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.freed.wake();
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+}
+
+/// Bytes taken from a budget; given back when dropped.
+pub(crate) struct Permit {
+    budget: Arc<Budget>,
+    bytes: usize,
+}
+
+impl Permit {
+    /// Takes `bytes` more, sleeping until they fit or until this permit is all that is out.
+    pub(crate) fn acquire(&mut self, bytes: usize) -> Result<(), Closed> {
+        let budget = self.budget.clone();
+        budget.freed.wait(|| {
+            if budget.is_closed() {
+                return Some(Err(Closed));
+            }
+            let used = budget.used.load(Ordering::Acquire);
+            let fits = used.saturating_add(bytes) <= budget.limit || used == self.bytes;
+            fits.then_some(Ok(()))
+        })?;
+        self.force(bytes);
+        Ok(())
+    }
+
+    /// Takes `bytes` more at once, over the limit if need be: they exist already.
+    pub(crate) fn force(&mut self, bytes: usize) {
+        self.budget.used.fetch_add(bytes, Ordering::AcqRel);
+        self.bytes += bytes;
+    }
+
+    /// This permit's bytes, leaving an empty one in its place.
+    pub(crate) fn split(&mut self) -> Self {
+        let bytes = std::mem::take(&mut self.bytes);
+        Self { budget: self.budget.clone(), bytes }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if self.bytes > 0 {
+            let before = self.budget.used.fetch_sub(self.bytes, Ordering::AcqRel);
+            debug_assert!(before >= self.bytes, "{} bytes given back of {before} that were out", self.bytes);
+            self.budget.freed.wake();
+        }
+    }
+}
+
+/// Spare parcels. There are never more alive, spare ones included, than permits were out at one time, because a new
+/// one is only made when none is spare.
+pub(crate) struct Pool {
+    spare: ArrayQueue<Parcel>,
+}
+
+impl Pool {
+    /// A fresh buffer's capacity: a full parcel and 64 KiB for its last event.
+    const BUFFER_BYTES: usize = Parcel::BYTES_FULL + 64 * 1024;
+    /// A fresh list's capacity: a full parcel of the smallest events that occur (about 256 bytes).
+    const EVENTS: usize = 1024;
+    /// What a parcel counts in its lane's budget before it is filled: 384 KiB.
+    pub(crate) const CHARGE: usize = Self::BUFFER_BYTES + Self::EVENTS * size_of::<Event>();
+
+    /// A pool for a parcels' share of so many bytes.
+    pub(crate) fn new(share: usize, lanes: usize) -> Arc<Self> {
+        Arc::new(Self { spare: ArrayQueue::new((share / Self::CHARGE).max(lanes)) })
+    }
+
+    /// An empty parcel.
+    pub(crate) fn take(&self) -> Parcel {
+        self.spare.pop().unwrap_or_else(|| Parcel {
+            buffer: Vec::with_capacity(Self::BUFFER_BYTES),
+            events: Vec::with_capacity(Self::EVENTS),
+            rejects: Vec::new(),
+        })
+    }
+
+    /// Takes a parcel's memory back. One that grew, or whose buffer was taken out, is not kept.
+    pub(crate) fn give(&self, mut parcel: Parcel) {
+        let usual =
+            parcel.buffer.capacity() == Self::BUFFER_BYTES && parcel.events.capacity() <= 2 * Self::EVENTS;
+        if usual {
+            parcel.clear();
+            drop(self.spare.push(parcel));
+        }
+    }
+
+    /// How many bytes a filled parcel holds over its charge.
+    pub(crate) fn excess(parcel: &Parcel) -> usize {
+        let lines: usize = parcel.rejects.iter().map(|reject| reject.line.capacity()).sum();
+        let held = parcel.buffer.capacity() + parcel.events.capacity() * size_of::<Event>() + lines;
+        held.saturating_sub(Self::CHARGE)
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn the_shares_add_up_to_the_memory() {
+        for memory in [Shares::MEMORY_MIN, 64 << 20, 256 << 20, 1_000_000_007] {
+            let shares = Shares::of(memory);
+            assert_eq!(shares.source + shares.parcels + shares.rest, memory);
+        }
+    }
+
+    #[test]
+    fn a_taker_sleeps_until_bytes_come_back() {
+        let budget = Budget::new(100);
+        let mut first = budget.permit();
+        first.acquire(80).unwrap();
+        let other = budget.clone();
+        let taker = thread::spawn(move || {
+            let mut second = other.permit();
+            second.acquire(50).unwrap();
+            other.used()
+        });
+        drop(first);
+        assert_eq!(taker.join().unwrap(), 50);
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn a_request_over_the_limit_passes_when_it_is_alone() {
+        let budget = Budget::new(100);
+        let mut permit = budget.permit();
+        permit.acquire(40).unwrap();
+        permit.acquire(1_000).unwrap();
+        assert_eq!(budget.used(), 1_040);
+    }
+
+    #[test]
+    fn a_closed_budget_refuses_a_sleeping_taker() {
+        let budget = Budget::new(100);
+        let mut first = budget.permit();
+        first.acquire(100).unwrap();
+        let other = budget.clone();
+        let taker = thread::spawn(move || other.permit().acquire(1));
+        budget.close();
+        assert_eq!(taker.join().unwrap(), Err(Closed));
+    }
+
+    #[test]
+    fn a_parcel_that_grew_is_not_kept() {
+        let pool = Pool::new(10 * Pool::CHARGE, 1);
+        let mut parcel = pool.take();
+        parcel.buffer.resize(4 << 20, 0);
+        assert!(Pool::excess(&parcel) > 3 << 20);
+        pool.give(parcel);
+        assert_eq!(pool.spare.len(), 0);
+        pool.give(pool.take());
+        assert_eq!(pool.spare.len(), 1);
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use super::*;
+
+    #[test]
+    fn loom_bytes_given_back_wake_the_taker() {
+        loom::model(|| {
+            let budget = Budget::new(2);
+            let mut permit = budget.permit();
+            permit.acquire(2).expect("open");
+            let giver = loom::thread::spawn(move || drop(permit));
+            let mut next = budget.permit();
+            next.acquire(1).expect("open");
+            assert!(budget.used() <= 2);
+            giver.join().expect("no panic");
+        });
+    }
+
+    #[test]
+    fn loom_a_close_wakes_the_taker() {
+        loom::model(|| {
+            let budget = Budget::new(1);
+            let mut permit = budget.permit();
+            permit.acquire(1).expect("open");
+            let other = budget.clone();
+            let closer = loom::thread::spawn(move || other.close());
+            assert_eq!(budget.permit().acquire(1), Err(Closed));
+            closer.join().expect("no panic");
+        });
+    }
+}

@@ -21,8 +21,7 @@ use std::path::{Path, PathBuf};
 pub use self::given::Flag;
 pub use self::problem::{Origin, Problem, Problems};
 pub use self::resolve::{
-    Config, Connector, MeshAddress, OffsetStorage, OnReject, Order, Pipeline, PubSub, SslMode, StartAt,
-    StopAt, Target,
+    Config, MeshAddress, OffsetStorage, OnReject, Order, Pipeline, PubSub, StartAt, StopAt, Target,
 };
 pub use self::values::Secret;
 

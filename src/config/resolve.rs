@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use flowd_binlog::gtid::{GtidList, GtidSet};
+use flowd_mysql::config::{InvalidText, MySqlConfig, MySqlSettings, SettingError, SnapshotMode, SslMode};
 use serde::Serialize;
 
 use super::problem::Origin;
@@ -10,22 +11,17 @@ use super::setting::Section;
 use super::values::{Secret, Values};
 
 /// The whole configuration, checked.
-#[derive(Debug, Clone, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone)]
 pub struct Config {
     /// How to reach EventMesh.
-    #[serde(rename = "pubSubConfig")]
     pub pub_sub: PubSub,
     /// The source.
-    #[serde(rename = "connectorConfig")]
-    pub connector: Connector,
+    pub connector: MySqlConfig,
     /// The registry.
-    #[serde(rename = "offsetStorageConfig")]
     pub offset_storage: OffsetStorage,
     /// The way between them.
     pub pipeline: Pipeline,
     /// One sentence for each key that was accepted without having a meaning; to be logged.
-    #[serde(skip)]
     pub warnings: Vec<String>,
 }
 
@@ -59,68 +55,6 @@ pub struct PubSub {
     pub user_name: String,
     /// Password.
     pub pass_word: Secret,
-}
-
-/// TLS to the database.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum SslMode {
-    /// Never.
-    Disabled,
-    /// If the server offers it; the certificate is not checked.
-    Preferred,
-    /// Always; the certificate is not checked.
-    Required,
-    /// Always; the chain is checked, the name is not.
-    VerifyCa,
-    /// Always; chain and name are checked.
-    VerifyIdentity,
-}
-
-/// Section `connectorConfig` of mysql-cdc.
-#[derive(Debug, Clone, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Connector {
-    /// Logical name.
-    pub connector_name: String,
-    /// Database server.
-    pub hostname: String,
-    /// Its port.
-    pub port: u16,
-    /// User.
-    pub user: String,
-    /// Password.
-    pub password: Secret,
-    /// Replica server id; `None`: derived from the name.
-    pub server_id: Option<u32>,
-    /// TLS.
-    pub ssl_mode: SslMode,
-    /// Trusted certificates, PEM.
-    pub ssl_ca: Option<PathBuf>,
-    /// Client certificate, PEM.
-    pub ssl_cert: Option<PathBuf>,
-    /// Client key, PEM.
-    pub ssl_key: Option<PathBuf>,
-    /// Globs over `db.table`; empty: all but the server's own schemas.
-    pub table_include_list: Vec<String>,
-    /// Globs over `db.table`; wins.
-    pub table_exclude_list: Vec<String>,
-    /// Globs over `db.table.column`.
-    pub column_exclude_list: Vec<String>,
-    /// `never`, the only value for now.
-    pub snapshot_mode: &'static str,
-    /// Whether text that is invalid in its character set is replaced (U+FFFD) instead of stopping the stream.
-    pub invalid_text: InvalidText,
-}
-
-/// What to do with bytes that are not valid in their character set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub enum InvalidText {
-    /// Stop the stream.
-    Stop,
-    /// Put U+FFFD in their place.
-    Replace,
 }
 
 /// Section `offsetStorageConfig`.
@@ -241,8 +175,6 @@ pub(crate) fn resolve(values: &mut Values<'_>) -> Config {
         pipeline: pipeline(values),
         warnings: Vec::new(),
     };
-    check_tls(values, &config.connector);
-    check_order(values, &config);
     config
 }
 
@@ -262,7 +194,26 @@ fn pub_sub(values: &mut Values<'_>) -> PubSub {
     }
 }
 
-fn connector(values: &mut Values<'_>) -> Connector {
+fn connector(values: &mut Values<'_>) -> MySqlConfig {
+    let mut settings = connector_settings(values);
+    check_something_is_captured(values, &settings);
+    // The connector names one problem at a time: put what is harmless in its place and ask again for the next.
+    loop {
+        match MySqlConfig::try_from(settings.clone()) {
+            Ok(config) => return config,
+            Err(SettingError { key, value, allowed }) => {
+                values.problem(
+                    Section::Connector,
+                    key,
+                    format!("{value} is not allowed; allowed: {allowed}"),
+                );
+                make_harmless(&mut settings, key);
+            }
+        }
+    }
+}
+
+fn connector_settings(values: &mut Values<'_>) -> MySqlSettings {
     let section = Section::Connector;
     let modes = [
         ("disabled", SslMode::Disabled),
@@ -272,36 +223,68 @@ fn connector(values: &mut Values<'_>) -> Connector {
         ("verify-identity", SslMode::VerifyIdentity),
     ];
     let texts = [("stop", InvalidText::Stop), ("replace", InvalidText::Replace)];
-    let mut globs = |name: &str, dots: usize| {
-        let list = values.list(section, name);
-        if let Some(bad) = list.iter().find(|glob| !is_glob(glob, dots)) {
-            let form = if dots == 1 { "db.table" } else { "db.table.column" };
-            values.problem(
-                section,
-                name,
-                format!("\"{bad}\" is not allowed; allowed: globs of the form {form}, with `*` and `?`"),
-            );
-        }
-        list
-    };
-    Connector {
-        table_include_list: globs("tableIncludeList", 1),
-        table_exclude_list: globs("tableExcludeList", 1),
-        column_exclude_list: globs("columnExcludeList", 2),
-        connector_name: values
-            .parsed(section, "connectorName", |text, _| connector_name(text))
-            .unwrap_or_default(),
-        hostname: values.text(section, "hostname"),
-        port: small(values.number(section, "port")),
-        user: values.text(section, "user"),
-        password: values.secret(section, "password"),
+    let mut text = |name| values.parsed(section, name, |text, _| Ok(text.to_owned()));
+    MySqlSettings {
+        connector_name: text("connectorName").unwrap_or_else(harmless),
+        hostname: text("hostname").unwrap_or_else(harmless),
+        user: text("user").unwrap_or_else(harmless),
+        port: values.number(section, "port").map_or(1, |port| small(Some(port))),
+        password: flowd_mysql::config::Secret::new(values.secret(section, "password").expose()),
         server_id: values.number(section, "serverId").map(|id| small(Some(id))),
         ssl_mode: values.choice(section, "sslMode", &modes, SslMode::Preferred),
         ssl_ca: values.path(section, "sslCa"),
         ssl_cert: values.path(section, "sslCert"),
         ssl_key: values.path(section, "sslKey"),
-        snapshot_mode: values.choice(section, "snapshotMode", &[("never", "never")], "never"),
+        table_include_list: values.list(section, "tableIncludeList"),
+        table_exclude_list: values.list(section, "tableExcludeList"),
+        column_exclude_list: values.list(section, "columnExcludeList"),
+        snapshot_mode: values.choice(
+            section,
+            "snapshotMode",
+            &[("never", SnapshotMode::Never)],
+            SnapshotMode::Never,
+        ),
         invalid_text: values.choice(section, "invalidText", &texts, InvalidText::Stop),
+    }
+}
+
+/// Stands in for a text that is wrong, so that the checks of the others can go on.
+fn harmless() -> String {
+    "x".to_owned()
+}
+
+/// Takes a value that was found wrong out of the way.
+fn make_harmless(settings: &mut MySqlSettings, key: &str) {
+    match key {
+        "connectorName" => settings.connector_name = harmless(),
+        "hostname" => settings.hostname = harmless(),
+        "user" => settings.user = harmless(),
+        "tableIncludeList" => settings.table_include_list.clear(),
+        "tableExcludeList" => settings.table_exclude_list.clear(),
+        "columnExcludeList" => settings.column_exclude_list.clear(),
+        "sslCa" => settings.ssl_mode = SslMode::Preferred,
+        "sslCert" | "sslKey" => (settings.ssl_cert, settings.ssl_key) = (None, None),
+        _ => *settings = harmless_settings(),
+    }
+}
+
+fn harmless_settings() -> MySqlSettings {
+    MySqlSettings {
+        connector_name: harmless(),
+        hostname: harmless(),
+        port: 1,
+        user: harmless(),
+        password: flowd_mysql::config::Secret::default(),
+        server_id: None,
+        ssl_mode: SslMode::Preferred,
+        ssl_ca: None,
+        ssl_cert: None,
+        ssl_key: None,
+        table_include_list: Vec::new(),
+        table_exclude_list: Vec::new(),
+        column_exclude_list: Vec::new(),
+        snapshot_mode: SnapshotMode::Never,
+        invalid_text: InvalidText::Stop,
     }
 }
 
@@ -376,12 +359,6 @@ fn subject(text: &str) -> Result<String, String> {
     if fixed.chars().all(topic) { Ok(text.to_owned()) } else { Err(ALLOWED.to_owned()) }
 }
 
-fn connector_name(text: &str) -> Result<String, String> {
-    let letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    let fits = (1..=64).contains(&text.len()) && text.chars().all(letter);
-    if fits { Ok(text.to_owned()) } else { Err("1 to 64 of letters, digits, `.`, `_`, `-`".to_owned()) }
-}
-
 fn target(values: &mut Values<'_>, text: &str, origin: &Origin) -> Target {
     match (text, text.strip_prefix("jsonl:")) {
         ("mesh", _) => Target::Mesh,
@@ -433,36 +410,13 @@ fn stop_at(text: &str) -> Result<StopAt, String> {
     found.ok_or_else(|| "end, or gtid:SET (MySQL: uuid:1-5,…; MariaDB: 0-1-5,…)".to_owned())
 }
 
-/// A glob of `dots + 1` names, none of them empty.
-fn is_glob(text: &str, dots: usize) -> bool {
-    let names: Vec<&str> = text.split('.').collect();
-    names.len() == dots + 1 && names.iter().all(|name| !name.is_empty())
-}
-
-fn check_tls(values: &mut Values<'_>, connector: &Connector) {
-    let section = Section::Connector;
-    let verifies = matches!(connector.ssl_mode, SslMode::VerifyCa | SslMode::VerifyIdentity);
-    let ca_given = values.origin(section, "sslCa") != Origin::Default;
-    if verifies && !ca_given {
-        values.problem(section, "sslMode", "needs sslCa: a PEM file of the certificates to trust");
-    }
-    match (&connector.ssl_cert, &connector.ssl_key) {
-        (Some(_), None) => values.problem(section, "sslCert", "needs sslKey too"),
-        (None, Some(_)) => values.problem(section, "sslKey", "needs sslCert too"),
-        _ => {}
-    }
-}
-
-fn check_order(values: &mut Values<'_>, config: &Config) {
-    let (include, exclude) = (&config.connector.table_include_list, &config.connector.table_exclude_list);
+/// A filter that takes nothing is a slip of the pen.
+fn check_something_is_captured(values: &mut Values<'_>, settings: &MySqlSettings) {
+    let (include, exclude) = (&settings.table_include_list, &settings.table_exclude_list);
     let covered = |glob: &String| exclude.iter().any(|out| out == glob || out == "*.*");
-    let all_out =
-        if include.is_empty() { exclude.iter().any(|out| out == "*.*") } else { include.iter().all(covered) };
-    if all_out {
-        values.problem(
-            Section::Connector,
-            "tableExcludeList",
-            "leaves no table to capture; it wins over tableIncludeList",
-        );
+    let nothing = if include.is_empty() { covered(&"*.*".to_owned()) } else { include.iter().all(covered) };
+    if nothing {
+        let text = "leaves no table to capture; it wins over tableIncludeList";
+        values.problem(Section::Connector, "tableExcludeList", text);
     }
 }

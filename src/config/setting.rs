@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use flowd_mysql::config::SETTINGS;
+
 /// A section of the configuration file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Section {
@@ -102,8 +104,8 @@ pub struct Setting {
     pub preset: Preset,
     /// The short flag that is its alias, without `--`.
     pub flag: Option<&'static str>,
-    /// One line for the reader.
-    pub help: &'static str,
+    /// One line for the reader; of the connector's settings see [`Self::help`].
+    help: &'static str,
 }
 
 impl Setting {
@@ -115,6 +117,12 @@ impl Setting {
     /// The environment variable.
     pub fn variable(&self) -> String {
         format!("FLOWD_{}_{}", self.section.name(), self.name).to_uppercase()
+    }
+
+    /// One line for the reader.
+    pub fn help(&self) -> &'static str {
+        let own = SETTINGS.iter().find(|own| self.section == Section::Connector && own.name == self.name);
+        own.map_or(self.help, |own| own.help)
     }
 
     const fn flag(mut self, flag: &'static str) -> Self {
@@ -143,9 +151,14 @@ const fn new(
     Setting { section, name, kind, preset, flag: None, help }
 }
 
+/// A setting of the connector: its help is the connector's own.
+const fn connector(name: &'static str, kind: Kind, preset: Preset) -> Setting {
+    new(Section::Connector, name, kind, preset, "")
+}
+
 use Kind::{Choice, Form, Integer, List, Path, Secret, Size, Switch, Text};
 use Preset::{Required, Value, Without};
-use Section::{Connector, OffsetStorage, Pipeline, PubSub};
+use Section::{OffsetStorage, Pipeline, PubSub};
 
 const DAY_MS: u64 = 86_400_000;
 
@@ -171,69 +184,25 @@ pub const TABLE: &[Setting] = &[
     new(PubSub, "appId", Text, Value("flowd"), "subsystem, told to EventMesh at hello"),
     new(PubSub, "userName", Text, Value("flowd"), "user at EventMesh"),
     new(PubSub, "passWord", Secret, Value(""), "password at EventMesh"),
-    new(
-        Connector,
-        "connectorName",
-        Form("1 to 64 of letters, digits, `.`, `_`, `-`"),
-        Required,
-        "logical name: part of every event's `source` and of the registry's keys",
-    ),
-    new(Connector, "hostname", Text, Required, "the database server"),
-    new(Connector, "port", Integer(1, 65_535), Value("3306"), "its port"),
-    new(Connector, "user", Text, Required, "user with REPLICATION SLAVE and REPLICATION CLIENT"),
-    new(Connector, "password", Secret, Value(""), "its password"),
-    new(
-        Connector,
-        "serverId",
-        Integer(1, 4_294_967_295),
-        Without("derived from connectorName"),
-        "replica server id; must be unique among the server's replicas",
-    ),
-    new(
-        Connector,
+    connector("connectorName", Form("1 to 64 of letters, digits, `.`, `_`, `-`"), Required),
+    connector("hostname", Text, Required),
+    connector("port", Integer(1, 65_535), Value("3306")),
+    connector("user", Text, Required),
+    connector("password", Secret, Value("")),
+    connector("serverId", Integer(1, 4_294_967_295), Without("derived from connectorName")),
+    connector(
         "sslMode",
         Choice(&["disabled", "preferred", "required", "verify-ca", "verify-identity"]),
         Value("preferred"),
-        "TLS to the database",
     ),
-    new(
-        Connector,
-        "sslCa",
-        Path,
-        Without("only for verify-ca and verify-identity, which need it"),
-        "PEM file of trusted certificates",
-    ),
-    new(Connector, "sslCert", Path, Without("no client certificate"), "PEM file of the client's certificate"),
-    new(Connector, "sslKey", Path, Without("no client certificate"), "PEM file of the client's key"),
-    new(
-        Connector,
-        "tableIncludeList",
-        List,
-        Without("all tables but those of the server's own schemas"),
-        "globs over db.table; `*` does not cross the dot",
-    ),
-    new(
-        Connector,
-        "tableExcludeList",
-        List,
-        Without("nothing"),
-        "globs over db.table; wins over tableIncludeList",
-    ),
-    new(
-        Connector,
-        "columnExcludeList",
-        List,
-        Without("nothing"),
-        "globs over db.table.column; never a key column",
-    ),
-    new(Connector, "snapshotMode", Choice(&["never"]), Value("never"), "snapshots are to come"),
-    new(
-        Connector,
-        "invalidText",
-        Choice(&["stop", "replace"]),
-        Value("stop"),
-        "bytes that are not valid in their character set: stop, or put U+FFFD",
-    ),
+    connector("sslCa", Path, Without("only for verify-ca and verify-identity, which need it")),
+    connector("sslCert", Path, Without("no client certificate")),
+    connector("sslKey", Path, Without("no client certificate")),
+    connector("tableIncludeList", List, Without("all tables but those of the server's own schemas")),
+    connector("tableExcludeList", List, Without("nothing")),
+    connector("columnExcludeList", List, Without("nothing")),
+    connector("snapshotMode", Choice(&["never"]), Value("never")),
+    connector("invalidText", Choice(&["stop", "replace"]), Value("stop")),
     new(OffsetStorage, "offsetStorageType", Choice(&["rocksdb"]), Value("rocksdb"), "where progress is kept"),
     new(OffsetStorage, "offsetStorageAddr", Path, Value("./state"), "directory of the registry"),
     new(Pipeline, "target", Form("mesh, jsonl:PATH, stdout, drop"), Value("mesh"), "where events go")

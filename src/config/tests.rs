@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 
+use flowd_mysql::config::SETTINGS;
 use serde_json::Value;
 
 use super::setting::{Kind, Preset, Section, TABLE};
@@ -80,8 +81,11 @@ pipeline:
     let servers = ["127.0.0.1:10000", "mesh2:10000"].map(str::to_owned).to_vec();
     assert_eq!(config.pub_sub.mesh_address, MeshAddress::Servers(servers));
     assert_eq!((config.pub_sub.app_id.as_str(), config.pub_sub.pass_word.expose()), ("5032", "pw"));
-    assert_eq!((config.connector.server_id, config.connector.password.expose()), (Some(5400), "s3cret"));
-    assert_eq!(config.connector.table_include_list, ["shop.*"]);
+    assert_eq!((config.connector.server_id, config.connector.password.reveal()), (5400, "s3cret"));
+    assert!(
+        config.connector.filter.captures("shop", "orders")
+            && !config.connector.filter.captures("crm", "orders")
+    );
     assert!(config.offset_storage.offset_storage_addr.is_absolute());
     assert!(config.offset_storage.offset_storage_addr.ends_with("state"));
     assert_eq!((config.pipeline.memory, config.pipeline.drain_ms), (256 << 20, 30_000));
@@ -101,9 +105,12 @@ fn a_flag_wins_over_the_environment_and_that_over_the_file() {
 fn lists_are_comma_separated_in_flags_and_variables() {
     let variables = [("FLOWD_CONNECTORCONFIG_TABLEEXCLUDELIST", "a.x, a.y")];
     let config =
-        load_text(REQUIRED, &variables, &["connectorConfig.tableIncludeList=a.*,b.t?"]).expect("valid");
-    assert_eq!(config.connector.table_include_list, ["a.*", "b.t?"]);
-    assert_eq!(config.connector.table_exclude_list, ["a.x", "a.y"]);
+        load_text(REQUIRED, &variables, &["connectorConfig.tableIncludeList=a.*,b.t"]).expect("valid");
+    let captured =
+        [("a", "z", true), ("a", "x", false), ("a", "y", false), ("b", "t", true), ("b", "u", false)];
+    for (schema, table, expected) in captured {
+        assert_eq!(config.connector.filter.captures(schema, table), expected, "{schema}.{table}");
+    }
 }
 
 #[test]
@@ -152,11 +159,7 @@ fn every_problem_is_named_with_key_value_allowed_and_line() {
     for (key, words, line) in [
         ("connectorConfig.port", "\"70000\" is not allowed; allowed: a whole number from 1 to 65535", 5),
         ("connectorConfig.sslMode", "\"maybe\" is not allowed; allowed: disabled, preferred", 6),
-        (
-            "connectorConfig.tableIncludeList",
-            "\"shop\" is not allowed; allowed: globs of the form db.table",
-            7,
-        ),
+        ("connectorConfig.tableIncludeList", "\"shop\" is not allowed; allowed: a glob of the form", 7),
         ("pipeline.memroy", "unknown key; did you mean `memory`?", 9),
         ("pipeline.memory", "\"lots\" is not allowed; allowed: bytes, or a number with KiB", 10),
         ("pipeline.window", "\"0\" is not allowed; allowed: a whole number from 1", 11),
@@ -190,7 +193,7 @@ fn a_secret_is_never_shown() {
     assert!(shown.contains("pubSubConfig.passWord: is a list"), "{shown}");
     assert!(!shown.contains("hunter2"), "{shown}");
     let config = config("  password: hunter2\n");
-    let printed = format!("{config:?}{}", serde_json::to_string(&config).expect("JSON"));
+    let printed = format!("{config:?}{}", serde_json::to_string(&config.pub_sub).expect("JSON"));
     assert!(!printed.contains("hunter2"), "{printed}");
 }
 
@@ -247,8 +250,8 @@ fn unknown_names_in_variables_and_flags_are_problems_too() {
 #[test]
 fn values_that_do_not_go_together_are_problems() {
     for (text, key) in [
-        ("  sslMode: verify-ca\n", "connectorConfig.sslMode: needs sslCa"),
-        ("  sslCert: a.pem\n", "connectorConfig.sslCert: needs sslKey"),
+        ("  sslMode: verify-ca\n", "connectorConfig.sslCa: nothing is not allowed"),
+        ("  sslCert: a.pem\n", "connectorConfig.sslKey: nothing is not allowed"),
         ("  tableExcludeList: ['*.*']\n", "connectorConfig.tableExcludeList: leaves no table"),
         (
             "  tableIncludeList: [a.b]\n  tableExcludeList: [a.b]\n",
@@ -271,11 +274,24 @@ fn positions_are_read_in_both_notations() {
     assert_eq!(mariadb.stop_at, Some(StopAt::Gtid("0-1-5,1-2-9".into())));
 }
 
+/// The keys and values of a section, as its struct has them.
+fn section_of(config: &Config, section: Section) -> Value {
+    let value = match section {
+        Section::PubSub => serde_json::to_value(&config.pub_sub),
+        Section::OffsetStorage => serde_json::to_value(&config.offset_storage),
+        Section::Pipeline => serde_json::to_value(&config.pipeline),
+        Section::Connector => Ok(SETTINGS.iter().map(|own| (own.name.to_owned(), Value::Null)).collect()),
+    };
+    value.expect("JSON")
+}
+
 #[test]
 fn the_table_and_the_structs_have_the_same_keys() {
-    let shown = serde_json::to_value(config("")).expect("JSON");
+    let config = config("");
     for section in Section::ALL {
-        let Value::Object(fields) = &shown[section.name()] else { panic!("no section {}", section.name()) };
+        let Value::Object(fields) = section_of(&config, section) else {
+            panic!("no keys: {}", section.name())
+        };
         let fields: BTreeSet<&str> = fields.keys().map(String::as_str).collect();
         let rows = TABLE.iter().filter(|setting| setting.section == section).map(|setting| setting.name);
         assert_eq!(fields, rows.collect(), "{}", section.name());
@@ -283,19 +299,32 @@ fn the_table_and_the_structs_have_the_same_keys() {
 }
 
 #[test]
+fn the_table_and_the_connector_agree_on_what_is_required_and_on_defaults() {
+    for own in SETTINGS {
+        let row = setting::find(Section::Connector, own.name).expect("in the table");
+        assert_eq!(row.preset == Preset::Required, own.required, "{}", own.name);
+        assert!(!row.help().is_empty());
+        let Preset::Value(text) = row.preset else { continue };
+        assert!(
+            own.default == Some(text) || (text.is_empty() && own.default == Some("empty")),
+            "{}",
+            own.name
+        );
+    }
+}
+
+#[test]
 fn every_default_of_the_table_is_a_value_that_may_be_written() {
+    let with_default = config("");
     for setting in TABLE {
         let Preset::Value(text) = setting.preset else { continue };
-        let with_default = load_text(REQUIRED, &[], &[]).expect("valid");
-        let value = |config: &Config| {
-            serde_json::to_value(config).expect("JSON")[setting.section.name()][setting.name].clone()
-        };
         if text.is_empty() {
             assert_eq!(setting.kind, Kind::Secret);
             continue;
         }
-        let text = format!("{}={text}", setting.path());
-        let written = load_text(REQUIRED, &[], &[&text]).unwrap_or_else(|problems| panic!("{problems}"));
+        let flag = format!("{}={text}", setting.path());
+        let written = load_text(REQUIRED, &[], &[&flag]).unwrap_or_else(|problems| panic!("{problems}"));
+        let value = |config: &Config| section_of(config, setting.section)[setting.name].clone();
         if setting.kind != Kind::Path {
             assert_eq!(value(&written), value(&with_default), "{}", setting.path());
         }

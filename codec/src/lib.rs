@@ -10,3 +10,4 @@ pub mod time;
 
 pub mod event;
 pub mod frame;
+pub mod sdk;

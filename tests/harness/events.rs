@@ -1,0 +1,109 @@
+//! Events as they arrived, one CloudEvent a line, and what must hold for every stream of them.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+
+/// One event: its text as it came, and the same parsed.
+#[derive(Debug, Clone)]
+pub struct Event {
+    pub text: String,
+    pub json: Value,
+}
+
+impl Event {
+    pub fn id(&self) -> &str {
+        self.json["id"].as_str().expect("an event has an id")
+    }
+
+    /// `c`, `u` or `d`.
+    pub fn op(&self) -> &str {
+        self.data()["op"].as_str().expect("an event has an op")
+    }
+
+    pub fn data(&self) -> &Value {
+        &self.json["data"]
+    }
+
+    pub fn before(&self) -> &Value {
+        &self.data()["before"]
+    }
+
+    pub fn after(&self) -> &Value {
+        &self.data()["after"]
+    }
+
+    pub fn table(&self) -> &str {
+        self.data()["source"]["table"].as_str().expect("an event names its table")
+    }
+
+    /// The row key's text, where the table has a key.
+    pub fn key(&self) -> Option<&str> {
+        self.json.get("partitionkey").map(|key| key.as_str().expect("partitionkey is a string"))
+    }
+
+    /// The text without the envelope's own `ts_*`, which say when the event was built and differ between replays.
+    pub fn lasting(&self) -> String {
+        let Some(start) = self.text.rfind(r#","ts_ms":"#) else { return self.text.clone() };
+        let end = start + self.text[start..].find('}').expect("the envelope ends");
+        format!("{}{}", &self.text[..start], &self.text[end..])
+    }
+}
+
+/// Events in the order of arrival.
+#[derive(Debug, Clone, Default)]
+pub struct Events(pub Vec<Event>);
+
+impl Events {
+    /// All whole lines of a file; none if there is no file yet.
+    pub fn read(path: &Path) -> Self {
+        Self::parse(&fs::read_to_string(path).unwrap_or_default())
+    }
+
+    /// All whole lines of a text.
+    pub fn parse(text: &str) -> Self {
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        let parse = |line: &str| {
+            let json = serde_json::from_str(line).unwrap_or_else(|error| panic!("not JSON: {error}: {line}"));
+            Event { text: line.to_owned(), json }
+        };
+        Self(whole.lines().map(parse).collect())
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn iter(&self) -> std::slice::Iter<'_, Event> {
+        self.0.iter()
+    }
+
+    /// The events of one table.
+    pub fn of(&self, table: &str) -> Self {
+        Self(self.iter().filter(|event| event.table() == table).cloned().collect())
+    }
+
+    /// Every id once, where it occurred first; panics where a repeated id has other bytes.
+    pub fn first_occurrences(&self) -> Self {
+        let mut seen: HashMap<&str, String> = HashMap::new();
+        let mut first = Vec::new();
+        for event in self.iter() {
+            let lasting = event.lasting();
+            match seen.get(event.id()) {
+                Some(earlier) => assert_eq!(*earlier, lasting, "the id {} occurs again with other bytes", event.id()),
+                None => {
+                    seen.insert(event.id(), lasting);
+                    first.push(event.clone());
+                }
+            }
+        }
+        Self(first)
+    }
+
+    /// The ops in order, as one word.
+    pub fn ops(&self) -> String {
+        self.iter().map(Event::op).collect()
+    }
+}

@@ -1,0 +1,299 @@
+//! `flowd` as a child process: a job with its configuration file and state, a run of it, an embedded mesh beside it.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::wait::PATIENCE;
+use super::{Events, Server, free_port, until};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_flowd");
+
+/// A configuration with its own directory: `flowd.yaml`, `state/`, and `events.jsonl`, the target unless set otherwise.
+pub struct Job {
+    directory: tempfile::TempDir,
+    settings: BTreeMap<String, BTreeMap<String, String>>,
+}
+
+impl Job {
+    /// Captures all of `server` from the earliest binlog on.
+    pub fn new(server: &Server) -> Self {
+        let directory = tempfile::Builder::new().prefix("flowd-job-").tempdir().unwrap();
+        let target = format!("jsonl:{}", directory.path().join("events.jsonl").display());
+        Self { directory, settings: BTreeMap::new() }
+            .set("connectorConfig.connectorName", "orders")
+            .set("connectorConfig.hostname", "127.0.0.1")
+            .set("connectorConfig.port", &server.port.to_string())
+            .set("connectorConfig.user", "cdc")
+            .set("connectorConfig.password", "cdc")
+            .set("offsetStorageConfig.offsetStorageAddr", "./state")
+            .set("pipeline.startAt", "earliest")
+            .set("pipeline.target", &target)
+    }
+
+    /// Sets `section.key` to a YAML value.
+    pub fn set(mut self, key: &str, value: &str) -> Self {
+        let (section, key) = key.split_once('.').expect("section.key");
+        self.settings.entry(section.to_owned()).or_default().insert(key.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Takes a setting out.
+    pub fn unset(mut self, key: &str) -> Self {
+        let (section, key) = key.split_once('.').expect("section.key");
+        self.settings.get_mut(section).and_then(|keys| keys.remove(key));
+        self
+    }
+
+    /// Publishes to `mesh` instead of a file.
+    pub fn to_mesh(self, mesh: &Mesh) -> Self {
+        self.set("pipeline.target", "mesh").set("pubSubConfig.meshAddress", &format!("127.0.0.1:{}", mesh.port))
+    }
+
+    /// The configuration file, as it stands.
+    pub fn yaml(&self) -> String {
+        let mut text = String::new();
+        for (section, keys) in &self.settings {
+            text += &format!("{section}:\n");
+            for (key, value) in keys {
+                text += &format!("  {key}: {}\n", quoted(value));
+            }
+        }
+        text
+    }
+
+    /// Where `name` lies in the job's directory.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// `flowd --connector mysql-cdc` with further arguments.
+    pub fn start(&self, arguments: &[&str]) -> Flowd {
+        let mut all = vec!["--connector", "mysql-cdc"];
+        all.extend(arguments);
+        self.launch(&all)
+    }
+
+    /// Runs until `--stop-at end` and demands exit code 0.
+    pub fn catch_up(&self) {
+        self.start(&["--stop-at", "end"]).wait().expect_code(0);
+    }
+
+    /// Runs `flowd SUBCOMMAND … --config FILE` to its end.
+    pub fn command(&self, arguments: &[&str]) -> Outcome {
+        self.launch(arguments).wait()
+    }
+
+    /// `flowd position --json`.
+    pub fn position(&self) -> Value {
+        let outcome = self.command(&["position", "--json"]);
+        outcome.expect_code(0);
+        serde_json::from_str(&outcome.stdout).expect("position --json prints JSON")
+    }
+
+    /// What arrived in `events.jsonl` so far.
+    pub fn events(&self) -> Events {
+        Events::read(&self.path("events.jsonl"))
+    }
+
+    /// Waits until `count` events arrived.
+    pub fn wait_for_events(&self, count: usize) -> Events {
+        until(&format!("{count} events (there are {})", self.events().len()), || {
+            Some(self.events()).filter(|events| events.len() >= count)
+        })
+    }
+
+    fn launch(&self, arguments: &[&str]) -> Flowd {
+        let config = self.path("flowd.yaml");
+        fs::write(&config, self.yaml()).unwrap();
+        let config = config.display().to_string();
+        let mut all = arguments.to_vec();
+        all.extend(["--config", &config]);
+        Flowd::launch(self.directory.path(), &all)
+    }
+}
+
+/// A scalar that YAML would read as something else, or not at all, is quoted; lists and numbers stay.
+fn quoted(value: &str) -> String {
+    let plain = value.starts_with('[') || value.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    if plain { value.to_owned() } else { format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\"")) }
+}
+
+/// A running `flowd`. Dropping it kills it; `setpriv --pdeathsig` does when the test itself is killed.
+pub struct Flowd {
+    child: Child,
+    stdout: PathBuf,
+    stderr: PathBuf,
+}
+
+impl Flowd {
+    /// Runs the program; its output goes to files in `directory`.
+    pub fn launch(directory: &Path, arguments: &[&str]) -> Self {
+        let output = tempfile::Builder::new().prefix("run-").tempdir_in(directory).unwrap().keep();
+        let (stdout, stderr) = (output.join("stdout"), output.join("stderr"));
+        let child = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL", PROGRAM])
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(File::create(&stdout).unwrap())
+            .stderr(File::create(&stderr).unwrap())
+            .spawn()
+            .expect("flowd starts");
+        Self { child, stdout, stderr }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// `kill -9`, and gone.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Sends a signal by name.
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill").args(["-s", name, &self.pid().to_string()]).status().unwrap();
+        assert!(status.success(), "kill -s {name} {}", self.pid());
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// What it wrote to stderr so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.stderr).unwrap_or_default()
+    }
+
+    /// What it wrote to stdout so far.
+    pub fn output(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.stdout).unwrap_or_default()).into_owned()
+    }
+
+    /// Peak resident memory so far, in bytes; none once it has ended.
+    pub fn peak_rss(&self) -> Option<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        Some(line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024)
+    }
+
+    /// Processor time used so far, in the kernel's ticks of 10 ms.
+    pub fn cpu_ticks(&self) -> u64 {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
+        let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
+        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+    }
+
+    /// Waits for the end, whatever it is.
+    pub fn wait(self) -> Outcome {
+        self.wait_for(PATIENCE)
+    }
+
+    /// Waits for the end, at most `patience`.
+    pub fn wait_for(mut self, patience: Duration) -> Outcome {
+        let deadline = Instant::now() + patience;
+        while self.is_running() {
+            assert!(Instant::now() < deadline, "flowd does not end within {patience:?}; its log: {}", self.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let status = self.child.wait().unwrap();
+        Outcome { status, stdout: self.output(), log: self.log() }
+    }
+}
+
+impl Drop for Flowd {
+    fn drop(&mut self) {
+        // An error means that it ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub struct Outcome {
+    status: ExitStatus,
+    pub stdout: String,
+    pub log: String,
+}
+
+impl Outcome {
+    /// Demands an exit code; shows the log if it is another one.
+    pub fn expect_code(&self, code: i32) -> &Self {
+        assert_eq!(self.status.code(), Some(code), "exit code ({:?}); log:\n{}", self.status, self.log);
+        self
+    }
+
+    /// Whether it was exit code 0.
+    pub fn succeeded(&self) -> bool {
+        self.status.success()
+    }
+
+    /// Demands that the log names something.
+    pub fn expect_log(&self, text: &str) -> &Self {
+        assert!(self.log.contains(text), "the log does not say {text:?}:\n{}", self.log);
+        self
+    }
+}
+
+/// `flowd mesh` with a data directory, on a port that it keeps across restarts.
+pub struct Mesh {
+    pub port: u16,
+    directory: tempfile::TempDir,
+    process: Option<Flowd>,
+}
+
+impl Mesh {
+    pub fn start() -> Self {
+        let directory = tempfile::Builder::new().prefix("flowd-mesh-").tempdir().unwrap();
+        let mut mesh = Self { port: free_port(), directory, process: None };
+        mesh.restart();
+        mesh
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        self.process.take().expect("the mesh runs").kill();
+    }
+
+    /// Starts it on what it stored.
+    pub fn restart(&mut self) {
+        let listen = format!("127.0.0.1:{}", self.port);
+        let data = self.directory.path().join("data").display().to_string();
+        self.process = Some(Flowd::launch(self.directory.path(), &["mesh", "--listen", &listen, "--data", &data]));
+        until("the mesh to listen", || std::net::TcpStream::connect(&listen).ok());
+    }
+
+    /// The process, while it runs.
+    pub fn process(&self) -> &Flowd {
+        self.process.as_ref().expect("the mesh runs")
+    }
+
+    /// Stops it from reading and answering, without closing a connection (`STOP`), or lets it go on (`CONT`).
+    pub fn signal(&self, name: &str) {
+        self.process().signal(name);
+    }
+
+    /// A `flowd tail` of one topic.
+    pub fn tail(&self, topic: &str) -> Flowd {
+        let address = format!("127.0.0.1:{}", self.port);
+        Flowd::launch(self.directory.path(), &["tail", "--mesh", &address, "--topic", topic])
+    }
+
+    /// Reads a topic from its oldest event until `enough`.
+    pub fn read(&self, topic: &str, enough: impl Fn(&Events) -> bool) -> Events {
+        let mut tail = self.tail(topic);
+        let events = until(&format!("enough events of {topic}"), || {
+            assert!(tail.is_running(), "flowd tail ended: {}", tail.log());
+            Some(Events::parse(&tail.output())).filter(&enough)
+        });
+        tail.kill();
+        events
+    }
+}

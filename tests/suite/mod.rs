@@ -1,0 +1,34 @@
+//! The promises, a module a subject.
+
+mod columns;
+mod rows;
+mod schema;
+mod json_columns;
+mod crash;
+mod positions;
+mod startup;
+mod shutdown;
+mod bounds;
+mod mesh;
+
+use crate::harness::{ALL, Kind, Server};
+
+/// Runs a check on every kind of server, side by side, and names the kind that failed.
+fn on_every_server(check: impl Fn(&mut Server) + Sync) {
+    on(&ALL, &[], check);
+}
+
+/// The same with server options, on some kinds.
+fn on(kinds: &[Kind], arguments: &[&str], check: impl Fn(&mut Server) + Sync) {
+    std::thread::scope(|scope| {
+        // The server is started and dropped by the thread that uses it: it ends with its parent thread.
+        let run = |kind: Kind| {
+            let check = &check;
+            scope.spawn(move || check(&mut Server::start_with(kind, arguments)))
+        };
+        let threads: Vec<_> = kinds.iter().map(|&kind| (kind, run(kind))).collect();
+        for (kind, thread) in threads {
+            assert!(thread.join().is_ok(), "failed on {}; the reason is above", kind.name());
+        }
+    });
+}

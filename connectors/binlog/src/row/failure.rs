@@ -1,0 +1,80 @@
+//! Why a ROWS event cannot be read.
+
+use thiserror::Error;
+
+/// Why a row could not be decoded. Offsets are bytes in the event's body (behind the 19 bytes of the event header).
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum RowError {
+    /// The part before the first row is cut or contradicts itself.
+    #[error("ROWS event: {what} at byte {offset} of its body")]
+    Header {
+        /// What is wrong.
+        what: &'static str,
+        /// Where.
+        offset: usize,
+    },
+    /// The event has another number of columns than its TABLE_MAP.
+    #[error("table {table}: the ROWS event has {event} columns, its TABLE_MAP {map}")]
+    Width {
+        /// `schema.table`.
+        table: String,
+        /// Columns of the ROWS event.
+        event: usize,
+        /// Columns of the TABLE_MAP.
+        map: usize,
+    },
+    /// The event ends inside a row.
+    #[error("table {table}: row {row} of the ROWS event is cut at byte {offset} of the body, in {place}")]
+    Short {
+        /// `schema.table`.
+        table: String,
+        /// 0-based, in the event.
+        row: u32,
+        /// Where.
+        offset: usize,
+        /// The column, or the null bitmap.
+        place: String,
+    },
+    /// The bytes are no value of the column's type.
+    #[error("table {table}: row {row} of the ROWS event, column `{column}` ends at byte {offset} and is {what}")]
+    Corrupt {
+        /// `schema.table`.
+        table: String,
+        /// The column.
+        column: String,
+        /// 0-based, in the event.
+        row: u32,
+        /// One past the value.
+        offset: usize,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// Text that is not valid in its character set.
+    #[error(
+        "table {table}: row {row} of the ROWS event, column `{column}` ends at byte {offset} and holds bytes that are \
+         not valid in its character set; mend the row, or set connectorConfig.invalidText: replace"
+    )]
+    InvalidText {
+        /// `schema.table`.
+        table: String,
+        /// The column.
+        column: String,
+        /// 0-based, in the event.
+        row: u32,
+        /// One past the value.
+        offset: usize,
+    },
+    /// A column of the key is not in the row image.
+    #[error(
+        "table {table}: row {row} of the ROWS event does not hold the key column `{column}`; \
+         run SET GLOBAL binlog_row_image=FULL (or NOBLOB)"
+    )]
+    KeyAbsent {
+        /// `schema.table`.
+        table: String,
+        /// The column.
+        column: String,
+        /// 0-based, in the event.
+        row: u32,
+    },
+}

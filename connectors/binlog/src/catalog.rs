@@ -51,11 +51,6 @@ impl CatalogColumn {
         text.split_ascii_whitespace().any(|word| word == "unsigned" || word == "zerofill")
     }
 
-    /// Whether MariaDB stores the column compressed (it says so in a comment in the type).
-    pub(crate) fn is_compressed(&self) -> bool {
-        self.column_type.to_ascii_lowercase().contains(" compressed")
-    }
-
     /// The texts of an ENUM or SET, in definition order. In the catalog a quote inside is doubled, and a backslash,
     /// a line end and NUL stand behind a backslash.
     pub(crate) fn labels(&self) -> Option<Vec<String>> {

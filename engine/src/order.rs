@@ -307,8 +307,9 @@ mod tests {
     #[test]
     fn the_look_ahead_is_bounded_by_the_oldest_unreleased_event() {
         let mut gate = Gate::new(Order::None, 64);
-        (0..64).for_each(|_| drop(gate.admit([0; 2])));
-        (0..64).for_each(|_| drop(gate.take()));
+        let admitted: Vec<u64> = (0..64).map(|_| gate.admit([0; 2])).collect();
+        let taken: Vec<u32> = std::iter::from_fn(|| gate.take()).collect();
+        assert_eq!((admitted.len(), taken.len()), (64, 64));
         (1..64).for_each(|slot| gate.release(slot));
         assert_eq!(gate.room(), 0);
         gate.release(0);

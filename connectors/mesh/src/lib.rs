@@ -1,1 +1,32 @@
-//! Targets.
+//! Targets: where finished events go. [`target`] publishes to EventMesh, [`jsonl`] and [`stdout`] write lines, [`drop`]
+//! only counts.
+//!
+//! A target runs on one thread of its own. The mesh target keeps that: one thread, on it one event loop, in it all
+//! connections, which share the pool without a lock.
+
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod config;
+pub mod drop;
+pub mod jsonl;
+pub mod stats;
+pub mod stdout;
+pub mod target;
+
+mod address;
+mod answer;
+mod arrival;
+mod bell;
+mod connection;
+mod link;
+mod pool;
+mod refusal;
+mod retry;
+mod session;
+mod shared;
+#[cfg(test)]
+mod testing;
+
+pub use config::MeshConfig;
+pub use target::MeshTarget;

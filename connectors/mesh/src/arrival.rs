@@ -1,0 +1,46 @@
+//! Waiting for the next parcel with a bound, for targets that have something to finish when nothing comes.
+
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::Instant;
+
+use flowd_engine::worker::{Delivery, ParcelSource};
+
+/// What the wait brought.
+#[derive(Debug)]
+pub(crate) enum Arrival {
+    /// The next parcel.
+    Parcel(Delivery),
+    /// Nothing came by the deadline.
+    Nothing,
+    /// Nothing more will come.
+    End,
+}
+
+/// The next parcel, waited for until `deadline` at the latest. The calling thread parks.
+pub(crate) fn next_until(parcels: &mut dyn ParcelSource, deadline: Instant) -> Arrival {
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut context = Context::from_waker(&waker);
+    loop {
+        match parcels.poll_next(&mut context) {
+            Poll::Ready(Some(delivery)) => return Arrival::Parcel(delivery),
+            Poll::Ready(None) => return Arrival::End,
+            Poll::Pending => {}
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Arrival::Nothing;
+        }
+        thread::park_timeout(left);
+    }
+}
+
+/// Wakes the thread that waits.
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}

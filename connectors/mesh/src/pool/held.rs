@@ -1,0 +1,137 @@
+//! The parcels that events in flight point into, in the order of their tickets.
+
+use std::collections::VecDeque;
+
+use flowd_engine::parcel::Event;
+use flowd_engine::worker::Delivery;
+
+/// Where an event lies: its parcel's ticket and its index there.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Place {
+    ticket: u64,
+    index: u32,
+}
+
+#[derive(Debug)]
+struct Held {
+    delivery: Delivery,
+    /// Events not yet written once.
+    unwritten: usize,
+    /// Events not yet acknowledged.
+    unacked: usize,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Parcels {
+    held: VecDeque<Held>,
+    /// Ticket of `held`'s first.
+    first: u64,
+    /// The next event to be admitted.
+    next: Place,
+    /// Ticket of the first parcel that is not reported as emitted.
+    unemitted: u64,
+}
+
+impl Parcels {
+    pub(super) fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
+    /// Whether every event of every parcel was handed out by `next_event`.
+    pub(super) fn is_admitted(&self) -> bool {
+        self.next.ticket == self.first + self.held.len() as u64
+    }
+
+    pub(super) fn push(&mut self, delivery: Delivery) {
+        assert_eq!(delivery.ticket, self.first + self.held.len() as u64, "parcels come in order");
+        let count = delivery.parcel.events.len();
+        self.held.push_back(Held { delivery, unwritten: count, unacked: count });
+        self.skip_ended();
+    }
+
+    /// Goes on to the next parcel where one has no more events.
+    fn skip_ended(&mut self) {
+        while let Some(held) = self.held.get((self.next.ticket - self.first) as usize)
+            && held.delivery.parcel.events.len() == self.next.index as usize
+        {
+            self.next = Place { ticket: self.next.ticket + 1, index: 0 };
+        }
+    }
+
+    pub(super) fn next_event(&mut self) -> Option<(Place, Event)> {
+        let place = self.next;
+        let event = *self
+            .held
+            .get((place.ticket - self.first) as usize)?
+            .delivery
+            .parcel
+            .events
+            .get(place.index as usize)?;
+        self.next.index += 1;
+        self.skip_ended();
+        Some((place, event))
+    }
+
+    fn held(&self, place: Place) -> &Held {
+        &self.held[(place.ticket - self.first) as usize]
+    }
+
+    fn held_mut(&mut self, place: Place) -> &mut Held {
+        &mut self.held[(place.ticket - self.first) as usize]
+    }
+
+    pub(super) fn frame(&self, place: Place) -> &[u8] {
+        let parcel = &self.held(place).delivery.parcel;
+        parcel.frame(&parcel.events[place.index as usize])
+    }
+
+    pub(super) fn frame_mut(&mut self, place: Place) -> &mut [u8] {
+        let parcel = &mut self.held_mut(place).delivery.parcel;
+        let event = parcel.events[place.index as usize];
+        &mut parcel.buffer[event.start as usize..event.end as usize]
+    }
+
+    pub(super) fn json(&self, place: Place) -> &[u8] {
+        let parcel = &self.held(place).delivery.parcel;
+        parcel.json(&parcel.events[place.index as usize])
+    }
+
+    pub(super) fn id(&self, place: Place) -> &[u8] {
+        let parcel = &self.held(place).delivery.parcel;
+        parcel.id(&parcel.events[place.index as usize])
+    }
+
+    pub(super) fn written(&mut self, place: Place) {
+        self.held_mut(place).unwritten -= 1;
+    }
+
+    pub(super) fn settled(&mut self, place: Place) {
+        self.held_mut(place).unacked -= 1;
+    }
+
+    /// Whether `emitted` or `next_acked` has something.
+    pub(super) fn has_news(&self) -> bool {
+        let is_written = |held: &Held| held.unwritten == 0;
+        self.held.front().is_some_and(|held| held.unacked == 0)
+            || self.held.get((self.unemitted - self.first) as usize).is_some_and(is_written)
+    }
+
+    pub(super) fn emitted(&mut self) -> Option<u64> {
+        let before = self.unemitted;
+        while let Some(held) = self.held.get((self.unemitted - self.first) as usize)
+            && held.unwritten == 0
+        {
+            self.unemitted += 1;
+        }
+        (self.unemitted > before).then(|| self.unemitted - 1)
+    }
+
+    /// Call `emitted` first, so that nothing is acknowledged before it counts as emitted.
+    pub(super) fn next_acked(&mut self) -> Option<Delivery> {
+        if self.unemitted == self.first || self.held.front()?.unacked > 0 {
+            return None;
+        }
+        self.first += 1;
+        self.held.pop_front().map(|held| held.delivery)
+    }
+}

@@ -1,0 +1,188 @@
+//! The target `mesh`: one thread, on it one runtime, in it all connections of the pool.
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use flowd_engine::failure::Failure;
+use flowd_engine::worker::{ParcelSource, Target};
+use tokio::runtime::{Builder, Runtime};
+use tokio::task::{JoinSet, LocalSet};
+use tokio::time::{Instant, Sleep, sleep};
+use tracing::info;
+
+use crate::config::MeshConfig;
+use crate::connection;
+use crate::link::{self, NoLink};
+use crate::shared::Shared;
+use crate::stats::Stats;
+
+/// How exactly time-outs and back-offs are kept.
+const TICK: Duration = Duration::from_millis(25);
+/// How long goodbyes may take at the end.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// Publishes to EventMesh. Parcels must hold frames made with `Framing::EventMesh`.
+pub struct MeshTarget {
+    config: MeshConfig,
+    stats: Arc<Stats>,
+}
+
+impl MeshTarget {
+    /// Counts into `stats`, which the caller may keep a handle of.
+    ///
+    /// # Panics
+    /// Without an address, a connection or a window: the configuration refuses these.
+    pub fn new(config: MeshConfig, stats: Arc<Stats>) -> Self {
+        assert!(!config.addresses.is_empty(), "a mesh without address");
+        assert!(config.connections > 0 && config.window > 0, "a pool without connections or window");
+        Self { config, stats }
+    }
+}
+
+impl Target for MeshTarget {
+    /// At least one address must greet. A HELLO that is refused is a matter of configuration and not tried again.
+    fn start(&mut self) -> Result<(), Failure> {
+        let runtime = runtime()?;
+        let config = Rc::new(self.config.clone());
+        LocalSet::new().block_on(&runtime, async {
+            let mut tries = JoinSet::new();
+            for address in config.addresses.clone() {
+                let config = Rc::clone(&config);
+                tries.spawn_local(async move { link::open(&address, &config).await.map(drop) });
+            }
+            let mut failures = Vec::new();
+            while let Some(result) = tries.join_next().await {
+                match result {
+                    Ok(Ok(())) => return Ok(()),
+                    Ok(Err(error)) => failures.push(error),
+                    Err(panic) => failures.push(NoLink::Unreachable(panic.to_string())),
+                }
+            }
+            Err(none_greeted(&failures))
+        })
+    }
+
+    fn run(self: Box<Self>, parcels: &mut dyn ParcelSource) -> Result<(), Failure> {
+        let runtime = runtime()?;
+        let shared = Rc::new(Shared::new(self.config, self.stats, rand::random()));
+        LocalSet::new().block_on(&runtime, async {
+            let mut connections = JoinSet::new();
+            for line in 0..shared.config.connections {
+                connections.spawn_local(connection::keep(Rc::clone(&shared), line));
+            }
+            let spreading = connections.spawn_local(connection::keep_spread(Rc::clone(&shared)));
+            drive(&shared, parcels, &mut connections).await?;
+            spreading.abort();
+            shared.is_finished.set(true);
+            shared.bells.iter().for_each(|bell| bell.ring());
+            let farewell = async { while connections.join_next().await.is_some() {} };
+            // Everything is acknowledged: whoever is still opening a connection is not waited for.
+            let _ = tokio::time::timeout(FAREWELL, farewell).await;
+            info!(
+                events = shared.stats.acked.get(),
+                resent = shared.stats.resent.get(),
+                "all is acknowledged"
+            );
+            Ok(())
+        })
+    }
+}
+
+fn runtime() -> Result<Runtime, Failure> {
+    let runtime = Builder::new_current_thread().enable_io().enable_time().max_blocking_threads(2).build();
+    runtime
+        .map_err(|error| Failure::Fatal(format!("cannot set up the mesh connections' event loop: {error}")))
+}
+
+fn none_greeted(failures: &[NoLink]) -> Failure {
+    let texts: Vec<&str> = failures.iter().map(NoLink::text).collect();
+    let text = format!("pubSubConfig.meshAddress: no mesh server can be used: {}", texts.join("; "));
+    let is_refused = failures.iter().any(|failure| matches!(failure, NoLink::Refused(_)));
+    if is_refused { Failure::Unusable(text) } else { Failure::Retry(text) }
+}
+
+/// Moves parcels in and acknowledgements out until all is done.
+async fn drive(
+    shared: &Shared,
+    parcels: &mut dyn ParcelSource,
+    connections: &mut JoinSet<()>,
+) -> Result<(), Failure> {
+    let mut has_ended = false;
+    let mut clock = pin!(sleep(TICK));
+    poll_fn(|context| {
+        loop {
+            let heard = shared.main.poll(context).is_ready();
+            has_ended = has_ended || take_parcels(shared, parcels, context);
+            reject(shared, parcels)?;
+            report(shared, parcels);
+            if has_ended && shared.pool.borrow().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            shared.spread(None);
+            if let Poll::Ready(Some(Err(panic))) = connections.poll_join_next(context) {
+                return Poll::Ready(Err(Failure::Fatal(format!("a mesh connection's task failed: {panic}"))));
+            }
+            if !heard && !tick(shared, clock.as_mut(), context) {
+                return Poll::Pending;
+            }
+        }
+    })
+    .await
+}
+
+/// Takes parcels while the look-ahead has room; true once there will be no more.
+fn take_parcels(shared: &Shared, parcels: &mut dyn ParcelSource, context: &mut Context<'_>) -> bool {
+    shared.source_pending.set(false);
+    while shared.pool.borrow().wants_parcel() {
+        match parcels.poll_next(context) {
+            Poll::Ready(Some(delivery)) => shared.pool.borrow_mut().push(delivery),
+            Poll::Ready(None) => {
+                // Nothing more to ask it for.
+                shared.source_pending.set(true);
+                return true;
+            }
+            Poll::Pending => {
+                shared.source_pending.set(true);
+                return false;
+            }
+        }
+        report(shared, parcels);
+    }
+    false
+}
+
+/// Tells what was emitted and acknowledged.
+fn report(shared: &Shared, parcels: &mut dyn ParcelSource) {
+    let mut pool = shared.pool.borrow_mut();
+    if let Some(ticket) = pool.emitted() {
+        parcels.emitted(ticket);
+    }
+    while let Some(delivery) = pool.next_acked() {
+        parcels.acked(delivery.ticket);
+        parcels.recycle(delivery.parcel);
+    }
+}
+
+/// Hands rejected events to `onReject`, each before it counts as acknowledged.
+fn reject(shared: &Shared, parcels: &mut dyn ParcelSource) -> Result<(), Failure> {
+    let mut pool = shared.pool.borrow_mut();
+    while let Some((rejected, line)) = pool.next_rejected() {
+        parcels.reject(&rejected.reason, &line)?;
+        pool.dead_letter_written(&rejected);
+    }
+    Ok(())
+}
+
+/// Moves time-outs and back-offs on when it is time; true if it was. Asks for no wake-up while nothing waits for time.
+fn tick(shared: &Shared, mut clock: Pin<&mut Sleep>, context: &mut Context<'_>) -> bool {
+    if !shared.pool.borrow().is_timed() || clock.as_mut().poll(context).is_pending() {
+        return false;
+    }
+    shared.pool.borrow_mut().tick(shared.now_ms());
+    clock.reset(Instant::now() + TICK);
+    true
+}

@@ -1,0 +1,119 @@
+//! What the tests of the targets share: a scripted source of parcels, and parcels made by hand.
+
+use std::collections::VecDeque;
+use std::task::{Context, Poll, Waker};
+
+use flowd_engine::failure::Failure;
+use flowd_engine::parcel::{Event, Parcel};
+use flowd_engine::worker::{Delivery, ParcelSource};
+
+/// Hands out parcels and writes down what it is told.
+#[derive(Default)]
+pub(crate) struct FakeParcels {
+    queue: VecDeque<Parcel>,
+    /// Parcels that come only once a ticket is acknowledged.
+    later: VecDeque<(u64, Parcel)>,
+    next_ticket: u64,
+    waker: Option<Waker>,
+    pub(crate) emitted: Vec<u64>,
+    pub(crate) acked: Vec<u64>,
+    pub(crate) recycled: usize,
+    pub(crate) rejects: Vec<(String, String)>,
+    /// What a reject is answered with.
+    pub(crate) on_reject: Option<Failure>,
+    pub(crate) on_acked: Option<Box<dyn FnMut(u64) + Send>>,
+}
+
+impl FakeParcels {
+    /// These parcels, then the end.
+    pub(crate) fn ending(parcels: Vec<Parcel>) -> Self {
+        Self { queue: parcels.into(), ..Self::default() }
+    }
+
+    pub(crate) fn then_when_acked(&mut self, ticket: u64, parcel: Parcel) {
+        self.later.push_back((ticket, parcel));
+    }
+
+    pub(crate) fn total(&self) -> usize {
+        self.queue.len() + self.later.len() + self.next_ticket as usize
+    }
+
+    fn deliver(&mut self) -> Option<Delivery> {
+        let parcel = self.queue.pop_front()?;
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        Some(Delivery { ticket, parcel })
+    }
+}
+
+impl ParcelSource for FakeParcels {
+    fn next(&mut self) -> Option<Delivery> {
+        let delivery = self.deliver();
+        assert!(delivery.is_some() || self.later.is_empty(), "a blocking wait that nothing would end");
+        delivery
+    }
+
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Delivery>> {
+        match self.deliver() {
+            Some(delivery) => Poll::Ready(Some(delivery)),
+            None if self.later.is_empty() => Poll::Ready(None),
+            None => {
+                self.waker = Some(context.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+
+    fn emitted(&mut self, ticket: u64) {
+        assert!(self.emitted.last().is_none_or(|last| *last < ticket), "emitted goes backwards to {ticket}");
+        assert!(ticket < self.next_ticket, "ticket {ticket} was never handed out");
+        self.emitted.push(ticket);
+    }
+
+    fn acked(&mut self, ticket: u64) {
+        assert!(self.acked.last().is_none_or(|last| *last < ticket), "acked goes backwards to {ticket}");
+        assert!(
+            self.emitted.last().is_some_and(|last| *last >= ticket),
+            "ticket {ticket} acked before emitted"
+        );
+        self.acked.push(ticket);
+        if let Some(on_acked) = &mut self.on_acked {
+            on_acked(ticket);
+        }
+        while self.later.front().is_some_and(|(after, _)| *after <= ticket) {
+            self.queue.extend(self.later.pop_front().map(|(_, parcel)| parcel));
+            self.waker.take().into_iter().for_each(Waker::wake);
+        }
+    }
+
+    fn recycle(&mut self, _parcel: Parcel) {
+        self.recycled += 1;
+    }
+
+    fn reject(&mut self, reason: &str, line: &[u8]) -> Result<(), Failure> {
+        self.rejects.push((reason.to_owned(), String::from_utf8(line.to_vec()).unwrap()));
+        self.on_reject.clone().map_or(Ok(()), Err)
+    }
+}
+
+/// A parcel of lines; each text is its event's JSON and, for want of another, its id.
+pub(crate) fn line_parcel(texts: &[&str]) -> Parcel {
+    let mut parcel = Parcel::default();
+    for text in texts {
+        let start = parcel.buffer.len() as u32;
+        parcel.buffer.extend_from_slice(text.as_bytes());
+        let body_end = parcel.buffer.len() as u32;
+        parcel.buffer.push(b'\n');
+        let event = Event {
+            start,
+            body: start,
+            body_end,
+            end: body_end + 1,
+            id: start,
+            id_end: body_end,
+            keys: [0; 2],
+        };
+        parcel.events.push(event);
+    }
+    parcel
+}

@@ -185,7 +185,7 @@ command_line() {
   fi
   COMMAND=("${EXEC[@]}" "$SERVER_PATH" "${BASE[@]}" "--datadir=$DATA" --bind-address=127.0.0.1 "--port=$PORT"
     "--socket=$DATA/sock" "--pid-file=$DATA/pid" "--log-error=$DATA/error.log" --server-id=1 --log-bin=binlog
-    --binlog-format=ROW --binlog-row-image=FULL --binlog-row-metadata=FULL --max-connections=50
+    --character-set-server=utf8mb4 --binlog-format=ROW --binlog-row-image=FULL --binlog-row-metadata=FULL --max-connections=50
     --sync-binlog=0 --innodb-flush-log-at-trx-commit=0 --innodb-doublewrite=0 --skip-name-resolve)
   if [ "$KIND" = mysql ]; then
     COMMAND+=(--gtid-mode=ON --enforce-gtid-consistency=ON)

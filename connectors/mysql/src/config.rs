@@ -316,6 +316,12 @@ fn tls_mode(settings: &MySqlSettings) -> Result<TlsMode, SettingError> {
             ),
         )),
     };
+    if settings.ssl_ca.is_some() && !matches!(settings.ssl_mode, SslMode::VerifyCa | SslMode::VerifyIdentity)
+    {
+        tracing::warn!(
+            "connectorConfig.sslCa has no effect: only sslMode verify-ca and verify-identity verify"
+        );
+    }
     Ok(match settings.ssl_mode {
         SslMode::Disabled => TlsMode::Disabled,
         SslMode::Preferred => TlsMode::Preferred,

@@ -107,6 +107,11 @@ impl TableFilter {
         included && !self.exclude.iter().any(|pattern| named(pattern) && pattern.table == "*")
     }
 
+    /// The schema and the table of each pattern of the include list; nothing where everything is captured.
+    pub fn included(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.include.iter().map(|pattern| (pattern.schema.as_str(), pattern.table.as_str()))
+    }
+
     /// A number that changes where the captured tables or columns may have changed, and only with the lists.
     pub fn fingerprint(&self) -> u64 {
         let mut digest = Sha256::new();
@@ -141,33 +146,51 @@ fn parsed(
     Ok(parsed)
 }
 
-/// Matches by going back to the last `*` only: at most pattern × text steps.
+/// A piece of a pattern.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Piece {
+    /// Any run of characters.
+    Run,
+    /// Any one character.
+    One,
+    /// This character.
+    Exactly(char),
+}
+
 fn glob(pattern: &str, text: &str) -> bool {
-    let (mut pattern_rest, mut text_rest) = (pattern.chars(), text.chars());
-    let mut last_star: Option<(std::str::Chars<'_>, std::str::Chars<'_>)> = None;
+    let pieces = pattern.chars().map(|character| match character {
+        '*' => Piece::Run,
+        '?' => Piece::One,
+        other => Piece::Exactly(other),
+    });
+    matches(&pieces.collect::<Vec<_>>(), text)
+}
+
+/// Matches by going back to the last run only: at most pieces × characters steps.
+pub(crate) fn matches(pieces: &[Piece], text: &str) -> bool {
+    let text: Vec<char> = text.chars().collect();
+    let (mut piece, mut character) = (0, 0);
+    let mut last_run = None;
     loop {
-        let mut pattern_next = pattern_rest.clone();
-        let mut text_next = text_rest.clone();
-        match (pattern_next.next(), text_next.next()) {
-            (Some('*'), _) => {
-                last_star = Some((pattern_next.clone(), text_rest.clone()));
-                pattern_rest = pattern_next;
-                continue;
+        match (pieces.get(piece), text.get(character)) {
+            (Some(Piece::Run), _) => {
+                last_run = Some((piece, character));
+                piece += 1;
             }
-            (Some(wanted), Some(found)) if wanted == '?' || wanted == found => {
-                pattern_rest = pattern_next;
-                text_rest = text_next;
-                continue;
+            (Some(Piece::One), Some(_)) => (piece, character) = (piece + 1, character + 1),
+            (Some(Piece::Exactly(wanted)), Some(found)) if wanted == found => {
+                (piece, character) = (piece + 1, character + 1);
             }
             (None, None) => return true,
-            _ => {}
+            _ => match last_run {
+                // The last run takes one character more.
+                Some((run, taken)) if taken < text.len() => {
+                    last_run = Some((run, taken + 1));
+                    (piece, character) = (run + 1, taken + 1);
+                }
+                _ => return false,
+            },
         }
-        let Some((after_star, star_text)) = last_star.as_mut() else { return false };
-        if star_text.next().is_none() {
-            return false;
-        }
-        pattern_rest = after_star.clone();
-        text_rest = star_text.clone();
     }
 }
 

@@ -44,9 +44,14 @@ pub fn text(row: &Row, index: usize) -> String {
 }
 
 /// Writes `text` as an SQL string literal that means the same under every sql_mode.
-pub fn quoted(text: &str) -> String {
+pub fn literal(text: &str) -> String {
     let hex: String = text.bytes().map(|byte| format!("{byte:02X}")).collect();
-    if hex.is_empty() { "''".to_owned() } else { format!("CONVERT(0x{hex} USING utf8mb4)") }
+    if hex.is_empty() { "''".to_owned() } else { format!("_utf8mb4 0x{hex}") }
+}
+
+/// Writes a name as an SQL identifier.
+pub fn identifier(name: &str) -> String {
+    format!("`{}`", name.replace('`', "``"))
 }
 
 /// Reads the answer to one COM_QUERY. A statement without rows gives an empty set.
@@ -250,8 +255,9 @@ mod tests {
     }
 
     #[test]
-    fn a_quoted_text_needs_no_escapes() {
-        assert_eq!(quoted("a'\\"), "CONVERT(0x61275C USING utf8mb4)");
-        assert_eq!(quoted(""), "''");
+    fn literals_and_identifiers_need_no_escapes() {
+        assert_eq!(literal("a'\\"), "_utf8mb4 0x61275C");
+        assert_eq!(literal(""), "''");
+        assert_eq!(identifier("a`b"), "`a``b`");
     }
 }

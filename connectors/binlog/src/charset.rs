@@ -140,10 +140,17 @@ impl Charset {
     }
 
     /// Appends `bytes` as UTF-8 to `text`.
-    pub(crate) fn decode(self, bytes: &[u8], text: &mut String, invalid: InvalidText) -> Result<(), InvalidBytes> {
+    pub(crate) fn decode(
+        self,
+        bytes: &[u8],
+        text: &mut String,
+        invalid: InvalidText,
+    ) -> Result<(), InvalidBytes> {
         match self {
             Self::Utf8 | Self::Binary => utf8(bytes, text, invalid),
-            Self::Ascii => characters(text, invalid, bytes.iter().map(|&byte| byte.is_ascii().then_some(byte.into()))),
+            Self::Ascii => {
+                characters(text, invalid, bytes.iter().map(|&byte| byte.is_ascii().then_some(byte.into())))
+            }
             Self::Latin1 => {
                 text.extend(bytes.iter().map(|&byte| latin1(byte)));
                 Ok(())
@@ -160,8 +167,8 @@ impl Charset {
 /// One latin1 byte; 0x80–0x9F as windows-1252, whose five gaps the server maps to the C1 control of that number.
 fn latin1(byte: u8) -> char {
     const HIGH: [char; 32] = [
-        '€', '\u{81}', '‚', 'ƒ', '„', '…', '†', '‡', 'ˆ', '‰', 'Š', '‹', 'Œ', '\u{8D}', 'Ž', '\u{8F}', '\u{90}',
-        '‘', '’', '“', '”', '•', '–', '—', '˜', '™', 'š', '›', 'œ', '\u{9D}', 'ž', 'Ÿ',
+        '€', '\u{81}', '‚', 'ƒ', '„', '…', '†', '‡', 'ˆ', '‰', 'Š', '‹', 'Œ', '\u{8D}', 'Ž', '\u{8F}',
+        '\u{90}', '‘', '’', '“', '”', '•', '–', '—', '˜', '™', 'š', '›', 'œ', '\u{9D}', 'ž', 'Ÿ',
     ];
     match byte {
         0x80..=0x9F => HIGH[usize::from(byte - 0x80)],

@@ -27,9 +27,8 @@ fn opaque(field_type: u8, value: &[u8]) -> Vec<u8> {
 #[test]
 fn an_object_keeps_the_stored_order_and_the_servers_separators() {
     // {"a": 1, "bb": "x"}: count 2, size 26, key entries at 4, value entries at 12, keys at 18, values at 21.
-    let document = [
-        0x00, 2, 0, 23, 0, 18, 0, 1, 0, 19, 0, 2, 0, 0x05, 1, 0, 0x0C, 21, 0, b'a', b'b', b'b', 1, b'x',
-    ];
+    let document =
+        [0x00, 2, 0, 23, 0, 18, 0, 1, 0, 19, 0, 2, 0, 0x05, 1, 0, 0x0C, 21, 0, b'a', b'b', b'b', 1, b'x'];
     check(&document, r#"{"a": 1, "bb": "x"}"#);
     let mut out = Vec::new();
     write(&document, &mut out, &mut Vec::new()).expect("valid");
@@ -73,7 +72,10 @@ fn opaque_values_read_as_their_sql_types() {
     check(&opaque(10, &(ymd << 24).to_le_bytes()), "\"2020-01-02\"");
     let clock = 3 << 12 | 4 << 6 | 5;
     check(&opaque(12, &((ymd | clock) << 24 | 600).to_le_bytes()), "\"2020-01-02 03:04:05.000600\"");
-    check(&opaque(11, &(-((10 << 12 | 11 << 6 | 12) << 24 | 500_000i64)).to_le_bytes()), "\"-10:11:12.500000\"");
+    check(
+        &opaque(11, &(-((10 << 12 | 11 << 6 | 12) << 24 | 500_000i64)).to_le_bytes()),
+        "\"-10:11:12.500000\"",
+    );
     check(&opaque(15, &[0x00, 0xFF]), "\"base64:type15:AP8=\"");
     check(&opaque(252, &[]), "\"base64:type252:\"");
 }

@@ -36,7 +36,9 @@ pub enum RowError {
         place: String,
     },
     /// The bytes are no value of the column's type.
-    #[error("table {table}: row {row} of the ROWS event, column `{column}` ends at byte {offset} and is {what}")]
+    #[error(
+        "table {table}: row {row} of the ROWS event, column `{column}` ends at byte {offset} and is {what}"
+    )]
     Corrupt {
         /// `schema.table`.
         table: String,

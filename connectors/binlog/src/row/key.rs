@@ -68,8 +68,7 @@ fn write_escaping(value: &[u8], key: &mut Vec<u8>) {
     for chunk in value.utf8_chunks() {
         for character in chunk.valid().chars() {
             let code = u32::from(character);
-            let forbidden =
-                matches!(code, 0x7F..=0x9F | 0xFDD0..=0xFDEF) || code & 0xFFFE == 0xFFFE;
+            let forbidden = matches!(code, 0x7F..=0x9F | 0xFDD0..=0xFDEF) || code & 0xFFFE == 0xFFFE;
             if !forbidden {
                 key.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
                 continue;

@@ -150,7 +150,11 @@ impl<'a> Rows<'a> {
     /// # Errors
     /// A row that is cut, a value that its column cannot have, text that is not valid in its character set (unless it
     /// is to be replaced), an image without a key column.
-    pub fn encode(&mut self, out: &mut Vec<u8>, scratch: &mut Scratch) -> Result<Option<EncodedRow>, RowError> {
+    pub fn encode(
+        &mut self,
+        out: &mut Vec<u8>,
+        scratch: &mut Scratch,
+    ) -> Result<Option<EncodedRow>, RowError> {
         if self.is_done() {
             return Ok(None);
         }

@@ -1,6 +1,7 @@
 //! The optional metadata at the end of a TABLE_MAP (`binlog_row_metadata`), as type, length and value, laid out per
 //! column. It borrows the event; it interprets no charset and no text.
 
+use super::Flavour;
 use super::wire::Wire;
 use crate::value::reader::Reader;
 
@@ -21,32 +22,41 @@ pub(crate) struct Metadata<'a> {
 
 impl<'a> Metadata<'a> {
     /// Reads the fields behind the null bitmap. None where one is cut or contradicts the column types.
-    pub(crate) fn parse(bytes: &'a [u8], wires: &[Wire]) -> Option<Self> {
+    pub(crate) fn parse(bytes: &'a [u8], wires: &[Wire], flavour: Flavour) -> Option<Self> {
         let mut metadata =
             Self { collations: vec![None; wires.len()], labels: vec![None; wires.len()], ..Self::default() };
         let mut reader = Reader::new(bytes);
         while !reader.is_empty() {
             let field = reader.u8()?;
             let value = reader.length_encoded_bytes()?;
-            metadata.field(field, value, wires)?;
+            metadata.field(field, value, wires, flavour)?;
         }
         Some(metadata)
     }
 
-    fn field(&mut self, field: u8, value: &'a [u8], wires: &[Wire]) -> Option<()> {
+    fn field(&mut self, field: u8, value: &'a [u8], wires: &[Wire], flavour: Flavour) -> Option<()> {
         let mut reader = Reader::new(value);
+        let is_character = |wire: Wire| wire.is_character(flavour);
         match field {
             1 => self.unsigned = Some(signedness(value, wires)?),
-            2 => default_collations(&mut reader, &columns_of(wires, Wire::is_character), &mut self.collations)?,
-            3 => column_collations(&mut reader, &columns_of(wires, Wire::is_character), &mut self.collations)?,
+            2 => default_collations(&mut reader, &columns_of(wires, is_character), &mut self.collations)?,
+            3 => column_collations(&mut reader, &columns_of(wires, is_character), &mut self.collations)?,
             4 => {
                 while !reader.is_empty() {
                     self.names.push(reader.length_encoded_bytes()?);
                 }
                 return (self.names.len() == wires.len()).then_some(());
             }
-            5 => labels(&mut reader, &columns_of(wires, |wire| matches!(wire, Wire::Set(_))), &mut self.labels)?,
-            6 => labels(&mut reader, &columns_of(wires, |wire| matches!(wire, Wire::Enum(_))), &mut self.labels)?,
+            5 => labels(
+                &mut reader,
+                &columns_of(wires, |wire| matches!(wire, Wire::Set(_))),
+                &mut self.labels,
+            )?,
+            6 => labels(
+                &mut reader,
+                &columns_of(wires, |wire| matches!(wire, Wire::Enum(_))),
+                &mut self.labels,
+            )?,
             8 | 9 => {
                 while !reader.is_empty() {
                     self.key.push(reader.length().filter(|&index| index < wires.len())?);
@@ -84,7 +94,11 @@ fn signedness(bits: &[u8], wires: &[Wire]) -> Option<Vec<bool>> {
 }
 
 /// A collation for all `columns`, then pairs of an index into `columns` and a collation.
-fn default_collations(reader: &mut Reader<'_>, columns: &[usize], collations: &mut [Option<u64>]) -> Option<()> {
+fn default_collations(
+    reader: &mut Reader<'_>,
+    columns: &[usize],
+    collations: &mut [Option<u64>],
+) -> Option<()> {
     let default = reader.length_encoded()?;
     for &index in columns {
         collations[index] = Some(default);
@@ -97,7 +111,11 @@ fn default_collations(reader: &mut Reader<'_>, columns: &[usize], collations: &m
 }
 
 /// A collation for each of `columns`.
-fn column_collations(reader: &mut Reader<'_>, columns: &[usize], collations: &mut [Option<u64>]) -> Option<()> {
+fn column_collations(
+    reader: &mut Reader<'_>,
+    columns: &[usize],
+    collations: &mut [Option<u64>],
+) -> Option<()> {
     for &index in columns {
         collations[index] = Some(reader.length_encoded()?);
     }
@@ -105,7 +123,11 @@ fn column_collations(reader: &mut Reader<'_>, columns: &[usize], collations: &mu
 }
 
 /// For each of `columns` a count and so many texts.
-fn labels<'a>(reader: &mut Reader<'a>, columns: &[usize], labels: &mut [Option<Vec<&'a [u8]>>]) -> Option<()> {
+fn labels<'a>(
+    reader: &mut Reader<'a>,
+    columns: &[usize],
+    labels: &mut [Option<Vec<&'a [u8]>>],
+) -> Option<()> {
     for &index in columns {
         let count = reader.length()?;
         let mut texts = Vec::new();
@@ -124,23 +146,37 @@ mod tests {
     const WIRES: [Wire; 6] =
         [Wire::Int(4), Wire::Varchar(10), Wire::Year, Wire::Enum(1), Wire::Blob(2), Wire::Set(1)];
 
+    fn parse(bytes: &[u8]) -> Option<Metadata<'_>> {
+        Metadata::parse(bytes, &WIRES, Flavour::MySql)
+    }
+
     #[test]
     fn signedness_counts_numeric_columns_only_and_year_is_one() {
-        let metadata = Metadata::parse(&[1, 1, 0b0100_0000], &WIRES).expect("valid");
+        let metadata = parse(&[1, 1, 0b0100_0000]).expect("valid");
         assert_eq!(metadata.unsigned, Some(vec![false, false, true, false, false, false]));
     }
 
     #[test]
     fn collations_over_255_and_exceptions_reach_their_columns() {
         let bytes = [2, 5, 0xFC, 0x00, 0x09, 1, 63, 10, 1, 8];
-        let metadata = Metadata::parse(&bytes, &WIRES).expect("valid");
+        let metadata = parse(&bytes).expect("valid");
         assert_eq!(metadata.collations, [None, Some(2304), None, Some(8), Some(63), Some(8)]);
+    }
+
+    #[test]
+    fn the_servers_count_geometry_differently_among_the_text_columns() {
+        let wires = [Wire::Geometry(4), Wire::Vector(4), Wire::Varchar(10)];
+        let collations =
+            |flavour, bytes| Metadata::parse(bytes, &wires, flavour).map(|metadata| metadata.collations);
+        assert_eq!(collations(Flavour::MySql, &[3, 2, 63, 8]), Some(vec![None, Some(63), Some(8)]));
+        assert_eq!(collations(Flavour::MariaDb, &[3, 3, 63, 63, 8]), Some(vec![Some(63), Some(63), Some(8)]));
+        assert_eq!(collations(Flavour::MySql, &[3, 3, 63, 63, 8]), None);
     }
 
     #[test]
     fn texts_and_keys_stand_in_definition_order() {
         let bytes = [5, 4, 1, 2, b'x', b'y', 6, 5, 2, 1, b'a', 1, b'b', 9, 4, 1, 3, 0, 0];
-        let metadata = Metadata::parse(&bytes, &WIRES).expect("valid");
+        let metadata = parse(&bytes).expect("valid");
         assert_eq!(metadata.labels[5], Some(vec![&b"xy"[..]]));
         assert_eq!(metadata.labels[3], Some(vec![&b"a"[..], b"b"]));
         assert_eq!(metadata.key, [1, 0]);
@@ -148,10 +184,10 @@ mod tests {
 
     #[test]
     fn a_field_that_contradicts_the_columns_is_refused() {
-        assert!(Metadata::parse(&[8, 1, 6], &WIRES).is_none());
-        assert!(Metadata::parse(&[4, 2, 1, b'a'], &WIRES).is_none());
-        assert!(Metadata::parse(&[1, 0], &WIRES).is_none());
-        assert!(Metadata::parse(&[2, 3, 8, 2, 63], &WIRES).is_none());
-        assert!(Metadata::parse(&[6, 3, 0xFE, 1, 2], &WIRES).is_none());
+        assert!(parse(&[8, 1, 6]).is_none());
+        assert!(parse(&[4, 2, 1, b'a']).is_none());
+        assert!(parse(&[1, 0]).is_none());
+        assert!(parse(&[2, 3, 8, 2, 63]).is_none());
+        assert!(parse(&[6, 3, 0xFE, 1, 2]).is_none());
     }
 }

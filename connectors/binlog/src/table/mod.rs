@@ -12,8 +12,8 @@ use std::fmt;
 
 pub use self::failure::TableError;
 use self::metadata::Metadata;
-pub(crate) use self::plan::Plan;
 use self::plan::ColumnFacts;
+pub(crate) use self::plan::Plan;
 use self::wire::{Walk, Wire, bit_of, parse_all};
 use crate::catalog::{CatalogColumn, CatalogTable};
 use crate::charset::InvalidText;
@@ -139,7 +139,7 @@ impl Table {
     ) -> Result<Self, TableError> {
         let head = TableName::parse(body)?;
         let table = format!("{}.{}", head.schema, head.name);
-        let map = Map::parse(body, &head, &table)?;
+        let map = Map::parse(body, &head, &table, options.flavour)?;
         let described = map.describe(catalog, &table)?;
         let key = map.key(catalog, &described);
         let mut columns = Vec::with_capacity(map.wires.len());
@@ -228,7 +228,12 @@ struct Map<'a> {
 }
 
 impl<'a> Map<'a> {
-    fn parse(body: &'a [u8], head: &TableName<'a>, table: &str) -> Result<Self, TableError> {
+    fn parse(
+        body: &'a [u8],
+        head: &TableName<'a>,
+        table: &str,
+        flavour: Flavour,
+    ) -> Result<Self, TableError> {
         let mut reader = Reader::starting_at(body, head.end);
         let cut = |what, reader: &Reader<'_>| TableError::Malformed {
             table: table.into(),
@@ -237,12 +242,15 @@ impl<'a> Map<'a> {
         };
         let codes = reader.length_encoded_bytes().ok_or_else(|| cut("the column types are cut", &reader))?;
         let sizes = reader.length_encoded_bytes().ok_or_else(|| cut("the type metadata is cut", &reader))?;
-        let wires = parse_all(codes, sizes)
-            .map_err(|(index, code)| TableError::UnknownType { table: table.into(), index, code })?;
+        let wires = parse_all(codes, sizes).map_err(|(index, code)| TableError::UnknownType {
+            table: table.into(),
+            index,
+            code,
+        })?;
         let nullable =
             reader.take(wires.len().div_ceil(8)).ok_or_else(|| cut("the null bitmap is cut", &reader))?;
         let optional = &body[reader.position()..];
-        let metadata = Metadata::parse(optional, &wires)
+        let metadata = Metadata::parse(optional, &wires, flavour)
             .ok_or_else(|| cut("the optional metadata contradicts the column types", &reader))?;
         Ok(Self { wires, nullable, metadata })
     }
@@ -254,7 +262,13 @@ impl<'a> Map<'a> {
         table: &str,
     ) -> Result<Vec<(String, Option<&'c CatalogColumn>)>, TableError> {
         if self.names_itself() {
-            return self.metadata.names.iter().zip(&self.wires).map(|(&name, &wire)| named(name, wire, catalog, table)).collect();
+            return self
+                .metadata
+                .names
+                .iter()
+                .zip(&self.wires)
+                .map(|(&name, &wire)| named(name, wire, catalog, table))
+                .collect();
         }
         let catalog = catalog.ok_or_else(|| TableError::SchemaUnknown {
             table: table.into(),
@@ -288,7 +302,11 @@ impl<'a> Map<'a> {
 
     /// The key's columns in key order: the event's primary key, else the catalog's key where all its columns are here
     /// and none can be NULL.
-    fn key(&self, catalog: Option<&CatalogTable>, described: &[(String, Option<&CatalogColumn>)]) -> Vec<usize> {
+    fn key(
+        &self,
+        catalog: Option<&CatalogTable>,
+        described: &[(String, Option<&CatalogColumn>)],
+    ) -> Vec<usize> {
         if !self.metadata.key.is_empty() {
             return self.metadata.key.clone();
         }

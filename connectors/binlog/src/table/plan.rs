@@ -25,7 +25,10 @@ pub(crate) enum Plan {
     Year,
     F32,
     F64,
-    Decimal { precision: u8, scale: u8 },
+    Decimal {
+        precision: u8,
+        scale: u8,
+    },
     /// BIT(1).
     Bool,
     /// BIT(n) of more bits.
@@ -183,11 +186,9 @@ impl ColumnFacts<'_> {
             let mut text = String::new();
             charset.decode(label, &mut text, self.invalid_text).map(|()| text)
         };
-        labels
-            .iter()
-            .map(decode)
-            .collect::<Result<_, _>>()
-            .map_err(|_| self.unsupported("an ENUM or SET whose texts are not valid in its character set".into(), ""))
+        labels.iter().map(decode).collect::<Result<_, _>>().map_err(|_| {
+            self.unsupported("an ENUM or SET whose texts are not valid in its character set".into(), "")
+        })
     }
 
     fn unsupported(&self, what: String, hint: &str) -> TableError {
@@ -200,7 +201,10 @@ impl ColumnFacts<'_> {
     }
 
     fn unknown(&self, what: &str) -> TableError {
-        TableError::SchemaUnknown { table: self.table.into(), what: format!("{what} of column `{}`", self.column) }
+        TableError::SchemaUnknown {
+            table: self.table.into(),
+            what: format!("{what} of column `{}`", self.column),
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The column types of a TABLE_MAP as they stand in the binlog: type byte and metadata, made into one enum that says
 //! how a value is laid out. It does not say what a value means; that needs sign, charset and texts (`plan`).
 
+use super::Flavour;
 use crate::value::reader::Reader;
 
 /// How the end of a value is found.
@@ -34,7 +35,10 @@ pub(crate) enum Wire {
     Year,
     Float,
     Double,
-    Decimal { precision: u8, scale: u8 },
+    Decimal {
+        precision: u8,
+        scale: u8,
+    },
     /// BIT(n), by n.
     Bit(u16),
     Date,
@@ -128,12 +132,19 @@ impl Wire {
         matches!(self, Self::Int(_) | Self::Year | Self::Float | Self::Double | Self::Decimal { .. })
     }
 
-    /// Whether the charset fields count it.
-    pub(crate) fn is_character(self) -> bool {
-        matches!(
-            self,
-            Self::Char(_) | Self::Varchar(_) | Self::Blob(_) | Self::CompressedVarchar(_) | Self::CompressedBlob(_)
-        )
+    /// Whether the charset fields count it. MariaDB counts GEOMETRY, MySQL does not; MySQL counts VECTOR, which MariaDB
+    /// keeps as VARBINARY. Neither counts ENUM and SET here. (Seen on MySQL 9.7 and MariaDB 11.8.)
+    pub(crate) fn is_character(self, flavour: Flavour) -> bool {
+        match self {
+            Self::Char(_)
+            | Self::Varchar(_)
+            | Self::Blob(_)
+            | Self::CompressedVarchar(_)
+            | Self::CompressedBlob(_)
+            | Self::Vector(_) => true,
+            Self::Geometry(_) => flavour == Flavour::MariaDb,
+            _ => false,
+        }
     }
 
     /// The type in the words of SQL, for messages.
@@ -175,7 +186,11 @@ impl Wire {
             Self::Int(width) => {
                 matches!(
                     (width, base),
-                    (1, "tinyint") | (2, "smallint") | (3, "mediumint") | (4, "int" | "integer") | (8, "bigint")
+                    (1, "tinyint")
+                        | (2, "smallint")
+                        | (3, "mediumint")
+                        | (4, "int" | "integer")
+                        | (8, "bigint")
                 )
             }
             Self::Year => base == "year",

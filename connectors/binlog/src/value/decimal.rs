@@ -30,7 +30,12 @@ pub(crate) fn write(value: &[u8], precision: u8, scale: u8, out: &mut Vec<u8>) -
 }
 
 /// Appends the value without quotes, as the server prints it.
-pub(crate) fn write_bare(value: &[u8], precision: u8, scale: u8, out: &mut Vec<u8>) -> Result<(), ValueError> {
+pub(crate) fn write_bare(
+    value: &[u8],
+    precision: u8,
+    scale: u8,
+    out: &mut Vec<u8>,
+) -> Result<(), ValueError> {
     let mut text = Text { bytes: [0; TEXT_MAX], len: 0 };
     format(value, precision, scale, &mut text)?;
     out.extend_from_slice(&text.bytes[..text.len]);

@@ -204,7 +204,9 @@ mod tests {
 
     #[test]
     fn a_value_of_the_wrong_width_is_refused() {
-        for plan in [Plan::I8, Plan::I32, Plan::U24, Plan::F64, Plan::Date, Plan::Year, Plan::Time(3), Plan::Uuid] {
+        for plan in
+            [Plan::I8, Plan::I32, Plan::U24, Plan::F64, Plan::Date, Plan::Year, Plan::Time(3), Plan::Uuid]
+        {
             check_refused(&plan, &[0; 17]);
         }
     }

@@ -1,8 +1,8 @@
 //! DATE, TIME(n), DATETIME(n), TIMESTAMP(n) of a row image, and the packed forms inside MySQL's JSON. Zero and partial
 //! dates are written as they are; only numbers that no clock shows are refused.
 
-use super::reader::{big, little};
 use super::ValueError;
+use super::reader::{big, little};
 
 const CORRUPT: ValueError = ValueError::Corrupt("a date or time with impossible parts");
 
@@ -308,7 +308,8 @@ mod tests {
 
     /// Days since 1970 of a date, by counting.
     fn count_days(year: u32, month: u32, day: u32) -> u32 {
-        let leap = |year: u32| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+        let leap =
+            |year: u32| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
         let months = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
         let years: u32 = (1970..year).map(|year| 365 + u32::from(leap(year))).sum();
         let before: u32 = months[..month as usize - 1].iter().sum();

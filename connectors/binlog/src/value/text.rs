@@ -31,7 +31,9 @@ pub(super) fn write(
 /// Whether every byte is ASCII that stands for itself in a JSON string. No early exit: that makes it vector code.
 #[inline]
 fn is_plain(value: &[u8]) -> bool {
-    value.iter().fold(true, |plain, &byte| plain & (0x20..0x7F).contains(&byte) & (byte != b'"') & (byte != b'\\'))
+    value
+        .iter()
+        .fold(true, |plain, &byte| plain & (0x20..0x7F).contains(&byte) & (byte != b'"') & (byte != b'\\'))
 }
 
 /// Appends base64 of the bytes, padded on the right with 0x00 to `width` (the binlog cuts BINARY's last zeros off).

@@ -186,3 +186,6 @@ fn tick(shared: &Shared, mut clock: Pin<&mut Sleep>, context: &mut Context<'_>) 
     clock.reset(Instant::now() + TICK);
     true
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,11 +1,18 @@
 //! What the tests of the targets share: a scripted source of parcels, and parcels made by hand.
 
 use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
+use flowd_codec::event::{EventWriter, Framing, Template, Written};
 use flowd_engine::failure::Failure;
 use flowd_engine::parcel::{Event, Parcel};
 use flowd_engine::worker::{Delivery, ParcelSource};
+
+pub(crate) mod mesh;
+
+/// Makes a parcel of a number, until the flag is set.
+type Endless = (Arc<Mutex<bool>>, fn(u64) -> Parcel);
 
 /// Hands out parcels and writes down what it is told.
 #[derive(Default)]
@@ -15,6 +22,7 @@ pub(crate) struct FakeParcels {
     later: VecDeque<(u64, Parcel)>,
     next_ticket: u64,
     waker: Option<Waker>,
+    endless: Option<Endless>,
     pub(crate) emitted: Vec<u64>,
     pub(crate) acked: Vec<u64>,
     pub(crate) recycled: usize,
@@ -32,6 +40,11 @@ impl FakeParcels {
 
     pub(crate) fn then_when_acked(&mut self, ticket: u64, parcel: Parcel) {
         self.later.push_back((ticket, parcel));
+    }
+
+    /// After the queued parcels, one of its number after each acknowledgement, until `is_done`.
+    pub(crate) fn endless_until(&mut self, is_done: Arc<Mutex<bool>>, parcel: fn(u64) -> Parcel) {
+        self.endless = Some((is_done, parcel));
     }
 
     pub(crate) fn total(&self) -> usize {
@@ -56,7 +69,7 @@ impl ParcelSource for FakeParcels {
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Delivery>> {
         match self.deliver() {
             Some(delivery) => Poll::Ready(Some(delivery)),
-            None if self.later.is_empty() => Poll::Ready(None),
+            None if self.later.is_empty() && self.endless.is_none() => Poll::Ready(None),
             None => {
                 self.waker = Some(context.waker().clone());
                 Poll::Pending
@@ -79,6 +92,14 @@ impl ParcelSource for FakeParcels {
         self.acked.push(ticket);
         if let Some(on_acked) = &mut self.on_acked {
             on_acked(ticket);
+        }
+        if self.endless.as_ref().is_some_and(|(is_done, _)| *is_done.lock().unwrap()) {
+            self.endless = None;
+            self.waker.take().into_iter().for_each(Waker::wake);
+        }
+        if let Some((_, parcel)) = &self.endless {
+            self.queue.push_back(parcel(ticket + 1));
+            self.waker.take().into_iter().for_each(Waker::wake);
         }
         while self.later.front().is_some_and(|(after, _)| *after <= ticket) {
             self.queue.extend(self.later.pop_front().map(|(_, parcel)| parcel));
@@ -114,6 +135,28 @@ pub(crate) fn line_parcel(texts: &[&str]) -> Parcel {
             keys: [0; 2],
         };
         parcel.events.push(event);
+    }
+    parcel
+}
+
+/// A parcel of publish frames; each event has a number, which is in its id, and a key.
+pub(crate) fn mesh_parcel(events: impl IntoIterator<Item = (u64, u64)>) -> Parcel {
+    padded_mesh_parcel(events, 0)
+}
+
+/// The same, each event with `padding` bytes more.
+pub(crate) fn padded_mesh_parcel(events: impl IntoIterator<Item = (u64, u64)>, padding: usize) -> Parcel {
+    let template = Template::new(Framing::EventMesh, "/flowd/test/t", "flowd.change.c", "shop.orders");
+    let padding = "x".repeat(padding);
+    let mut parcel = Parcel::default();
+    for (number, key) in events {
+        let mut writer = EventWriter::begin(&mut parcel.buffer, &template);
+        writer.id(|out| out.extend_from_slice(format!("id-{number}").as_bytes()));
+        writer.time_us(1_700_000_000_000_000);
+        let data = format!("{{\"key\":\"{key}\",\"padding\":\"{padding}\"}}");
+        writer.data().extend_from_slice(data.as_bytes());
+        let Written { start, body, body_end, end, id, id_end } = writer.finish();
+        parcel.events.push(Event { start, body, body_end, end, id, id_end, keys: [key, 0] });
     }
     parcel
 }

@@ -1,0 +1,172 @@
+//! A captured table, made ready for events: its decoding plan, the topic, and the parts of an event that do not change
+//! from row to row.
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use flowd_binlog::table::Table;
+use flowd_codec::event::{Framing, Template};
+use flowd_codec::json;
+use flowd_engine::record::Operation;
+use sha2::{Digest, Sha256};
+
+/// The longest table part of an event id; with the longest transaction id and count, an id stays under 200 bytes.
+const ID_PART_MAX: usize = 80;
+
+/// What every event of a connector has in common.
+#[derive(Debug, Clone)]
+pub struct EventSettings {
+    /// `/flowd/mysql/<connectorName>`.
+    pub source: String,
+    /// `mysql` or `mariadb`.
+    pub connector: &'static str,
+    /// The connector's logical name.
+    pub name: String,
+    /// The topic, with `{db}` and `{table}` to be filled in.
+    pub subject: String,
+    /// What stands around the event's JSON.
+    pub framing: Framing,
+    /// Whether the envelope's top-level `ts_*` (the clock at encoding) are written.
+    pub clock_fields: bool,
+}
+
+/// A captured table.
+#[derive(Debug)]
+pub struct CapturedTable {
+    /// Names, columns and how to decode them.
+    pub table: Table,
+    /// The table's number among all that this stream has met; the same for every version of its definition.
+    pub number: u32,
+    /// The topic.
+    pub topic: String,
+    /// `db.table` as it stands in event ids: ASCII, at most 80 bytes.
+    pub id_part: Box<str>,
+    /// Heads of the events that create, update and delete.
+    templates: [Template; 3],
+    /// Of `data.source`: everything before `ts_ms` …
+    pub source_head: Box<[u8]>,
+    /// … and `"table":…,"server_id":`.
+    pub source_table: Box<[u8]>,
+    /// `"snapshot":"false","db":…,"sequence":null,"ts_us":`.
+    pub source_db: Box<[u8]>,
+}
+
+impl CapturedTable {
+    /// Prepares the table's constant parts.
+    pub fn new(table: Table, number: u32, settings: &EventSettings) -> Self {
+        let topic = topic(&settings.subject, table.schema(), table.name());
+        let template = |kind: &str| {
+            Template::new(settings.framing, &settings.source, &format!("flowd.change.{kind}"), &topic)
+        };
+        let mut source_head =
+            format!("{{\"version\":\"{}\",\"connector\":", env!("CARGO_PKG_VERSION")).into_bytes();
+        json::write_string(&mut source_head, settings.connector);
+        source_head.extend_from_slice(b",\"name\":");
+        json::write_string(&mut source_head, &settings.name);
+        source_head.extend_from_slice(b",\"ts_ms\":");
+        let mut source_db = b",\"snapshot\":\"false\",\"db\":".to_vec();
+        json::write_string(&mut source_db, table.schema());
+        source_db.extend_from_slice(b",\"sequence\":null,\"ts_us\":");
+        let mut source_table = b",\"table\":".to_vec();
+        json::write_string(&mut source_table, table.name());
+        source_table.extend_from_slice(b",\"server_id\":");
+        Self {
+            id_part: id_part(table.schema(), table.name()).into(),
+            templates: [template("c"), template("u"), template("d")],
+            source_head: source_head.into(),
+            source_table: source_table.into(),
+            source_db: source_db.into(),
+            table,
+            number,
+            topic,
+        }
+    }
+
+    /// The event head for an operation.
+    pub fn template(&self, operation: Operation) -> &Template {
+        match operation {
+            Operation::Create => &self.templates[0],
+            Operation::Update => &self.templates[1],
+            Operation::Delete => &self.templates[2],
+        }
+    }
+}
+
+/// The topic of a table: the template filled in, with `_` for what a topic cannot hold.
+pub fn topic(template: &str, schema: &str, table: &str) -> String {
+    let filled = template.replace("{db}", schema).replace("{table}", table);
+    filled.chars().map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' }).collect()
+}
+
+/// Remembers which table owns which topic, to refuse a second one that the replacement of characters made the same.
+#[derive(Debug, Default)]
+pub struct Topics {
+    owners: std::collections::HashMap<String, String>,
+}
+
+impl Topics {
+    /// Notes the table's topic. `Err` holds the other table where two names became one topic; tables that share a
+    /// topic by the user's own template are fine.
+    pub fn claim(&mut self, template: &str, schema: &str, table: &str) -> Result<(), String> {
+        let filled = template.replace("{db}", schema).replace("{table}", table);
+        let topic = topic(template, schema, table);
+        match self.owners.get(&topic) {
+            Some(owner) if *owner != filled => Err(owner.clone()),
+            Some(_) => Ok(()),
+            None => {
+                self.owners.insert(topic, filled);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// `db.table` in ASCII: other characters (and dots inside names) as `%` and hex, long names cut and hashed.
+fn id_part(schema: &str, table: &str) -> String {
+    let mut text = String::new();
+    for (index, name) in [schema, table].into_iter().enumerate() {
+        if index > 0 {
+            text.push('.');
+        }
+        for byte in name.bytes() {
+            match byte {
+                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'-' | b'$' => text.push(char::from(byte)),
+                _ => write!(text, "%{byte:02X}").expect("a String takes all"),
+            }
+        }
+    }
+    if text.len() > ID_PART_MAX {
+        let digest: Arc<[u8]> = Sha256::digest(text.as_bytes()).as_slice().into();
+        text.truncate(ID_PART_MAX - 33);
+        text.push('~');
+        for byte in &digest[..16] {
+            write!(text, "{byte:02x}").expect("a String takes all");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn id_parts_are_short_ascii_and_distinct() {
+        assert_eq!(id_part("shop", "orders"), "shop.orders");
+        assert_ne!(id_part("a.b", "c"), id_part("a", "b.c"));
+        assert_eq!(id_part("we ird", "ñ"), "we%20ird.%C3%B1");
+        let (one, two) = (id_part("x", &"é".repeat(64)), id_part("x", &format!("{}e", "é".repeat(63))));
+        assert!(one.is_ascii() && one.len() == ID_PART_MAX && one != two);
+    }
+
+    #[test]
+    fn two_names_that_become_one_topic_are_refused() {
+        let mut topics = Topics::default();
+        assert_eq!(topics.claim("{db}.{table}", "shop", "a b"), Ok(()));
+        assert_eq!(topics.claim("{db}.{table}", "shop", "a b"), Ok(()));
+        assert_eq!(topics.claim("{db}.{table}", "shop", "a_b"), Err("shop.a b".into()));
+        let mut shared = Topics::default();
+        assert_eq!(shared.claim("orders", "shop", "a"), Ok(()));
+        assert_eq!(shared.claim("orders", "shop", "b"), Ok(()));
+    }
+}

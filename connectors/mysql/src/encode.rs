@@ -1,0 +1,337 @@
+//! Rows to CloudEvents: each row goes from its binary image to the finished event, in the order of the binlog.
+//!
+//! The images are decoded into a scratch buffer first, because the key, which stands before the data, is known only
+//! when they are. Invariants: the id depends on the transaction, the table and the row's number in both, and on nothing
+//! else; without the clock fields the same change gives the same bytes for ever.
+
+use std::hash::{BuildHasher, Hasher};
+use std::ops::Range;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use ahash::RandomState;
+use flowd_binlog::row::{EncodedRow, RowError, RowMark, Rows, Scratch};
+use flowd_codec::event::{EventWriter, Framing};
+use flowd_codec::json;
+use flowd_engine::failure::Failure;
+use flowd_engine::parcel::{Event, Parcel, Reject};
+use flowd_engine::record::{Batch, Operation};
+use flowd_engine::worker::{Encode, Encoded};
+
+use crate::captured::EventSettings;
+use crate::rows::RowsEvent;
+
+/// The largest event that an EventMesh server can both take and push: 4 MiB less the room that the server's own
+/// extensions and the acknowledgement need.
+pub const EVENT_BYTES_MAX: usize = 4 * 1024 * 1024 - 8 * 1024;
+
+/// Any number will do, as long as it stays for the life of the process.
+const SEED: u64 = 0x666c_6f77_64;
+
+/// Encodes for one lane.
+#[derive(Debug)]
+pub struct MySqlEncoder {
+    event_bytes_max: usize,
+    clock_fields: bool,
+    hasher: RandomState,
+    scratch: Scratch,
+    /// Images of one row.
+    images: Vec<u8>,
+    /// `"source":{…,"row":` of the event at hand.
+    source: Vec<u8>,
+    /// `,"thread":…,"query":null}` of the event at hand.
+    source_tail: Vec<u8>,
+    /// The batch's record at hand, and where in it to go on.
+    record: usize,
+    mark: Option<RowMark>,
+}
+
+/// The part of a row that becomes one event.
+struct Change<'a> {
+    operation: Operation,
+    before: Option<&'a [u8]>,
+    after: Option<&'a [u8]>,
+    /// Behind the id of a half of a key change.
+    suffix: &'static [u8],
+    partition_key: &'a [u8],
+    keys: [u64; 2],
+}
+
+/// What is the same for all events of one call.
+struct Clock {
+    /// ns since 1970.
+    now_ns: u128,
+}
+
+impl MySqlEncoder {
+    /// An encoder with nothing at hand.
+    pub fn new(settings: &EventSettings) -> Self {
+        Self {
+            event_bytes_max: match settings.framing {
+                Framing::EventMesh => EVENT_BYTES_MAX,
+                Framing::Line | Framing::Bare => usize::MAX,
+            },
+            clock_fields: settings.clock_fields,
+            hasher: RandomState::with_seeds(SEED, SEED, SEED, SEED),
+            scratch: Scratch::new(),
+            images: Vec::new(),
+            source: Vec::new(),
+            source_tail: Vec::new(),
+            record: 0,
+            mark: None,
+        }
+    }
+
+    fn rows<'a>(&self, record: &'a RowsEvent, body: &'a [u8]) -> Result<Rows<'a>, RowError> {
+        let mut rows = Rows::open(&record.table.table, record.kind, body)?;
+        match self.mark {
+            Some(mark) => rows.seek(mark),
+            None => {
+                for _ in 0..record.skip {
+                    rows.skip()?;
+                }
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Encodes rows of one record until it ends or the parcel is full; true when it ended.
+    fn record(
+        &mut self,
+        record: &RowsEvent,
+        body: &[u8],
+        clock: &Clock,
+        parcel: &mut Parcel,
+    ) -> Result<bool, Failure> {
+        let fatal = |error: RowError| {
+            let mut place = format!("{error}; {}:{}", record.file, record.offset);
+            if record.transaction.is_gtid() {
+                place.push_str(&format!(" (GTID {})", record.transaction));
+            }
+            Failure::Fatal(place)
+        };
+        self.prepare_source(record);
+        let mut rows = self.rows(record, body).map_err(fatal)?;
+        let (mut images, mut scratch) = (std::mem::take(&mut self.images), std::mem::take(&mut self.scratch));
+        let done = loop {
+            images.clear();
+            match rows.encode(&mut images, &mut scratch).map_err(fatal)? {
+                None => break true,
+                Some(row) => self.row(record, &row, &images, &scratch, clock, parcel),
+            }
+            if parcel.is_full() && !rows.is_done() {
+                break false;
+            }
+        };
+        self.mark = (!done).then(|| rows.mark());
+        (self.images, self.scratch) = (images, scratch);
+        Ok(done)
+    }
+
+    /// Everything of `data.source` that the rows of one event share.
+    fn prepare_source(&mut self, record: &RowsEvent) {
+        let (out, table) = (&mut self.source, &record.table);
+        out.clear();
+        out.extend_from_slice(b",\"source\":");
+        out.extend_from_slice(&table.source_head);
+        json::write_i64(out, record.time_us.div_euclid(1000));
+        out.extend_from_slice(&table.source_db);
+        json::write_i64(out, record.time_us);
+        out.extend_from_slice(b",\"ts_ns\":");
+        json::write_i64(out, record.time_us.saturating_mul(1000));
+        out.extend_from_slice(&table.source_table);
+        json::write_u64(out, record.server_id.into());
+        out.extend_from_slice(b",\"gtid\":");
+        if record.transaction.is_gtid() {
+            out.push(b'"');
+            record.transaction.write(out);
+            out.push(b'"');
+        } else {
+            out.extend_from_slice(b"null");
+        }
+        out.extend_from_slice(b",\"file\":");
+        json::write_string(out, &record.file);
+        out.extend_from_slice(b",\"pos\":");
+        json::write_u64(out, record.offset);
+        out.extend_from_slice(b",\"row\":");
+        let out = &mut self.source_tail;
+        out.clear();
+        out.extend_from_slice(b",\"thread\":");
+        match record.thread {
+            Some(thread) => json::write_u64(out, thread.into()),
+            None => out.extend_from_slice(b"null"),
+        }
+        out.extend_from_slice(b",\"query\":null}");
+    }
+
+    fn row(
+        &mut self,
+        record: &RowsEvent,
+        row: &EncodedRow,
+        images: &[u8],
+        scratch: &Scratch,
+        clock: &Clock,
+        parcel: &mut Parcel,
+    ) {
+        let image = |range: &Option<Range<usize>>| range.clone().map(|range| &images[range]);
+        let (before, after) = (image(&row.before), image(&row.after));
+        let key = self.key_hash(record, scratch.key());
+        let change = Change {
+            operation: record.operation,
+            before,
+            after,
+            suffix: b"",
+            partition_key: scratch.key(),
+            keys: [key, 0],
+        };
+        if !row.key_changed {
+            self.event(record, row.row, &change, clock, parcel);
+            return;
+        }
+        // Both halves hold both keys: the create waits for its delete, and nothing slips in between.
+        let keys = [self.key_hash(record, scratch.key_before()), key];
+        let (operation, suffix, partition_key) = (Operation::Delete, b"/d", scratch.key_before());
+        let delete = Change { operation, before, after: None, suffix, partition_key, keys };
+        self.event(record, row.row, &delete, clock, parcel);
+        let create = Change { operation: Operation::Create, before: None, suffix: b"/c", keys, ..change };
+        self.event(record, row.row, &create, clock, parcel);
+    }
+
+    /// Names a key among all keys of all tables; a table without key is one key.
+    fn key_hash(&self, record: &RowsEvent, key: &[u8]) -> u64 {
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write_u32(record.table.number);
+        hasher.write(key);
+        hasher.finish().max(1)
+    }
+
+    fn event(&self, record: &RowsEvent, row: u32, change: &Change<'_>, clock: &Clock, parcel: &mut Parcel) {
+        let mut event = EventWriter::begin(&mut parcel.buffer, record.table.template(change.operation));
+        event.id(|out| {
+            record.transaction.write(out);
+            out.push(b'/');
+            out.extend_from_slice(record.table.id_part.as_bytes());
+            out.push(b'/');
+            json::write_u64(out, record.first_row + u64::from(row));
+            out.extend_from_slice(change.suffix);
+        });
+        event.time_us(record.time_us);
+        if !change.partition_key.is_empty() {
+            event.partition_key(change.partition_key);
+        }
+        self.envelope(row, change, clock, event.data());
+        let written = event.finish();
+        let size = written.body_end as usize - written.body as usize;
+        let event = Event {
+            start: written.start,
+            body: written.body,
+            body_end: written.body_end,
+            end: written.end,
+            id: written.id,
+            id_end: written.id_end,
+            keys: change.keys,
+        };
+        if size > self.event_bytes_max {
+            let reason = format!("the event has {size} bytes, EventMesh takes at most {EVENT_BYTES_MAX}");
+            let line = dead_letter(&reason, record, Some(parcel.json(&event)));
+            parcel.buffer.truncate(written.start as usize);
+            parcel.rejects.push(Reject { reason: with_place(&reason, record), line });
+            return;
+        }
+        parcel.events.push(event);
+    }
+
+    /// `data`: before, after, source, transaction, op, ts_*.
+    fn envelope(&self, row: u32, change: &Change<'_>, clock: &Clock, out: &mut Vec<u8>) {
+        let image = |image: Option<&[u8]>, out: &mut Vec<u8>| match image {
+            Some(image) => out.extend_from_slice(image),
+            None => out.extend_from_slice(b"null"),
+        };
+        out.extend_from_slice(b"{\"before\":");
+        image(change.before, out);
+        out.extend_from_slice(b",\"after\":");
+        image(change.after, out);
+        out.extend_from_slice(&self.source);
+        json::write_u64(out, row.into());
+        out.extend_from_slice(&self.source_tail);
+        out.extend_from_slice(match change.operation {
+            Operation::Create => b",\"transaction\":null,\"op\":\"c\"",
+            Operation::Update => b",\"transaction\":null,\"op\":\"u\"",
+            Operation::Delete => b",\"transaction\":null,\"op\":\"d\"",
+        });
+        if self.clock_fields {
+            let number = |divisor: u128| u64::try_from(clock.now_ns / divisor).unwrap_or(u64::MAX);
+            for (name, divisor) in [("ts_ms", 1_000_000), ("ts_us", 1_000), ("ts_ns", 1)] {
+                out.extend_from_slice(b",\"");
+                out.extend_from_slice(name.as_bytes());
+                out.extend_from_slice(b"\":");
+                json::write_u64(out, number(divisor));
+            }
+        }
+        out.push(b'}');
+    }
+}
+
+impl Encode<RowsEvent> for MySqlEncoder {
+    fn encode(&mut self, batch: &Batch<RowsEvent>, parcel: &mut Parcel) -> Result<Encoded, Failure> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let clock = Clock { now_ns: now.as_nanos() };
+        while let Some(record) = batch.records.get(self.record) {
+            if let Some(size) = record.oversize {
+                parcel.rejects.push(oversize(record, size));
+            } else if !self.record(record, record.payload.of(&batch.bytes), &clock, parcel)? {
+                return Ok(Encoded::More);
+            }
+            self.record += 1;
+            self.mark = None;
+            if parcel.is_full() && self.record < batch.records.len() {
+                return Ok(Encoded::More);
+            }
+        }
+        self.record = 0;
+        Ok(Encoded::All)
+    }
+}
+
+fn oversize(record: &RowsEvent, size: u64) -> Reject {
+    let reason = format!(
+        "a row change of {} in a binlog event of {size} bytes, more than a quarter of pipeline.memory",
+        record.table.id_part
+    );
+    Reject { line: dead_letter(&reason, record, None), reason: with_place(&reason, record) }
+}
+
+fn with_place(reason: &str, record: &RowsEvent) -> String {
+    let table = &record.table.table;
+    format!(
+        "{reason}; {}.{} at {}:{} ({})",
+        table.schema(),
+        table.name(),
+        record.file,
+        record.offset,
+        record.transaction
+    )
+}
+
+/// A dead letter: one JSON line with the reason, where the change is, and the event if there is one.
+fn dead_letter(reason: &str, record: &RowsEvent, event: Option<&[u8]>) -> Vec<u8> {
+    let mut line = b"{\"reason\":".to_vec();
+    json::write_string(&mut line, reason);
+    let table = &record.table.table;
+    let texts = [
+        ("topic", record.table.topic.as_str()),
+        ("db", table.schema()),
+        ("table", table.name()),
+        ("transaction", &record.transaction.to_string()),
+        ("file", &record.file),
+    ];
+    for (name, value) in texts {
+        line.extend_from_slice(format!(",\"{name}\":").as_bytes());
+        json::write_string(&mut line, value);
+    }
+    line.extend_from_slice(b",\"pos\":");
+    json::write_u64(&mut line, record.offset);
+    line.extend_from_slice(b",\"event\":");
+    line.extend_from_slice(event.unwrap_or(b"null"));
+    line.push(b'}');
+    line
+}

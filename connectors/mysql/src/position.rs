@@ -1,0 +1,292 @@
+//! Where the stream stands in a server's binlog, and how that is kept.
+//!
+//! A position is a boundary between transactions, and, where a transaction was handed on in part, how many of its
+//! rows were. It names the server and the filter that it was made under: the row count means nothing under others.
+//! Kept as a format byte and an rkyv record of texts and numbers; invariant: a position that was stored reads back
+//! equal, or not at all.
+
+use std::fmt::Write;
+
+use flowd_binlog::gtid::{GtidList, GtidSet};
+use flowd_engine::failure::Failure;
+use flowd_engine::record::Position;
+
+const FORMAT: u8 = 1;
+
+/// Which transactions are behind us.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Gtids {
+    /// The server counts no GTIDs: file and offset alone tell.
+    None,
+    /// MySQL's set.
+    MySql(GtidSet),
+    /// MariaDB's last one per domain.
+    MariaDb(GtidList),
+}
+
+impl std::fmt::Display for Gtids {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::None => Ok(()),
+            Self::MySql(set) => set.fmt(formatter),
+            Self::MariaDb(list) => list.fmt(formatter),
+        }
+    }
+}
+
+/// A transaction that was handed on in part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenTransaction {
+    /// Its id, as [`crate::transaction::TransactionId`] prints it.
+    pub id: String,
+    /// How many captured rows of it are behind us.
+    pub rows: u64,
+}
+
+/// A place in a server's binlog.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BinlogPosition {
+    /// What tells this server's binlog files from another's: its UUID on MySQL, its id on MariaDB.
+    pub server: String,
+    /// The transactions that ended before here.
+    pub gtids: Gtids,
+    /// The binlog file …
+    pub file: String,
+    /// … and the offset in it where the next transaction, or the open one, begins.
+    pub offset: u64,
+    /// The transaction that is half behind us.
+    pub open: Option<OpenTransaction>,
+    /// Fingerprint of the table filter.
+    pub filter: u64,
+}
+
+#[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+struct Stored {
+    flavor: u8,
+    server: String,
+    gtids: String,
+    file: String,
+    offset: u64,
+    open: Option<(String, u64)>,
+    filter: u64,
+}
+
+impl BinlogPosition {
+    /// The bytes that the registry keeps.
+    pub fn to_position(&self) -> Position {
+        let stored = Stored {
+            flavor: match self.gtids {
+                Gtids::None => 0,
+                Gtids::MySql(_) => 1,
+                Gtids::MariaDb(_) => 2,
+            },
+            server: self.server.clone(),
+            gtids: self.gtids.to_string(),
+            file: self.file.clone(),
+            offset: self.offset,
+            open: self.open.as_ref().map(|open| (open.id.clone(), open.rows)),
+            filter: self.filter,
+        };
+        let record =
+            rkyv::to_bytes::<rkyv::rancor::Error>(&stored).expect("texts and numbers always serialise");
+        let mut bytes = Vec::with_capacity(record.len() + 1);
+        bytes.push(FORMAT);
+        bytes.extend_from_slice(&record);
+        Position(bytes.into())
+    }
+
+    /// Reads what [`Self::to_position`] wrote.
+    pub fn from_position(position: &Position) -> Result<Self, Failure> {
+        let bad = |text: &str| Failure::Unusable(format!("the stored position cannot be read: {text}"));
+        let (format, record) = position.0.split_first().ok_or_else(|| bad("it is empty"))?;
+        if *format != FORMAT {
+            return Err(bad(&format!("its format is {format}, this flowd knows {FORMAT}")));
+        }
+        let stored = rkyv::from_bytes::<Stored, rkyv::rancor::Error>(record)
+            .map_err(|error| bad(&error.to_string()))?;
+        let gtids = match stored.flavor {
+            0 => Gtids::None,
+            1 => Gtids::MySql(stored.gtids.parse().map_err(|_| bad(&stored.gtids))?),
+            2 => Gtids::MariaDb(stored.gtids.parse().map_err(|_| bad(&stored.gtids))?),
+            other => return Err(bad(&format!("flavor {other}"))),
+        };
+        Ok(Self {
+            server: stored.server,
+            gtids,
+            file: stored.file,
+            offset: stored.offset,
+            open: stored.open.map(|(id, rows)| OpenTransaction { id, rows }),
+            filter: stored.filter,
+        })
+    }
+
+    /// `file:offset`.
+    pub fn place(&self) -> String {
+        format!("{}:{}", self.file, self.offset)
+    }
+}
+
+/// A position in words, for people and for `flowd position --json`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Description {
+    /// The GTID set; empty where the server counts none.
+    pub gtid: String,
+    /// Binlog file.
+    pub file: String,
+    /// Offset in it.
+    pub pos: u64,
+    /// The open transaction's id and how many of its rows are behind.
+    pub open: Option<(String, u64)>,
+    /// The server's identity.
+    pub server: String,
+}
+
+/// Reads a stored position; `None` where nothing was stored yet.
+pub fn describe(position: &Position) -> Result<Option<Description>, Failure> {
+    if position.0.is_empty() {
+        return Ok(None);
+    }
+    let position = BinlogPosition::from_position(position)?;
+    Ok(Some(Description {
+        gtid: position.gtids.to_string(),
+        file: position.file,
+        pos: position.offset,
+        open: position.open.map(|open| (open.id, open.rows)),
+        server: position.server,
+    }))
+}
+
+impl std::fmt::Display for Description {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{}:{}", self.file, self.pos)?;
+        if !self.gtid.is_empty() {
+            write!(formatter, " gtid {}", self.gtid)?;
+        }
+        if let Some((id, rows)) = &self.open {
+            write!(formatter, " and {rows} rows of {id}")?;
+        }
+        formatter.write_str("")
+    }
+}
+
+/// Whether the first binlog place comes before the second one of the same server: file names end in a counting number.
+pub fn is_behind(place: (&str, u64), other: (&str, u64)) -> bool {
+    (file_number(place.0), place.1) < (file_number(other.0), other.1)
+}
+
+fn file_number(file: &str) -> u64 {
+    file.rsplit_once('.').and_then(|(_, number)| number.parse().ok()).unwrap_or(0)
+}
+
+/// Where a first start begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StartAt {
+    /// The oldest binlog that the server has.
+    Earliest,
+    /// The end of the binlog at the time of the start.
+    Latest,
+    /// Behind these transactions (`gtid:SET`).
+    Gtid(String),
+    /// At a place in a file (`file:pos`).
+    Place(String, u64),
+}
+
+impl std::str::FromStr for StartAt {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "earliest" => return Ok(Self::Earliest),
+            "latest" => return Ok(Self::Latest),
+            _ => {}
+        }
+        if let Some(set) = text.strip_prefix("gtid:") {
+            check_gtids(set)?;
+            return Ok(Self::Gtid(set.into()));
+        }
+        match text.rsplit_once(':').map(|(file, offset)| (file, offset.parse())) {
+            Some((file, Ok(offset))) if !file.is_empty() && offset >= 4 => {
+                Ok(Self::Place(file.into(), offset))
+            }
+            _ => Err(
+                "earliest, latest, gtid:SET or FILE:POS (binlog.000003:4; the first position of a file is 4)"
+                    .into(),
+            ),
+        }
+    }
+}
+
+/// Where a run ends by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StopAt {
+    /// The end of the binlog when the process started.
+    End,
+    /// When all these transactions are behind us.
+    Gtid(String),
+}
+
+impl std::str::FromStr for StopAt {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.strip_prefix("gtid:") {
+            Some(set) => check_gtids(set).map(|()| Self::Gtid(set.into())),
+            None if text == "end" => Ok(Self::End),
+            None => Err("end or gtid:SET".into()),
+        }
+    }
+}
+
+/// Whether a text is a GTID set of either kind; which one the server wants is known only when it is asked.
+fn check_gtids(text: &str) -> Result<(), String> {
+    let mut message = String::new();
+    match (text.parse::<GtidSet>(), text.parse::<GtidList>()) {
+        (Ok(set), _) if !set.is_empty() => return Ok(()),
+        (_, Ok(list)) if !list.is_empty() => return Ok(()),
+        (Err(mysql), Err(maria)) => write!(message, "{mysql}; {maria}").expect("a String takes all"),
+        _ => message.push_str("the GTID set is empty"),
+    }
+    Err(message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stored_position_reads_back_equal_or_not_at_all() {
+        let position = BinlogPosition {
+            server: "7c8a0b8e-e766-11f1-8ec1-02fc00000001".into(),
+            gtids: Gtids::MySql("7c8a0b8e-e766-11f1-8ec1-02fc00000001:1-5:t:1".parse().expect("set")),
+            file: "binlog.000003".into(),
+            offset: 5_000_000_000,
+            open: Some(OpenTransaction { id: "x:6".into(), rows: 17 }),
+            filter: 99,
+        };
+        let stored = position.to_position();
+        assert_eq!(BinlogPosition::from_position(&stored), Ok(position));
+        for cut in 0..stored.0.len() {
+            assert!(BinlogPosition::from_position(&Position(stored.0.slice(..cut))).is_err(), "cut at {cut}");
+        }
+        assert_eq!(describe(&Position::default()), Ok(None));
+    }
+
+    #[test]
+    fn start_and_stop_are_parsed_or_explained() {
+        assert_eq!("binlog.000003:4".parse(), Ok(StartAt::Place("binlog.000003".into(), 4)));
+        assert_eq!("gtid:0-1-100".parse(), Ok(StartAt::Gtid("0-1-100".into())));
+        for text in ["", "gtid:", "gtid:x", "binlog.000003", "binlog.000003:1", ":4"] {
+            assert!(text.parse::<StartAt>().is_err(), "{text}");
+        }
+        assert_eq!("end".parse(), Ok(StopAt::End));
+        assert!("latest".parse::<StopAt>().is_err());
+    }
+
+    #[test]
+    fn places_compare_by_file_number_then_offset() {
+        let end = ("binlog.1000000", 4);
+        assert!(is_behind(("binlog.999999", 900), end));
+        assert!(!is_behind(("binlog.1000000", 4), end));
+        assert!(!is_behind(("binlog.1000001", 4), end));
+    }
+}

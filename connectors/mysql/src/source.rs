@@ -1,0 +1,430 @@
+//! The mysql-cdc source: starts, reads, reconnects, stops.
+//!
+//! Outages that can heal are healed here, for ever, with capped back-off and jitter; a reconnect goes back to the start
+//! of the transaction being read and passes over what was handed on. Not here: what events mean (`stream`), where a
+//! run begins and ends (`begin`).
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use flowd_binlog::charset;
+use flowd_binlog::table::Flavour;
+use flowd_codec::event::Framing;
+use flowd_engine::failure::Failure;
+use flowd_engine::metrics::Metrics;
+use flowd_engine::record::{Batch, Position};
+use flowd_engine::stop::Stop;
+use flowd_engine::worker::{BatchSink, Source, SourceEnd};
+use rand::Rng;
+
+use crate::begin::{self, Beginning, End};
+use crate::captured::{EventSettings, Topics};
+use crate::catalog::{captured_names, read_table};
+use crate::check::{Ourselves, Severity, check, replicas};
+use crate::config::{InvalidText, MySqlConfig};
+use crate::connection::Connection;
+use crate::dump::{self, HEARTBEAT_EVERY, Replica};
+use crate::encode::MySqlEncoder;
+use crate::feed::{CHUNK_BYTES, Feed, FeedError, Next};
+use crate::position::{BinlogPosition, StartAt, StopAt};
+use crate::rows::RowsEvent;
+use crate::server::Flavor;
+use crate::stream::Stream;
+use crate::tables::{Catalog, Reading, TableSettings, Tables};
+use crate::tls;
+
+/// How often a silent read looks whether the pipeline goes down.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// Without an event or a heartbeat for this long, while we are reading, the connection is half-dead.
+const SILENCE_MAX: Duration = HEARTBEAT_EVERY.saturating_mul(3);
+/// An open transaction is held back until it ends or until this much of the buffer is taken, bytes.
+const HOLD_BYTES: usize = CHUNK_BYTES / 2;
+const BACK_OFF_MIN: Duration = Duration::from_millis(200);
+const BACK_OFF_MAX: Duration = Duration::from_secs(30);
+/// Thrown off twice within this time by another replica of our id means that somebody else holds it.
+const CLASH_WITHIN: Duration = Duration::from_secs(60);
+
+/// What the pipeline tells the source.
+#[derive(Debug, Clone)]
+pub struct SourceSettings {
+    /// The topic template.
+    pub subject: String,
+    /// What stands around an event's JSON.
+    pub framing: Framing,
+    /// Whether top-level `ts_*` are written.
+    pub clock_fields: bool,
+    /// Where a first start begins.
+    pub start_at: StartAt,
+    /// Where the run ends by itself.
+    pub stop_at: Option<StopAt>,
+    /// A larger binlog event is not read but rejected, bytes.
+    pub event_bytes_max: usize,
+    /// What tells this registry from another, for the replica identity.
+    pub registry: String,
+}
+
+/// See the module.
+pub struct MySqlSource {
+    config: MySqlConfig,
+    settings: SourceSettings,
+    metrics: Arc<Metrics>,
+    stop: Stop,
+    replica: Replica,
+    /// Known once started.
+    started: Option<Started>,
+}
+
+#[derive(Debug)]
+struct Started {
+    beginning: Beginning,
+    events: EventSettings,
+    flavour: Flavour,
+}
+
+impl MySqlSource {
+    /// A source that has not been started.
+    pub fn new(config: MySqlConfig, settings: SourceSettings, metrics: Arc<Metrics>, stop: Stop) -> Self {
+        let replica = Replica::new(&config, &settings.registry);
+        Self { config, settings, metrics, stop, replica, started: None }
+    }
+
+    /// What the server lacks; a problem is the end.
+    fn preflight(&self, connection: &mut Connection) -> Result<(), Failure> {
+        let ourselves = Ourselves { uuid: self.replica.uuid.clone(), host: self.replica.host.clone() };
+        let mut problems = Vec::new();
+        for finding in check(connection, &self.config, &ourselves)? {
+            match finding.severity {
+                Severity::Problem => problems.push(finding.to_string()),
+                Severity::Warning => tracing::warn!(remedy = finding.remedy, "{}", finding.what),
+                Severity::Note => tracing::debug!(remedy = finding.remedy, "{}", finding.what),
+            }
+        }
+        match problems.is_empty() {
+            true => Ok(()),
+            false => Err(Failure::Unusable(format!("the source cannot be used:\n{}", problems.join("\n")))),
+        }
+    }
+
+    /// Refuses two captured tables that the replacement of characters gives one topic.
+    fn check_topics(&self, connection: &mut Connection) -> Result<(), Failure> {
+        let mut topics = Topics::default();
+        let names = captured_names(connection, &self.config.filter)?;
+        if names.is_empty() {
+            tracing::warn!("no table is captured yet: connectorConfig.tableIncludeList and tableExcludeList fit none");
+        }
+        for (schema, table) in names {
+            topics.claim(&self.settings.subject, &schema, &table).map_err(|other| {
+                Failure::Unusable(format!(
+                    "tables {other} and {schema}.{table} would share the topic {}, because characters outside \
+                     [A-Za-z0-9._-] become `_`: leave one out by connectorConfig.tableExcludeList, or give them another \
+                     pubSubConfig.subject",
+                    crate::captured::topic(&self.settings.subject, &schema, &table)
+                ))
+            })?;
+        }
+        Ok(())
+    }
+
+    fn events(&self, flavor: Flavor) -> EventSettings {
+        EventSettings {
+            source: format!("/flowd/{}/{}", flavor.name(), self.config.connector_name),
+            connector: flavor.name(),
+            name: self.config.connector_name.clone(),
+            subject: self.settings.subject.clone(),
+            framing: self.settings.framing,
+            clock_fields: self.settings.clock_fields,
+        }
+    }
+}
+
+impl Source for MySqlSource {
+    type Record = RowsEvent;
+    type Encoder = MySqlEncoder;
+
+    fn start(&mut self, stored: Option<&Position>) -> Result<Position, Failure> {
+        let stored = match stored {
+            Some(position) if !position.0.is_empty() => Some(BinlogPosition::from_position(position)?),
+            _ => None,
+        };
+        let mut connection = Connection::connect(&self.config)?;
+        let flavor = connection.server().flavor;
+        self.preflight(&mut connection)?;
+        self.check_topics(&mut connection)?;
+        connection.close();
+        if let Some(position) = &stored {
+            tracing::info!(place = position.place(), gtids = %position.gtids, "going on from the stored position; pipeline.startAt does not count");
+        }
+        let beginning =
+            begin::decide(&self.config, stored, &self.settings.start_at, self.settings.stop_at.as_ref())?;
+        let position = beginning.position.to_position();
+        let flavour = match flavor {
+            Flavor::MySql => Flavour::MySql,
+            Flavor::MariaDb => Flavour::MariaDb,
+        };
+        self.started = Some(Started { beginning, events: self.events(flavor), flavour });
+        Ok(position)
+    }
+
+    fn encoder(&self) -> MySqlEncoder {
+        MySqlEncoder::new(&self.started.as_ref().expect("encoders are made after start").events)
+    }
+
+    fn run(mut self, sink: &mut dyn BatchSink<RowsEvent>) -> Result<SourceEnd, Failure> {
+        let Started { beginning, events, flavour } = self.started.take().expect("run comes after start");
+        let Beginning { position, end } = beginning;
+        if end.as_ref().is_some_and(|end| end.is_reached_at_start(&position)) {
+            tracing::info!("the end was reached before: nothing to read");
+            return Ok(SourceEnd::Reached);
+        }
+        let tables = Tables::new(
+            TableSettings {
+                flavour,
+                invalid_text: match self.config.invalid_text {
+                    InvalidText::Stop => charset::InvalidText::Stop,
+                    InvalidText::Replace => charset::InvalidText::Replace,
+                },
+                events,
+            },
+            Box::new(ServerCatalog { config: self.config.clone(), stop: self.stop.clone() }),
+        );
+        let stream = Stream::new(&position, self.config.filter.clone(), tables);
+        Reader { source: &self, sink, stream, end, clash: None, reading: Instant::now(), silent: false }.run()
+    }
+}
+
+/// How one connection's reading ended.
+enum Ended {
+    Source(SourceEnd),
+    /// Connect again.
+    Lost(String),
+}
+
+/// The reading, across connections.
+struct Reader<'a> {
+    source: &'a MySqlSource,
+    sink: &'a mut dyn BatchSink<RowsEvent>,
+    stream: Stream,
+    end: Option<End>,
+    /// When another replica of our id was last seen to throw us off.
+    clash: Option<Instant>,
+    /// When the last bytes came, or reading was taken up again.
+    reading: Instant,
+    /// Whether nothing came for [`LOOK_EVERY`].
+    silent: bool,
+}
+
+impl Reader<'_> {
+    fn run(mut self) -> Result<SourceEnd, Failure> {
+        let mut back_off = BACK_OFF_MIN;
+        loop {
+            let lost = match self.connection(&mut back_off) {
+                Ok(Ended::Source(end)) => return Ok(end),
+                Ok(Ended::Lost(text)) | Err(Failure::Retry(text)) => text,
+                Err(failure) => return Err(failure),
+            };
+            self.stream.reconnect();
+            self.source.metrics.source_reconnects.add(1);
+            self.check_clash(&lost)?;
+            let wait = back_off.mul_f64(rand::rng().random_range(0.5..1.0));
+            tracing::warn!(wait_ms = wait.as_millis(), "{lost}; connecting again");
+            back_off = (back_off * 2).min(BACK_OFF_MAX);
+            if self.source.stop.wait(wait) || self.sink.is_closed() {
+                return Ok(SourceEnd::Stopped);
+            }
+        }
+    }
+
+    /// One connection from its dump command to its end.
+    fn connection(&mut self, back_off: &mut Duration) -> Result<Ended, Failure> {
+        let source = self.source;
+        let position = self.stream.position();
+        let mut feed = dump::open(&source.config, &source.replica, &position, source.settings.event_bytes_max)?;
+        feed.socket().set_read_timeout(Some(LOOK_EVERY)).map_err(|error| Failure::Retry(error.to_string()))?;
+        self.reading = Instant::now();
+        loop {
+            let parsed = self.parse(&mut feed);
+            let hold = matches!(parsed, Ok(None)) && self.may_hold(&feed);
+            // What was understood before a failure is handed on: a connection may be lost behind it.
+            if !hold && self.flush(&mut feed).is_err() {
+                return Ok(Ended::Source(SourceEnd::Stopped));
+            }
+            if let Some(ended) = parsed? {
+                return Ok(ended);
+            }
+            if let Some(ended) = self.fill(&mut feed, back_off)? {
+                return Ok(ended);
+            }
+        }
+    }
+
+    /// Whether the rest of the open transaction, which the server is sending already, is worth waiting for: batches then
+    /// end with transactions, and one that ends in ROLLBACK can still be dropped.
+    fn may_hold(&self, feed: &Feed<tls::Stream>) -> bool {
+        self.stream.holds_whole_transaction() && feed.parsed() < HOLD_BYTES && !self.silent
+    }
+
+    /// Takes every whole event of the buffer.
+    fn parse(&mut self, feed: &mut Feed<tls::Stream>) -> Result<Option<Ended>, Failure> {
+        loop {
+            let next = match feed.next() {
+                Ok(next) => next,
+                Err(error) => return self.lost(error).map(Some),
+            };
+            match next {
+                Next::Nothing => return Ok(None),
+                Next::Event(range) => {
+                    let start = u32::try_from(range.start).expect("a buffer is smaller than 4 GiB");
+                    self.stream.event(&feed.bytes()[range], start)?;
+                }
+                Next::Oversize(head, size) => self.stream.oversize_event(&head, size)?,
+            }
+            let end = self.end.as_ref();
+            if self.stream.is_between()
+                && end.is_some_and(|end| end.is_reached(self.stream.gtids(), self.stream.place()))
+            {
+                tracing::info!(place = ?self.stream.place(), "the end is reached");
+                return Ok(Some(Ended::Source(SourceEnd::Reached)));
+            }
+        }
+    }
+
+    /// Hands on what was understood.
+    fn flush(&mut self, feed: &mut Feed<tls::Stream>) -> Result<(), Closed> {
+        let moved = self.stream.take_moved();
+        self.count();
+        if self.stream.pending.is_empty() {
+            feed.discard();
+            if !moved {
+                return Ok(());
+            }
+            return self.send(bytes::Bytes::new(), Vec::new());
+        }
+        let bytes = feed.take();
+        self.sink.reserve(bytes.len()).map_err(|_| Closed)?;
+        let records = self.stream.take_pending();
+        self.send(bytes, records)
+    }
+
+    fn send(&mut self, bytes: bytes::Bytes, records: Vec<RowsEvent>) -> Result<(), Closed> {
+        let position = self.stream.position().to_position();
+        let batch = Batch { bytes, records, position, time_us: self.stream.newest_us };
+        let sent = self.sink.send(batch).map_err(|_| Closed);
+        // Waiting for the pipeline is not the server's silence.
+        self.reading = Instant::now();
+        sent
+    }
+
+    fn count(&mut self) {
+        let (metrics, seen) = (&self.source.metrics, std::mem::take(&mut self.stream.seen));
+        metrics.ddl.add(seen.ddl);
+        metrics.truncate.add(seen.truncate);
+        metrics.read.rows.add(seen.rows);
+    }
+
+    /// Waits for bytes, looking now and then whether the pipeline goes down.
+    fn fill(&mut self, feed: &mut Feed<tls::Stream>, back_off: &mut Duration) -> Result<Option<Ended>, Failure> {
+        loop {
+            match feed.fill() {
+                Ok(_) => {
+                    self.reading = Instant::now();
+                    self.silent = false;
+                    *back_off = BACK_OFF_MIN;
+                    return Ok(self.sink.is_closed().then_some(Ended::Source(SourceEnd::Stopped)));
+                }
+                Err(FeedError::Io(error)) if is_silence(&error) => {
+                    if self.sink.is_closed() {
+                        return Ok(Some(Ended::Source(SourceEnd::Stopped)));
+                    }
+                    if !self.stream.pending.is_empty() {
+                        self.silent = true;
+                        return Ok(None);
+                    }
+                    if self.reading.elapsed() > SILENCE_MAX {
+                        let text = format!("no event and no heartbeat for {} s", SILENCE_MAX.as_secs());
+                        return Ok(Some(Ended::Lost(text)));
+                    }
+                }
+                Err(error) => return self.lost(error).map(Some),
+            }
+        }
+    }
+
+    /// Whether a lost stream may be taken up again.
+    fn lost(&mut self, error: FeedError) -> Result<Ended, Failure> {
+        match &error {
+            // The server cannot go on from here: purged, or damaged. Another replica of our id has the same code.
+            FeedError::Server(1236, text) if !text.contains("same server_uuid/server_id") => {
+                let at = self.stream.position();
+                Err(Failure::Unusable(format!("{error}; asked for {} {}", at.gtids, at.place())))
+            }
+            _ => Ok(Ended::Lost(error.to_string())),
+        }
+    }
+
+    /// Another replica that holds our id throws us off, and we it: the second time within a minute is the end.
+    fn check_clash(&mut self, lost: &str) -> Result<(), Failure> {
+        let thrown_off = lost.contains("same server_uuid/server_id");
+        let holder = self.holder();
+        if !thrown_off && holder.is_none() {
+            return Ok(());
+        }
+        let again = self.clash.replace(Instant::now()).is_some_and(|before| before.elapsed() < CLASH_WITHIN);
+        if again {
+            let holder = holder.unwrap_or_else(|| "a replica that is not listed any more".into());
+            return Err(Failure::Unusable(format!(
+                "another replica with server id {} reads this server's binlog and threw us off twice within a minute: \
+                 {holder}; give each its own connectorConfig.serverId",
+                self.source.replica.server_id
+            )));
+        }
+        Ok(())
+    }
+
+    /// Who else is registered under our id, as far as the account may see it.
+    fn holder(&self) -> Option<String> {
+        let ours = &self.source.replica;
+        let mut connection = Connection::connect(&self.source.config).ok()?;
+        let others = replicas(&mut connection).ok()?;
+        connection.close();
+        let is_other = |uuid: &str, host: &str| if uuid.is_empty() { host != ours.host } else { uuid != ours.uuid };
+        others
+            .into_iter()
+            .find(|other| other.server_id == ours.server_id && is_other(&other.uuid, &other.host))
+            .map(|other| format!("host \"{}\" port {} uuid \"{}\"", other.host, other.port, other.uuid))
+    }
+}
+
+/// The pipeline is going down.
+struct Closed;
+
+fn is_silence(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted)
+}
+
+/// Reads the catalog over a connection of its own, each time a new one: it is asked rarely.
+struct ServerCatalog {
+    config: MySqlConfig,
+    stop: Stop,
+}
+
+impl Catalog for ServerCatalog {
+    fn read(&mut self, schema: &str, table: &str) -> Result<Reading, Failure> {
+        let mut wait = BACK_OFF_MIN;
+        loop {
+            let attempt = Connection::connect(&self.config).and_then(|mut connection| {
+                let reading = read_table(&mut connection, schema, table)?;
+                connection.close();
+                Ok(Reading { table: reading.value, place: (reading.place.file, reading.place.position) })
+            });
+            match attempt {
+                Err(Failure::Retry(text)) if !self.stop.is_requested() => {
+                    tracing::warn!("reading the catalog for {schema}.{table}: {text}");
+                    self.stop.wait(wait);
+                    wait = (wait * 2).min(BACK_OFF_MAX);
+                }
+                other => return other,
+            }
+        }
+    }
+}

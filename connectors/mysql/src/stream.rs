@@ -1,0 +1,407 @@
+//! The binlog as a state machine without I/O: whole events go in, records of captured rows come out, and at every
+//! moment it can say where it stands.
+//!
+//! Not here: sockets and packets (`feed`), decoding of rows (`encode`). Invariants: a position is the end of a
+//! transaction, plus the rows of the open one that were handed on; whatever is not understood stops the stream when
+//! it may concern a captured table.
+
+use std::sync::Arc;
+
+use flowd_binlog::event::{self, BadEvent, Checksum, Header, Rotate, kind};
+use flowd_binlog::row::{RowError, Rows};
+use flowd_binlog::table::Table;
+use flowd_engine::failure::Failure;
+use flowd_engine::record::Span;
+
+use crate::filter::TableFilter;
+use crate::position::{BinlogPosition, Gtids, OpenTransaction, is_behind};
+use crate::rows::RowsEvent;
+use crate::tables::Tables;
+use crate::transaction::TransactionId;
+
+mod bracket;
+mod refuse;
+
+/// What the stream counts for the metrics.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Seen {
+    /// Statements that may change definitions.
+    pub ddl: u64,
+    /// TRUNCATE statements.
+    pub truncate: u64,
+    /// Captured rows that were handed on.
+    pub rows: u64,
+}
+
+/// A transaction between its first event and its last.
+#[derive(Debug)]
+struct Transaction {
+    id: TransactionId,
+    /// From the GTID event; without one, each event's own second.
+    commit_us: Option<i64>,
+    /// Where its first event starts.
+    start: u64,
+    thread: Option<u32>,
+    kind: TransactionKind,
+    /// Captured rows met so far, handed on or skipped.
+    rows: u64,
+    /// Captured rows at its head that an earlier connection or process handed on.
+    skip: u64,
+    /// Rows met so far by table number.
+    by_table: Vec<(u32, u64)>,
+    /// Index in `pending` of its first record there.
+    first_pending: usize,
+    /// Whether records of it left in an earlier batch.
+    partly_sent: bool,
+}
+
+/// What is known of how the transaction will end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum TransactionKind {
+    /// Opened by a GTID, nothing else seen yet.
+    Announced,
+    /// BEGIN was seen (or implied): ends with XID, COMMIT or ROLLBACK.
+    Open,
+    /// One statement only.
+    Standalone,
+    /// The first half of an XA transaction.
+    Xa,
+}
+
+/// The state machine.
+#[derive(Debug)]
+pub struct Stream {
+    filter: TableFilter,
+    checksum: Checksum,
+    server: Arc<str>,
+    gtids: Gtids,
+    file: Arc<str>,
+    /// End of the last event.
+    offset: u64,
+    /// Where a resumed reader begins: the last boundary between transactions.
+    boundary: (Arc<str>, u64),
+    transaction: Option<Transaction>,
+    /// The last transaction's row counts, kept for their memory.
+    counts: Vec<(u32, u64)>,
+    /// Set until the transaction that was handed on in part comes by.
+    resume: Option<OpenTransaction>,
+    pub(crate) tables: Tables,
+    /// Records that no batch holds yet.
+    pub(crate) pending: Vec<RowsEvent>,
+    /// Commit time of the newest transaction that ended, µs.
+    pub newest_us: i64,
+    /// Whether a boundary was passed since the last batch.
+    moved: bool,
+    pub(crate) seen: Seen,
+}
+
+impl Stream {
+    /// Starts at a position; `tables` outlives reconnects.
+    pub fn new(position: &BinlogPosition, filter: TableFilter, tables: Tables) -> Self {
+        let file: Arc<str> = position.file.as_str().into();
+        Self {
+            filter,
+            checksum: Checksum::None,
+            server: position.server.as_str().into(),
+            gtids: position.gtids.clone(),
+            boundary: (file.clone(), position.offset),
+            file,
+            offset: position.offset,
+            transaction: None,
+            counts: Vec::new(),
+            resume: position.open.clone(),
+            tables,
+            pending: Vec::new(),
+            newest_us: 0,
+            moved: false,
+            seen: Seen::default(),
+        }
+    }
+
+    /// Where the stream stands, everything in `pending` counted as handed on.
+    pub fn position(&self) -> BinlogPosition {
+        let open = match &self.transaction {
+            Some(open) => Some(OpenTransaction { id: open.id.to_string(), rows: open.rows.max(open.skip) }),
+            None => self.resume.clone(),
+        };
+        BinlogPosition {
+            server: self.server.to_string(),
+            gtids: self.gtids.clone(),
+            file: self.boundary.0.to_string(),
+            offset: self.boundary.1,
+            open: open.filter(|open| open.rows > 0),
+            filter: self.filter.fingerprint(),
+        }
+    }
+
+    /// The transactions behind the stream.
+    pub fn gtids(&self) -> &Gtids {
+        &self.gtids
+    }
+
+    /// File and offset behind the last event.
+    pub fn place(&self) -> (&str, u64) {
+        (&self.file, self.offset)
+    }
+
+    /// Whether no transaction is open.
+    pub fn is_between(&self) -> bool {
+        self.transaction.is_none()
+    }
+
+    /// Whether a transaction is open of which nothing was handed on yet and something could be.
+    pub fn holds_whole_transaction(&self) -> bool {
+        self.transaction.as_ref().is_some_and(|open| !open.partly_sent && open.first_pending < self.pending.len())
+    }
+
+    /// Whether there is anything for a batch: records, or a boundary passed. Clears the mark.
+    pub fn take_moved(&mut self) -> bool {
+        std::mem::take(&mut self.moved)
+    }
+
+    /// The records that no batch holds yet, for one.
+    pub fn take_pending(&mut self) -> Vec<RowsEvent> {
+        if let Some(open) = &mut self.transaction {
+            open.partly_sent |= open.first_pending < self.pending.len();
+            open.first_pending = 0;
+        }
+        // As many again are likely.
+        let next = Vec::with_capacity(self.pending.len());
+        std::mem::replace(&mut self.pending, next)
+    }
+
+    /// A connection was lost: the next one begins at [`Self::position`].
+    pub fn reconnect(&mut self) {
+        let position = self.position();
+        self.transaction = None;
+        self.resume = position.open;
+        self.offset = self.boundary.1;
+        self.file = self.boundary.0.clone();
+        self.tables.forget_ids();
+    }
+
+    /// Takes one whole event, which stands at `start` in the buffer that the next batch will share.
+    pub fn event(&mut self, event: &[u8], start: u32) -> Result<(), Failure> {
+        let header = Header::parse(event).map_err(|bad| self.bad(&bad))?;
+        if header.kind == kind::FORMAT_DESCRIPTION {
+            self.checksum = event::format_description(event).map_err(|bad| self.bad(&bad))?;
+            self.tables.forget_ids();
+            self.advance(&header);
+            return Ok(());
+        }
+        let body = event::body(&header, event, self.checksum).map_err(|bad| self.bad(&bad))?;
+        let body_start = start + 19;
+        let body_end = body_start + u32::try_from(body.len()).expect("an event is shorter than 4 GiB");
+        self.dispatch(&header, body, Span { start: body_start, end: body_end }, None)
+    }
+
+    /// Takes the head of an event that is too large to be buffered; `size` is the whole of it.
+    pub fn oversize_event(&mut self, head: &[u8], size: u64) -> Result<(), Failure> {
+        let bad = |text: String| Failure::Fatal(text);
+        let mut whole = head.to_vec();
+        let length = u32::try_from(head.len()).expect("a head is short");
+        whole[9..13].copy_from_slice(&length.to_le_bytes());
+        let mut header = Header::parse(&whole).map_err(|error| bad(error.to_string()))?;
+        header.length = u32::try_from(size).map_err(|_| bad(format!("an event of {size} bytes")))?;
+        self.dispatch(&header, &head[event::HEADER_BYTES..], Span { start: 0, end: 0 }, Some(size))
+    }
+
+    fn dispatch(
+        &mut self,
+        header: &Header,
+        body: &[u8],
+        span: Span,
+        oversize: Option<u64>,
+    ) -> Result<(), Failure> {
+        if oversize.is_some() && !is_rows(header.kind) {
+            return Err(self.refuse_oversize(header));
+        }
+        match header.kind {
+            kind::ROTATE => self.rotate(header, body)?,
+            kind::HEARTBEAT => self.heartbeat(header, body),
+            kind::GTID | kind::ANONYMOUS_GTID | kind::GTID_TAGGED => self.mysql_gtid(header, body)?,
+            kind::MARIA_GTID => self.maria_gtid(header, body)?,
+            kind::QUERY => self.query(header, body)?,
+            kind::XID => self.commit(header),
+            kind::XA_PREPARE => self.end_xa(header),
+            kind::TABLE_MAP => {
+                let place = self.describe_place(header);
+                self.tables
+                    .table_map(body, &self.filter)
+                    .map_err(|text| Failure::Fatal(format!("{text}; at {place}")))?;
+                self.advance(header);
+            }
+            code if is_rows(code) => self.rows(header, body, span, oversize)?,
+            _ => self.other(header, body)?,
+        }
+        Ok(())
+    }
+
+    fn rotate(&mut self, header: &Header, body: &[u8]) -> Result<(), Failure> {
+        let rotate = Rotate::parse(body).map_err(|bad| self.bad(&bad))?;
+        if !(header.is_artificial() && *rotate.file == *self.file) {
+            self.tables.forget_ids();
+        }
+        if *rotate.file != *self.file {
+            self.file = rotate.file.into();
+        }
+        self.offset = rotate.position;
+        self.pass_boundary();
+        Ok(())
+    }
+
+    /// A heartbeat tells how far the server has looked without finding anything for us.
+    fn heartbeat(&mut self, header: &Header, body: &[u8]) {
+        let same_file = std::str::from_utf8(body).is_ok_and(|file| *file == *self.file);
+        if same_file && self.transaction.is_none() && header.log_pos != 0 {
+            let offset = self.extended(header.log_pos);
+            if offset > self.offset {
+                self.offset = offset;
+                self.pass_boundary();
+            }
+        }
+    }
+
+    fn rows(
+        &mut self,
+        header: &Header,
+        body: &[u8],
+        span: Span,
+        oversize: Option<u64>,
+    ) -> Result<(), Failure> {
+        self.open_implicitly(header);
+        let table = self.tables.of_rows(body).map_err(|text| self.fatal(header, &text))?;
+        let Some(table) = table else {
+            self.advance(header);
+            return Ok(());
+        };
+        let event_offset = self.event_offset(header);
+        let operation = self.operation(header, &table)?;
+        let rows = match oversize {
+            // Only a row that is large by itself makes an event that large: servers cut events near 8 KiB.
+            Some(_) => 1,
+            None => count(&table.table, header.kind, body)
+                .map_err(|error| self.fatal(header, &error.to_string()))?,
+        };
+        let file = self.file.clone();
+        let open = self.transaction.as_mut().expect("opened above");
+        if open.kind == TransactionKind::Xa {
+            let text = format!("an XA transaction changes {}", table.id_part);
+            return Err(self.fatal(
+                header,
+                &format!(
+                    "{text}; XA is not supported yet: leave the table out by connectorConfig.tableExcludeList"
+                ),
+            ));
+        }
+        let first_row = open.count(table.number, u64::from(rows));
+        let before = open.rows;
+        open.rows += u64::from(rows);
+        if open.rows > open.skip {
+            self.seen.rows += open.rows - before.max(open.skip);
+            self.pending.push(RowsEvent {
+                operation,
+                payload: span,
+                kind: header.kind,
+                table,
+                transaction: open.id.clone(),
+                time_us: open.commit_us.unwrap_or(i64::from(header.timestamp) * 1_000_000),
+                thread: open.thread,
+                server_id: header.server_id,
+                first_row,
+                skip: u32::try_from(open.skip.saturating_sub(before)).unwrap_or(0),
+                file,
+                offset: event_offset,
+                oversize,
+            });
+        }
+        self.advance(header);
+        Ok(())
+    }
+
+    /// Where the event starts; on MariaDB 11.8, which does not tell, where its transaction does.
+    fn event_offset(&self, header: &Header) -> u64 {
+        match (header.log_pos, &self.transaction) {
+            (0, Some(open)) => open.start,
+            (0, None) => self.offset,
+            (end, _) => self.extended(end).saturating_sub(header.length.into()),
+        }
+    }
+
+    /// Moves behind the event.
+    fn advance(&mut self, header: &Header) {
+        if header.is_artificial() {
+            return;
+        }
+        self.offset = match header.log_pos {
+            0 => self.offset + u64::from(header.length),
+            end => self.extended(end),
+        };
+        if self.transaction.is_none() {
+            self.pass_boundary();
+        }
+    }
+
+    /// The true offset behind an event, of which the header holds the lower 32 bits.
+    fn extended(&self, low: u32) -> u64 {
+        let candidate = (self.offset & !0xffff_ffff) | u64::from(low);
+        if candidate < self.offset && self.offset - candidate > 0x8000_0000 {
+            candidate + (1 << 32)
+        } else {
+            candidate
+        }
+    }
+
+    fn pass_boundary(&mut self) {
+        // A server that looks for a GTID begins at the head of a file: that is no step back.
+        let ahead = is_behind((&self.boundary.0, self.boundary.1), (&self.file, self.offset));
+        if self.transaction.is_none() && ahead {
+            self.boundary = (self.file.clone(), self.offset);
+            self.moved = true;
+        }
+    }
+
+    fn bad(&self, bad: &BadEvent) -> Failure {
+        Failure::Fatal(format!("{bad}; behind {}:{}", self.file, self.offset))
+    }
+
+    fn fatal(&self, header: &Header, text: &str) -> Failure {
+        Failure::Fatal(format!("{text}; at {}", self.describe_place(header)))
+    }
+
+    fn describe_place(&self, header: &Header) -> String {
+        let place = format!("{}:{}", self.file, self.event_offset(header));
+        match &self.transaction {
+            Some(open) if open.id.is_gtid() => format!("{place} (GTID {})", open.id),
+            _ => place,
+        }
+    }
+}
+
+impl Transaction {
+    /// Adds rows of a table; returns how many there were before.
+    fn count(&mut self, number: u32, rows: u64) -> u64 {
+        match self.by_table.iter_mut().rev().find(|(table, _)| *table == number) {
+            Some((_, count)) => std::mem::replace(count, *count + rows),
+            None => {
+                self.by_table.push((number, rows));
+                0
+            }
+        }
+    }
+}
+
+/// Rows of a ROWS event: ids count them, so they must be known before the next event of the table.
+fn count(table: &Table, kind: u8, body: &[u8]) -> Result<u32, RowError> {
+    let mut rows = Rows::open(table, kind, body)?;
+    while rows.skip()? {}
+    Ok(rows.mark().row)
+}
+
+/// Whether the code is a ROWS event that is decoded here.
+fn is_rows(code: u8) -> bool {
+    matches!(code, kind::WRITE_ROWS_V1..=kind::DELETE_ROWS_V1 | kind::WRITE_ROWS_V2..=kind::DELETE_ROWS_V2)
+}
+
+#[cfg(test)]
+mod tests;

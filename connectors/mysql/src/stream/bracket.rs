@@ -1,0 +1,202 @@
+//! What opens and closes transactions: GTID events, QUERY, XID, XA_PREPARE.
+
+use flowd_binlog::event::{Gtid, Header, MariaGtidEvent, Query, Statement, kind};
+use flowd_engine::failure::Failure;
+
+use super::{Stream, Transaction, TransactionKind};
+use crate::position::Gtids;
+use crate::transaction::TransactionId;
+
+impl Stream {
+    /// GTID, ANONYMOUS_GTID, GTID_TAGGED.
+    pub(super) fn mysql_gtid(&mut self, header: &Header, body: &[u8]) -> Result<(), Failure> {
+        self.refuse_unclosed(header)?;
+        let parsed =
+            if header.kind == kind::GTID_TAGGED { Gtid::parse_tagged(body) } else { Gtid::parse(body) };
+        let gtid = parsed.map_err(|bad| self.bad(&bad))?;
+        let commit_us = gtid.original_commit_us.and_then(|time| i64::try_from(time).ok());
+        let id = match (header.kind, gtid.tag) {
+            (kind::ANONYMOUS_GTID, _) => self.place_id(header),
+            (_, "") => TransactionId::MySql(gtid.uuid, gtid.number),
+            (_, tag) => TransactionId::Tagged(gtid.uuid, tag.into(), gtid.number),
+        };
+        self.open(header, id, commit_us, TransactionKind::Announced);
+        self.advance(header);
+        Ok(())
+    }
+
+    /// MariaDB's GTID: opens a group, or announces a single statement.
+    pub(super) fn maria_gtid(&mut self, header: &Header, body: &[u8]) -> Result<(), Failure> {
+        self.refuse_unclosed(header)?;
+        let event = MariaGtidEvent::parse(header, body).map_err(|bad| self.bad(&bad))?;
+        let group = match event {
+            _ if event.is_prepared_xa() => TransactionKind::Xa,
+            _ if event.is_standalone() => TransactionKind::Standalone,
+            _ => TransactionKind::Open,
+        };
+        let commit_us = i64::from(header.timestamp) * 1_000_000;
+        self.open(header, TransactionId::MariaDb(event.gtid), Some(commit_us), group);
+        self.advance(header);
+        Ok(())
+    }
+
+    /// A transaction must be closed before the next one opens; one without a row of ours may end unseen.
+    fn refuse_unclosed(&mut self, header: &Header) -> Result<(), Failure> {
+        match &self.transaction {
+            Some(open) if open.rows > 0 => {
+                let text = format!("transaction {} has no end before the next one", open.id);
+                Err(self.fatal(header, &text))
+            }
+            Some(_) => {
+                self.close(header);
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn open(&mut self, header: &Header, id: TransactionId, commit_us: Option<i64>, group: TransactionKind) {
+        let start = self.event_offset(header);
+        // What the server skipped between two transactions is behind us.
+        self.offset = start;
+        self.pass_boundary();
+        let skip = match self.resume.take() {
+            Some(resume) if resume.id == id.to_string() => resume.rows,
+            _ => 0,
+        };
+        let mut by_table = std::mem::take(&mut self.counts);
+        by_table.clear();
+        self.transaction = Some(Transaction {
+            id,
+            commit_us,
+            start,
+            thread: None,
+            kind: group,
+            rows: 0,
+            skip,
+            by_table,
+            first_pending: self.pending.len(),
+            partly_sent: false,
+        });
+    }
+
+    fn place_id(&self, header: &Header) -> TransactionId {
+        let offset = self.event_offset(header);
+        TransactionId::Place { server: self.server.clone(), file: self.file.clone(), offset }
+    }
+
+    /// Rows or BEGIN without a GTID event before them: servers before MySQL 5.7 and MariaDB 10.
+    pub(super) fn open_implicitly(&mut self, header: &Header) {
+        if self.transaction.is_none() {
+            let id = self.place_id(header);
+            self.open(header, id, None, TransactionKind::Open);
+        }
+    }
+
+    pub(super) fn query(&mut self, header: &Header, body: &[u8]) -> Result<(), Failure> {
+        let query = Query::parse(body).map_err(|bad| self.bad(&bad))?;
+        match Statement::of(query.text) {
+            Statement::Begin => {
+                self.open_implicitly(header);
+                let open = self.transaction.as_mut().expect("opened above");
+                open.thread = matches!(self.gtids, Gtids::None | Gtids::MySql(_)).then_some(query.thread);
+                open.kind = TransactionKind::Open;
+            }
+            Statement::Commit => return self.commit_at(header),
+            Statement::Rollback => return self.rollback(header),
+            Statement::XaOpen => {
+                self.open_implicitly(header);
+                self.transaction.as_mut().expect("opened above").kind = TransactionKind::Xa;
+            }
+            Statement::Savepoint => {}
+            Statement::XaClose => return self.commit_at(header),
+            Statement::RowChange => self.refuse_statement(header, &query)?,
+            statement @ (Statement::Truncate | Statement::Definition) => {
+                self.definition(header, &query, statement)?
+            }
+            Statement::Other => {}
+        }
+        self.end_single_statement(header);
+        Ok(())
+    }
+
+    /// A statement alone in its group ends it: there is no BEGIN before and no XID behind.
+    fn end_single_statement(&mut self, header: &Header) {
+        self.advance(header);
+        let alone = |kind| matches!(kind, TransactionKind::Announced | TransactionKind::Standalone);
+        if self.transaction.as_ref().is_some_and(|open| alone(open.kind)) {
+            self.close(header);
+        }
+    }
+
+    fn definition(
+        &mut self,
+        header: &Header,
+        query: &Query<'_>,
+        statement: Statement,
+    ) -> Result<(), Failure> {
+        let text: String = String::from_utf8_lossy(query.text).chars().take(200).collect();
+        let schema = String::from_utf8_lossy(query.schema);
+        if statement == Statement::Truncate {
+            self.seen.truncate += 1;
+        } else {
+            self.seen.ddl += 1;
+        }
+        let place = self.describe_place(header);
+        tracing::info!(%place, %schema, statement = %text, "a table was {}", match statement {
+            Statement::Truncate => "truncated: it gives no event",
+            _ => "defined anew: it gives no event",
+        });
+        if statement == Statement::Truncate {
+            return Ok(());
+        }
+        self.tables
+            .definition_changed(query.text, &self.file, self.offset)
+            .map_err(|text| self.fatal(header, &text))
+    }
+
+    pub(super) fn commit(&mut self, header: &Header) {
+        self.advance(header);
+        self.close(header);
+    }
+
+    fn commit_at(&mut self, header: &Header) -> Result<(), Failure> {
+        self.commit(header);
+        Ok(())
+    }
+
+    /// Nothing of the transaction counts. What is still in memory is dropped; more cannot be taken back.
+    fn rollback(&mut self, header: &Header) -> Result<(), Failure> {
+        if let Some(open) = &self.transaction {
+            if open.partly_sent || (open.skip > 0 && open.rows > 0) {
+                let text = format!("transaction {} ends in ROLLBACK after rows of it were emitted", open.id);
+                return Err(self.fatal(header, &text));
+            }
+            self.pending.truncate(open.first_pending);
+        }
+        self.commit(header);
+        Ok(())
+    }
+
+    /// The end of the first half of an XA transaction. Rows of ours were refused when they came.
+    pub(super) fn end_xa(&mut self, header: &Header) {
+        self.commit(header);
+    }
+
+    fn close(&mut self, header: &Header) {
+        let Some(open) = self.transaction.take() else {
+            self.pass_boundary();
+            return;
+        };
+        match (&mut self.gtids, &open.id) {
+            (Gtids::MySql(set), TransactionId::MySql(uuid, number)) => set.add(*uuid, "", *number),
+            (Gtids::MySql(set), TransactionId::Tagged(uuid, tag, number)) => set.add(*uuid, tag, *number),
+            (Gtids::MariaDb(list), TransactionId::MariaDb(gtid)) => list.set(*gtid),
+            _ => {}
+        }
+        self.newest_us = open.commit_us.unwrap_or(i64::from(header.timestamp) * 1_000_000);
+        self.counts = open.by_table;
+        self.boundary = (self.file.clone(), self.offset);
+        self.moved = true;
+    }
+}

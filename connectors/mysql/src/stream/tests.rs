@@ -1,0 +1,1 @@
+//! The state machine, fed with hand-made events.

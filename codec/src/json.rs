@@ -48,17 +48,24 @@ pub fn write_string(out: &mut Vec<u8>, text: &str) {
 ///
 /// `utf8` must be valid UTF-8; this is only checked in debug builds. Since no byte of a multi-byte character is ever
 /// escaped, text may be handed over in pieces that are cut between characters.
+#[inline]
 pub fn write_escaped(out: &mut Vec<u8>, utf8: &[u8]) {
     debug_assert!(std::str::from_utf8(utf8).is_ok(), "write_escaped was given bytes that are not UTF-8");
     out.reserve(utf8.len() + WORD);
+    if utf8.len() < BLOCK {
+        escape_words(out, utf8);
+    } else {
+        escape_blocks(out, utf8);
+    }
+}
+
+/// Long texts: whole runs without an escape are copied at once, the neighbourhood of an escape goes word by word.
+fn escape_blocks(out: &mut Vec<u8>, utf8: &[u8]) {
     let mut rest = utf8;
     while !rest.is_empty() {
-        let clean = clean_blocks(rest);
-        out.extend_from_slice(&rest[..clean]);
-        rest = &rest[clean..];
-        let dirty = rest.len().min(2 * BLOCK);
-        let (now, later) = rest.split_at(dirty);
-        // A word that began in `now` never looks beyond it, so the tail of a long text takes the byte path once.
+        let (clean, dirty) = rest.split_at(clean_blocks(rest));
+        out.extend_from_slice(clean);
+        let (now, later) = dirty.split_at(dirty.len().min(2 * BLOCK));
         escape_words(out, now);
         rest = later;
     }
@@ -80,28 +87,59 @@ fn clean_blocks(bytes: &[u8]) -> usize {
 }
 
 /// Copies whole words and takes back what lies behind the first byte that needs an escape: with dense escapes this
-/// beats searching first and copying later.
+/// beats searching first and copying later. The bytes after the last whole word are handled as one more word, since
+/// most texts of a row are shorter than two.
 #[inline]
 fn escape_words(out: &mut Vec<u8>, bytes: &[u8]) {
-    let mut index = 0;
-    while let Some(word) = bytes[index..].first_chunk::<WORD>() {
+    let mut rest = bytes;
+    while let Some((word, later)) = rest.split_first_chunk::<WORD>() {
         out.extend_from_slice(word);
         let mask = special_mask(u64::from_le_bytes(*word));
         if mask == 0 {
-            index += WORD;
+            rest = later;
             continue;
         }
         let before = (mask.trailing_zeros() / 8) as usize;
         out.truncate(out.len() - (WORD - before));
         write_escape(out, word[before]);
-        index += before + 1;
+        rest = &rest[before + 1..];
     }
-    for &byte in &bytes[index..] {
-        if ESCAPES[byte as usize] == 0 {
-            out.push(byte);
-        } else {
-            write_escape(out, byte);
+    let word = short_word(rest);
+    let used = (1_u64 << (8 * rest.len())) - 1;
+    if special_mask(word) & used == 0 {
+        let end = out.len() + rest.len();
+        out.extend_from_slice(&word.to_le_bytes());
+        out.truncate(end);
+    } else {
+        rest.iter().for_each(|&byte| write_byte(out, byte));
+    }
+}
+
+/// Fewer than eight bytes as the low bytes of a word, put together in registers: through memory, two short stores
+/// followed by a long load would stall. The upper bytes are zero.
+#[inline]
+fn short_word(bytes: &[u8]) -> u64 {
+    let count = bytes.len();
+    let shifted = |value: u64, index: usize| value << (8 * index);
+    match (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+        // The two halves may overlap; where they do, they agree.
+        (Some(low), Some(high)) => {
+            u64::from(u32::from_le_bytes(*low)) | shifted(u32::from_le_bytes(*high).into(), count - 4)
         }
+        _ if count == 0 => 0,
+        _ => {
+            let byte = |index: usize| shifted(bytes[index].into(), index);
+            byte(0) | byte(count / 2) | byte(count - 1)
+        }
+    }
+}
+
+#[inline]
+fn write_byte(out: &mut Vec<u8>, byte: u8) {
+    if ESCAPES[byte as usize] == 0 {
+        out.push(byte);
+    } else {
+        write_escape(out, byte);
     }
 }
 
@@ -208,6 +246,14 @@ fn unquote(inside: &[u8]) -> Option<Cow<'_, str>> {
     serde_json::from_slice(&quoted).ok().map(Cow::Owned)
 }
 
+/// The first `"` or `\`. Most strings are short: a vector search pays only behind their usual length.
+fn quote_or_slash(bytes: &[u8]) -> Option<usize> {
+    const SHORT: usize = 16;
+    let (short, long) = bytes.split_at(bytes.len().min(SHORT));
+    let found = short.iter().position(|byte| matches!(byte, b'"' | b'\\'));
+    found.or_else(|| memchr::memchr2(b'"', b'\\', long).map(|at| SHORT + at))
+}
+
 /// A place in a JSON text. Every method skips white space first.
 struct Scan<'a> {
     json: &'a [u8],
@@ -239,7 +285,7 @@ impl<'a> Scan<'a> {
         self.expect(b'"')?;
         let start = self.at;
         loop {
-            let found = self.at + memchr::memchr2(b'"', b'\\', self.json.get(self.at..)?)?;
+            let found = self.at + quote_or_slash(self.json.get(self.at..)?)?;
             if self.json[found] == b'"' {
                 self.at = found + 1;
                 return Some(&self.json[start..found]);

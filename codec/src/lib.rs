@@ -10,4 +10,9 @@ pub mod time;
 
 pub mod event;
 pub mod frame;
+pub mod session;
+
 pub mod sdk;
+
+#[doc(hidden)]
+pub mod fuzz;

@@ -417,7 +417,13 @@ fn required<'a>(value: Option<Cow<'a, str>>, name: &'static str) -> Result<Cow<'
     value.filter(|text| !text.is_empty()).ok_or(EventError::Missing(name))
 }
 
+/// The text of a value that is a string. The value was checked when it was read: without an escape its inside is the
+/// text.
 fn text_of(value: &RawValue) -> Option<Cow<'_, str>> {
+    let inside = value.get().strip_prefix('"')?.strip_suffix('"')?;
+    if memchr::memchr(b'\\', inside.as_bytes()).is_none() {
+        return Some(Cow::Borrowed(inside));
+    }
     serde_json::from_str::<Text<'_>>(value.get()).ok().map(|text| text.0)
 }
 

@@ -167,3 +167,6 @@ fn hint(error: &WireError) -> &'static str {
         _ => "",
     }
 }
+
+#[cfg(test)]
+mod tests;

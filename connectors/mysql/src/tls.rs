@@ -143,13 +143,25 @@ fn server_name(config: &MySqlConfig, socket: &TcpStream) -> Result<ServerName<'s
 }
 
 fn refused(config: &MySqlConfig, error: &rustls::Error) -> WireError {
-    WireError::Refused(match error {
-        rustls::Error::General(text) => text.clone(),
-        rustls::Error::InvalidCertificate(reason) => {
-            format!("the certificate of {} is not accepted: {reason}", config.address())
+    let reason = match error {
+        rustls::Error::General(text) => return WireError::Refused(text.clone()),
+        rustls::Error::InvalidCertificate(reason) => reason,
+        other => return WireError::Refused(format!("TLS with {}: {other}", config.address())),
+    };
+    let authority = match &config.tls {
+        TlsMode::VerifyCa(path) | TlsMode::VerifyIdentity(path) => path.display().to_string(),
+        TlsMode::Disabled | TlsMode::Preferred | TlsMode::Required => String::new(),
+    };
+    let text = match reason {
+        CertificateError::UnknownIssuer => format!("it does not come from an authority in sslCa {authority}"),
+        // webpki verifies no older format; the reason has no variant of its own.
+        other if format!("{other:?}").contains("UnsupportedCertVersion") => {
+            "it is an X.509 certificate of version 1, which cannot be verified; make one of version 3 (with extensions)"
+                .to_owned()
         }
-        other => format!("TLS with {}: {other}", config.address()),
-    })
+        other => other.to_string(),
+    };
+    WireError::Refused(format!("the certificate of {} is not accepted: {text}", config.address()))
 }
 
 fn client_config(config: &MySqlConfig) -> Result<ClientConfig, WireError> {
@@ -206,7 +218,7 @@ fn pem_text(error: &rustls::pki_types::pem::Error) -> String {
 #[derive(Debug)]
 struct Authorities {
     roots: RootCertStore,
-    /// A server's self-made certificate may be in the file itself; it is then trusted as it is.
+    /// A server's self-made certificate may be in the file itself; it is then trusted as it is, whatever its dates.
     leaves: Vec<CertificateDer<'static>>,
 }
 
@@ -272,12 +284,17 @@ fn verify_name(leaf: &CertificateDer<'_>, name: &ServerName<'_>) -> Result<(), r
         rustls::Error::InvalidCertificate(CertificateError::NotValidForNameContext { presented, .. }) => {
             rustls::Error::General(format!(
                 "verify-identity: the server's certificate is for {}, not for {}",
-                presented.join(", "),
+                presented.iter().map(|name| bare(name)).collect::<Vec<_>>().join(", "),
                 name.to_str()
             ))
         }
         other => other,
     })
+}
+
+/// `DnsName("db1")` without the ornament.
+fn bare(presented: &str) -> &str {
+    presented.split('"').nth(1).unwrap_or(presented)
 }
 
 impl ServerCertVerifier for Verifier {

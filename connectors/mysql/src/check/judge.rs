@@ -193,6 +193,9 @@ fn server_ids(observed: &Observed, config: &MySqlConfig, ourselves: &Ourselves, 
         _ => {}
     }
     let Some(replicas) = &observed.replicas else {
+        if !observed.grants.may_replicate() {
+            return; // said already, and on MySQL the same right
+        }
         let what = format!(
             "the account may not see the other replicas, so whether serverId {id} is free is unknown"
         );

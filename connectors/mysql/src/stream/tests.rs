@@ -1,1 +1,271 @@
-//! The state machine, fed with hand-made events.
+//! The state machine, fed with hand-made events of a table `shop.t (id INT PRIMARY KEY)`.
+
+use flowd_binlog::charset::InvalidText;
+use flowd_binlog::event::kind;
+use flowd_binlog::table::Flavour;
+use flowd_codec::event::Framing;
+use flowd_engine::failure::Failure;
+
+use super::Stream;
+use crate::captured::EventSettings;
+use crate::filter::TableFilter;
+use crate::position::{BinlogPosition, Gtids, OpenTransaction};
+use crate::tables::{Catalog, Reading, TableSettings, Tables};
+
+const UUID: &str = "11111111-1111-1111-1111-111111111111";
+
+/// A catalog that nobody should ask: the table describes itself.
+struct NoCatalog;
+
+impl Catalog for NoCatalog {
+    fn read(&mut self, schema: &str, table: &str) -> Result<Reading, Failure> {
+        panic!("the catalog was asked for {schema}.{table}");
+    }
+}
+
+/// Makes events one behind the other, as in a file.
+struct Script {
+    stream: Stream,
+    offset: u32,
+}
+
+impl Script {
+    fn at(position: &BinlogPosition) -> Self {
+        let filter = TableFilter::new(&["shop.*".into()], &["shop.x*".into()], &[]).expect("a filter");
+        let events = EventSettings {
+            source: "/flowd/mysql/test".into(),
+            connector: "mysql",
+            name: "test".into(),
+            subject: "{db}.{table}".into(),
+            framing: Framing::Line,
+            clock_fields: true,
+        };
+        let settings = TableSettings { flavour: Flavour::MySql, invalid_text: InvalidText::Stop, events };
+        let stream = Stream::new(position, filter, Tables::new(settings, Box::new(NoCatalog)));
+        Self { stream, offset: u32::try_from(position.offset).expect("small") }
+    }
+
+    fn new() -> Self {
+        Self::at(&position("", None))
+    }
+
+    fn event(&mut self, kind: u8, body: &[u8]) -> Result<(), Failure> {
+        let length = u32::try_from(19 + body.len()).expect("small");
+        self.offset += length;
+        let mut event = 1_700_000_000_u32.to_le_bytes().to_vec();
+        event.push(kind);
+        event.extend(1_u32.to_le_bytes());
+        event.extend(length.to_le_bytes());
+        event.extend(self.offset.to_le_bytes());
+        event.extend([0, 0]);
+        event.extend(body);
+        self.stream.event(&event, 0)
+    }
+
+    fn gtid(&mut self, number: u8) -> Result<(), Failure> {
+        let mut body = vec![0; 25];
+        body[1..17].fill(0x11);
+        body[17] = number;
+        self.event(kind::GTID, &body)
+    }
+
+    fn query(&mut self, text: &str) -> Result<(), Failure> {
+        let mut body = vec![0; 13];
+        body[8] = 4;
+        body.extend(b"shop\0");
+        body.extend(text.as_bytes());
+        self.event(kind::QUERY, &body)
+    }
+
+    fn begin(&mut self, number: u8) {
+        self.gtid(number).expect("a GTID");
+        self.query("BEGIN").expect("BEGIN");
+    }
+
+    fn table_map(&mut self, table: &str) {
+        let mut body = vec![7, 0, 0, 0, 0, 0, 0, 0];
+        for name in ["shop", table] {
+            body.push(u8::try_from(name.len()).expect("short"));
+            body.extend(name.as_bytes());
+            body.push(0);
+        }
+        // one INT, no type metadata, not null; signed, named `id`, primary key
+        body.extend([1, 3, 0, 0, 1, 1, 0, 4, 3, 2, b'i', b'd', 8, 1, 0]);
+        self.event(kind::TABLE_MAP, &body).expect("a table map");
+    }
+
+    fn insert(&mut self, ids: &[u8]) -> Result<(), Failure> {
+        let mut body = vec![7, 0, 0, 0, 0, 0, 0, 0, 2, 0, 1, 0xff];
+        for id in ids {
+            body.extend([0, *id, 0, 0, 0]);
+        }
+        self.event(kind::WRITE_ROWS_V2, &body)
+    }
+
+    fn commit(&mut self) {
+        self.event(kind::XID, &[0; 8]).expect("an XID");
+    }
+
+    fn gtids(&self) -> String {
+        self.stream.gtids().to_string()
+    }
+}
+
+fn position(gtids: &str, open: Option<(&str, u64)>) -> BinlogPosition {
+    BinlogPosition {
+        server: UUID.into(),
+        gtids: Gtids::MySql(gtids.parse().expect("a set")),
+        file: "binlog.000001".into(),
+        offset: 4,
+        open: open.map(|(id, rows)| OpenTransaction { id: id.into(), rows }),
+        filter: 0,
+    }
+}
+
+#[test]
+fn a_position_is_a_boundary_and_the_rows_of_the_open_transaction() {
+    let mut script = Script::new();
+    script.begin(1);
+    script.table_map("t");
+    script.insert(&[1, 2]).expect("rows");
+    let inside = script.stream.position();
+    assert_eq!(inside.gtids.to_string(), "");
+    assert_eq!((inside.offset, inside.open), (4, Some(OpenTransaction { id: format!("{UUID}:1"), rows: 2 })));
+    script.commit();
+    let behind = script.stream.position();
+    assert_eq!((behind.gtids.to_string(), behind.open), (format!("{UUID}:1"), None));
+    assert_eq!(behind.offset, u64::from(script.offset));
+    assert!(script.stream.take_moved());
+}
+
+#[test]
+fn rows_count_on_over_events_and_begin_anew_with_the_transaction() {
+    let mut script = Script::new();
+    script.begin(1);
+    script.table_map("t");
+    script.insert(&[1, 2]).expect("rows");
+    script.insert(&[3]).expect("rows");
+    script.commit();
+    script.begin(2);
+    script.table_map("t");
+    script.insert(&[4]).expect("rows");
+    let firsts: Vec<_> = script.stream.pending.iter().map(|record| record.first_row).collect();
+    assert_eq!(firsts, [0, 2, 0]);
+}
+
+#[test]
+fn what_was_handed_on_is_passed_over_after_a_restart_and_after_a_reconnect() {
+    let replay = |script: &mut Script| {
+        script.begin(5);
+        script.table_map("t");
+        script.insert(&[1, 2]).expect("rows");
+        script.insert(&[3, 4, 5]).expect("rows");
+    };
+    let id = format!("{UUID}:5");
+    let mut restarted = Script::at(&position("", Some((&id, 3))));
+    replay(&mut restarted);
+    let record = restarted.stream.take_pending().pop().expect("the second event");
+    assert_eq!((record.first_row, record.skip), (2, 1));
+
+    let mut reconnected = Script::new();
+    replay(&mut reconnected);
+    assert_eq!(reconnected.stream.take_pending().len(), 2);
+    reconnected.stream.reconnect();
+    reconnected.offset = 4;
+    replay(&mut reconnected);
+    assert!(reconnected.stream.pending.is_empty());
+    assert_eq!(reconnected.stream.position().open, Some(OpenTransaction { id, rows: 5 }));
+}
+
+#[test]
+fn another_transaction_is_not_shortened_by_the_rows_of_the_one_that_was_open() {
+    let mut script = Script::at(&position("", Some(("somebody:9", 3))));
+    script.begin(5);
+    script.table_map("t");
+    script.insert(&[1, 2]).expect("rows");
+    assert_eq!(script.stream.pending.len(), 1);
+}
+
+#[test]
+fn a_rolled_back_transaction_gives_nothing_and_stops_where_it_was_emitted_in_part() {
+    let mut script = Script::new();
+    script.begin(1);
+    script.table_map("t");
+    script.insert(&[1]).expect("rows");
+    script.commit();
+    script.begin(2);
+    script.table_map("t");
+    script.insert(&[2]).expect("rows");
+    script.query("ROLLBACK").expect("nothing was handed on");
+    assert_eq!(script.stream.pending.len(), 1);
+    assert_eq!(script.gtids(), format!("{UUID}:1-2"));
+
+    script.begin(3);
+    script.table_map("t");
+    script.insert(&[3]).expect("rows");
+    assert_eq!(script.stream.take_pending().len(), 2);
+    let failure = script.query("ROLLBACK").expect_err("a row is gone already");
+    assert!(matches!(failure, Failure::Fatal(_)) && failure.message().contains("ends in ROLLBACK"), "{failure}");
+}
+
+#[test]
+fn excluded_tables_move_the_position_and_give_nothing() {
+    let mut script = Script::new();
+    script.begin(1);
+    script.table_map("x1");
+    script.insert(&[1]).expect("rows");
+    script.commit();
+    assert!(script.stream.pending.is_empty());
+    assert!(script.stream.take_moved());
+    assert_eq!(script.gtids(), format!("{UUID}:1"));
+}
+
+#[test]
+fn xa_and_statements_stop_the_stream_only_where_a_captured_table_may_be_changed() {
+    let mut script = Script::new();
+    script.gtid(1).expect("a GTID");
+    script.query("XA START X'78',X'',1").expect("nothing of ours yet");
+    script.table_map("x1");
+    script.insert(&[1]).expect("not captured");
+    script.table_map("t");
+    let failure = script.insert(&[1]).expect_err("an XA transaction of a captured table");
+    assert!(failure.message().contains("XA"), "{failure}");
+
+    let mut script = Script::new();
+    script.begin(1);
+    let failure = script.query("update t set id = 4").expect_err("a statement");
+    assert!(failure.message().contains("binlog_format=ROW"), "{failure}");
+}
+
+#[test]
+fn a_transaction_without_an_end_is_not_taken_for_a_whole_one() {
+    let mut script = Script::new();
+    script.begin(1);
+    script.table_map("t");
+    script.insert(&[1]).expect("rows");
+    assert!(script.gtid(2).is_err());
+}
+
+#[test]
+fn an_unknown_event_stops_the_stream_unless_it_may_be_skipped() {
+    assert!(Script::new().event(99, &[]).is_err());
+    assert!(Script::new().event(kind::TRANSACTION_PAYLOAD, &[]).is_err());
+    assert!(Script::new().event(kind::INCIDENT, &[0; 3]).is_err());
+    assert!(Script::new().event(kind::ROWS_QUERY, b"x").is_ok());
+}
+
+#[test]
+fn a_definition_makes_tables_anew_and_ends_its_own_transaction() {
+    let mut script = Script::new();
+    script.begin(1);
+    script.table_map("t");
+    script.insert(&[1]).expect("rows");
+    script.commit();
+    script.gtid(2).expect("a GTID");
+    script.query("ALTER TABLE t ADD c INT").expect("a definition");
+    assert_eq!(script.gtids(), format!("{UUID}:1-2"));
+    assert_eq!(script.stream.seen.ddl, 1);
+    script.gtid(3).expect("a GTID");
+    script.query("TRUNCATE TABLE t").expect("a truncation");
+    assert_eq!((script.stream.seen.truncate, script.gtids()), (1, format!("{UUID}:1-3")));
+}

@@ -2,6 +2,8 @@
 //! listed only where our decoder gives the server's own mapping; anything else is no charset here, and the table plan
 //! refuses the column. Decoding never guesses: bytes that mean nothing are an error or, if asked for, U+FFFD.
 
+mod single;
+
 use encoding_rs::{DecoderResult, Encoding};
 
 /// What to do with bytes that are not valid in their character set.
@@ -23,8 +25,8 @@ pub enum Charset {
     Utf8,
     /// 7 bits.
     Ascii,
-    /// latin1, which is windows-1252 with the five undefined bytes as U+0081, U+008D, U+008F, U+0090, U+009D.
-    Latin1,
+    /// ASCII and a table of the upper half; latin1 too, which is windows-1252 with its five gaps as C1 controls.
+    Single(&'static [u16; 128]),
     /// Two big-endian bytes a character, no surrogates.
     Ucs2,
     /// Big-endian UTF-16.
@@ -33,7 +35,8 @@ pub enum Charset {
     Utf16Le,
     /// Four big-endian bytes a character.
     Utf32,
-    /// As encoding_rs reads it.
+    /// As encoding_rs reads it: gbk, cp932 and euckr, whose every character was seen to be the server's. (big5, sjis,
+    /// ujis, eucjpms, gb2312 and gb18030 differ from it in places.)
     Encoded(&'static Encoding),
 }
 
@@ -99,32 +102,14 @@ impl Charset {
             "binary" => Self::Binary,
             "utf8mb4" | "utf8mb3" | "utf8" => Self::Utf8,
             "ascii" => Self::Ascii,
-            "latin1" => Self::Latin1,
             "ucs2" => Self::Ucs2,
             "utf16" => Self::Utf16,
             "utf16le" => Self::Utf16Le,
             "utf32" => Self::Utf32,
             "gbk" => Self::Encoded(encoding_rs::GBK),
-            "gb18030" => Self::Encoded(encoding_rs::GB18030),
-            "big5" => Self::Encoded(encoding_rs::BIG5),
             "cp932" => Self::Encoded(encoding_rs::SHIFT_JIS),
-            "eucjpms" => Self::Encoded(encoding_rs::EUC_JP),
             "euckr" => Self::Encoded(encoding_rs::EUC_KR),
-            "cp1250" => Self::Encoded(encoding_rs::WINDOWS_1250),
-            "cp1251" => Self::Encoded(encoding_rs::WINDOWS_1251),
-            "cp1256" => Self::Encoded(encoding_rs::WINDOWS_1256),
-            "cp1257" => Self::Encoded(encoding_rs::WINDOWS_1257),
-            "cp866" => Self::Encoded(encoding_rs::IBM866),
-            "koi8r" => Self::Encoded(encoding_rs::KOI8_R),
-            "koi8u" => Self::Encoded(encoding_rs::KOI8_U),
-            "latin2" => Self::Encoded(encoding_rs::ISO_8859_2),
-            "latin5" => Self::Encoded(encoding_rs::WINDOWS_1254),
-            "latin7" => Self::Encoded(encoding_rs::ISO_8859_13),
-            "greek" => Self::Encoded(encoding_rs::ISO_8859_7),
-            "hebrew" => Self::Encoded(encoding_rs::ISO_8859_8),
-            "tis620" => Self::Encoded(encoding_rs::WINDOWS_874),
-            "macroman" => Self::Encoded(encoding_rs::MACINTOSH),
-            _ => return None,
+            _ => Self::Single(single::table(name)?),
         };
         Some(charset)
     }
@@ -133,8 +118,7 @@ impl Charset {
     #[inline]
     pub(crate) fn keeps_ascii(self) -> bool {
         match self {
-            Self::Utf8 | Self::Ascii | Self::Latin1 => true,
-            Self::Encoded(_) => true,
+            Self::Utf8 | Self::Ascii | Self::Single(_) | Self::Encoded(_) => true,
             Self::Binary | Self::Ucs2 | Self::Utf16 | Self::Utf16Le | Self::Utf32 => false,
         }
     }
@@ -151,9 +135,8 @@ impl Charset {
             Self::Ascii => {
                 characters(text, invalid, bytes.iter().map(|&byte| byte.is_ascii().then_some(byte.into())))
             }
-            Self::Latin1 => {
-                text.extend(bytes.iter().map(|&byte| latin1(byte)));
-                Ok(())
+            Self::Single(high) => {
+                characters(text, invalid, bytes.iter().map(|&byte| single_byte(high, byte)))
             }
             Self::Ucs2 => units(bytes, text, invalid, |unit| u16::from_be_bytes(unit).into()),
             Self::Utf32 => units(bytes, text, invalid, u32::from_be_bytes),
@@ -164,15 +147,11 @@ impl Charset {
     }
 }
 
-/// One latin1 byte; 0x80–0x9F as windows-1252, whose five gaps the server maps to the C1 control of that number.
-fn latin1(byte: u8) -> char {
-    const HIGH: [char; 32] = [
-        '€', '\u{81}', '‚', 'ƒ', '„', '…', '†', '‡', 'ˆ', '‰', 'Š', '‹', 'Œ', '\u{8D}', 'Ž', '\u{8F}',
-        '\u{90}', '‘', '’', '“', '”', '•', '–', '—', '˜', '™', 'š', '›', 'œ', '\u{9D}', 'ž', 'Ÿ',
-    ];
-    match byte {
-        0x80..=0x9F => HIGH[usize::from(byte - 0x80)],
-        _ => char::from(byte),
+/// One byte of a single-byte set.
+fn single_byte(high: &[u16; 128], byte: u8) -> Option<char> {
+    match byte.checked_sub(0x80) {
+        None => Some(char::from(byte)),
+        Some(index) => char::from_u32(high[usize::from(index)].into()).filter(|&character| character != '\0'),
     }
 }
 

@@ -63,6 +63,19 @@ pub enum TableError {
         /// Columns or types that differ.
         what: String,
     },
+    /// MariaDB keeps UUID and INET as BINARY, and no column of the catalog tells them apart.
+    #[error(
+        "table {table}: column `{column}` is BINARY({width}), UUID or INET, and the catalog has no such column to tell \
+         which; leave it out with columnExcludeList: {table}.{column}"
+    )]
+    Ambiguous {
+        /// `schema.table`.
+        table: String,
+        /// The column.
+        column: String,
+        /// Bytes.
+        width: u16,
+    },
     /// The configuration leaves out a column of the key.
     #[error("table {table}: columnExcludeList leaves out column `{column}`, which is part of the key")]
     KeyExcluded {

@@ -129,13 +129,10 @@ impl ColumnFacts<'_> {
         let plan = self.text_or_bytes(width)?;
         let ambiguous = self.flavour == Flavour::MariaDb && matches!(width, 4 | 16);
         if plan == Plan::Bytes(width) && ambiguous && self.catalog.is_none() {
-            return Err(TableError::CatalogMismatch {
+            return Err(TableError::Ambiguous {
                 table: self.table.into(),
-                what: format!(
-                    "column `{}` is BINARY({width}), UUID or INET, and no column of the catalog tells which \
-                     (columnExcludeList can leave it out)",
-                    self.column
-                ),
+                column: self.column.into(),
+                width,
             });
         }
         Ok(plan)

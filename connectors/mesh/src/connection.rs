@@ -39,6 +39,9 @@ enum Place {
 /// Where to go now; waits while no address may be tried. `None` once the target has finished.
 async fn next_place(shared: &Shared, redirect: Option<String>) -> Option<Place> {
     if let Some(address) = redirect {
+        // A server that sends its clients away sends all of them.
+        let jitter_ms = rand::random_range(0..=shared.config.timing.reconnect.as_millis() as u64);
+        tokio::time::sleep(Duration::from_millis(jitter_ms)).await;
         return Some(Place::Redirected(address));
     }
     while !shared.is_finished.get() {

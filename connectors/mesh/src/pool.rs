@@ -362,3 +362,6 @@ impl Pool {
         self.parcels.next_acked()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use flowd_engine::failure::Failure;
 use flowd_engine::worker::{ParcelSource, Target};
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Builder;
 use tokio::task::{JoinSet, LocalSet};
 use tokio::time::{Instant, Sleep, sleep};
 use tracing::info;
@@ -46,9 +46,8 @@ impl MeshTarget {
 impl Target for MeshTarget {
     /// At least one address must greet. A HELLO that is refused is a matter of configuration and not tried again.
     fn start(&mut self) -> Result<(), Failure> {
-        let runtime = runtime()?;
         let config = Rc::new(self.config.clone());
-        LocalSet::new().block_on(&runtime, async {
+        block_on(async {
             let mut tries = JoinSet::new();
             for address in config.addresses.clone() {
                 let config = Rc::clone(&config);
@@ -67,9 +66,8 @@ impl Target for MeshTarget {
     }
 
     fn run(self: Box<Self>, parcels: &mut dyn ParcelSource) -> Result<(), Failure> {
-        let runtime = runtime()?;
         let shared = Rc::new(Shared::new(self.config, self.stats, rand::random()));
-        LocalSet::new().block_on(&runtime, async {
+        block_on(async {
             let mut connections = JoinSet::new();
             for line in 0..shared.config.connections {
                 connections.spawn_local(connection::keep(Rc::clone(&shared), line));
@@ -92,10 +90,16 @@ impl Target for MeshTarget {
     }
 }
 
-fn runtime() -> Result<Runtime, Failure> {
+/// Runs a future and the tasks that it spawns on this thread.
+fn block_on(future: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
     let runtime = Builder::new_current_thread().enable_io().enable_time().max_blocking_threads(2).build();
-    runtime
-        .map_err(|error| Failure::Fatal(format!("cannot set up the mesh connections' event loop: {error}")))
+    let runtime = runtime.map_err(|error| {
+        Failure::Fatal(format!("cannot set up the mesh connections' event loop: {error}"))
+    })?;
+    let result = LocalSet::new().block_on(&runtime, future);
+    // A name that is still being resolved is not waited for.
+    runtime.shutdown_background();
+    result
 }
 
 fn none_greeted(failures: &[NoLink]) -> Failure {

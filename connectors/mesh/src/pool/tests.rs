@@ -1,0 +1,168 @@
+//! The pool alone, with time and chance in the test's hand.
+
+use std::time::Duration;
+
+use flowd_codec::frame::Decoder;
+use flowd_engine::order::Order;
+
+use super::*;
+use crate::testing::mesh_parcel;
+
+fn pool(config: &MeshConfig) -> Pool {
+    let mut pool = Pool::new(config, Arc::new(Stats::default()), 1);
+    (0..config.connections).for_each(|line| pool.open(line));
+    pool
+}
+
+fn two_lines() -> MeshConfig {
+    let ack_timeout = Duration::from_millis(100);
+    MeshConfig { connections: 2, window: 4, ack_timeout, ..MeshConfig::default() }
+}
+
+fn push(pool: &mut Pool, ticket: u64, events: impl IntoIterator<Item = (u64, u64)>) {
+    pool.push(Delivery { ticket, parcel: mesh_parcel(events) });
+}
+
+/// What a line would write now: each event with its seq and id.
+fn sends(pool: &mut Pool, line: usize, now_ms: u64) -> Vec<(Given, String, String)> {
+    std::iter::from_fn(|| {
+        let given = pool.give(line, now_ms)?;
+        let mut decoder = Decoder::new();
+        decoder.feed(pool.frame(line, given).unwrap());
+        let frame = decoder.next_frame().unwrap().unwrap();
+        let event: serde_json::Value = serde_json::from_slice(&frame.body).unwrap();
+        pool.written(given);
+        Some((given, frame.header.seq.unwrap(), event["id"].as_str().unwrap().to_owned()))
+    })
+    .collect()
+}
+
+fn ids(sends: &[(Given, String, String)]) -> Vec<&str> {
+    sends.iter().map(|(_, _, id)| id.as_str()).collect()
+}
+
+fn ack(pool: &mut Pool, line: usize, id: &str) {
+    let body = format!("{{\"id\":\"{id}\"}}");
+    let answer = Answer { code: 0, desc: "success", seq: Some("7"), body: body.as_bytes() };
+    assert_eq!(pool.answer(line, &answer, 0), Verdict::Keep);
+}
+
+fn refuse(pool: &mut Pool, line: usize, seq: &str, desc: &str, now_ms: u64) -> Verdict {
+    pool.answer(line, &Answer { code: 1, desc, seq: Some(seq), body: b"" }, now_ms)
+}
+
+#[test]
+fn no_more_parcels_are_taken_than_the_look_ahead_needs() {
+    let mut pool = pool(&two_lines());
+    let mut tickets = 0;
+    while pool.wants_parcel() {
+        push(&mut pool, tickets, (0..1000).map(|n| (n, 5)));
+        tickets += 1;
+    }
+    assert_eq!(tickets, LOOK_AHEAD.div_ceil(1000) as u64);
+    assert_eq!(ids(&sends(&mut pool, 0, 0)), ["id-0"], "one key, one event");
+}
+
+#[test]
+fn tickets_are_reported_in_order_however_the_answers_come() {
+    let mut pool = pool(&two_lines());
+    push(&mut pool, 0, [(0, 1), (1, 2)]);
+    push(&mut pool, 1, [(2, 3)]);
+    push(&mut pool, 2, []);
+    assert_eq!(pool.emitted(), None);
+    assert_eq!(ids(&sends(&mut pool, 0, 0)), ["id-0", "id-1", "id-2"]);
+    assert_eq!((pool.emitted(), pool.emitted()), (Some(2), None));
+    ack(&mut pool, 1, "id-2");
+    ack(&mut pool, 0, "id-0");
+    assert!(pool.next_acked().is_none());
+    ack(&mut pool, 1, "id-1");
+    let acked: Vec<u64> = std::iter::from_fn(|| pool.next_acked()).map(|delivery| delivery.ticket).collect();
+    assert_eq!(acked, [0, 1, 2]);
+    assert!(pool.is_empty() && !pool.is_timed());
+}
+
+#[test]
+fn the_window_bounds_a_line_and_an_answer_elsewhere_frees_it() {
+    let mut pool = pool(&two_lines());
+    push(&mut pool, 0, (0..20).map(|n| (n, 1 + n)));
+    assert_eq!(sends(&mut pool, 0, 0).len(), 4);
+    assert_eq!(sends(&mut pool, 0, 0).len(), 0);
+    assert_eq!(sends(&mut pool, 1, 0).len(), 4);
+    ack(&mut pool, 1, "id-0");
+    assert_eq!((pool.in_flight(0), pool.in_flight(1)), (3, 4));
+    assert_eq!(ids(&sends(&mut pool, 0, 0)), ["id-8"]);
+}
+
+#[test]
+fn late_doubled_and_alien_answers_change_nothing() {
+    let mut pool = pool(&two_lines());
+    push(&mut pool, 0, [(0, 1), (1, 1)]);
+    let first = sends(&mut pool, 0, 0);
+    ack(&mut pool, 0, "id-1");
+    ack(&mut pool, 0, "somebody-elses");
+    for seq in ["", "x", "1", "99999999999999999999", "18446744073709551615"] {
+        refuse(&mut pool, 0, seq, "event is null", 0);
+    }
+    assert_eq!(pool.in_flight(0), 1);
+    ack(&mut pool, 0, "id-0");
+    ack(&mut pool, 0, "id-0");
+    refuse(&mut pool, 0, &first[0].1, "event is null", 0);
+    assert!(pool.next_rejected().is_none());
+    assert_eq!(pool.stats.alien_answers.get(), 9);
+    assert_eq!(ids(&sends(&mut pool, 1, 0)), ["id-1"]);
+}
+
+#[test]
+fn a_timed_out_event_goes_out_again_and_its_patience_doubles() {
+    let mut pool = pool(&MeshConfig { order: Order::None, ..two_lines() });
+    push(&mut pool, 0, [(0, 1)]);
+    let first = sends(&mut pool, 0, 0);
+    pool.tick(99);
+    assert!(!pool.has_work(1, 99));
+    pool.tick(100);
+    assert!(pool.frame(0, first[0].0).is_none(), "what was given before is stale");
+    let second = sends(&mut pool, 1, 100);
+    assert_eq!((&second[0].1, &second[0].2), (&first[0].1, &first[0].2), "same seq, same event");
+    pool.tick(299);
+    assert!(!pool.has_work(0, 299));
+    pool.tick(300);
+    assert!(pool.has_work(0, 300));
+    // The answer to the first send still counts.
+    ack(&mut pool, 0, "id-0");
+    assert_eq!(
+        (sends(&mut pool, 0, 300).len(), pool.next_acked().map(|delivery| delivery.ticket)),
+        (0, Some(0))
+    );
+}
+
+#[test]
+fn an_overload_pauses_its_line_and_not_the_others() {
+    let mut pool = pool(&two_lines());
+    push(&mut pool, 0, (0..20).map(|n| (n, 1 + n)));
+    let first = sends(&mut pool, 0, 0);
+    assert_eq!(refuse(&mut pool, 0, &first[0].1, "SEND_TOO_FAST", 0), Verdict::Keep);
+    assert!(!pool.has_work(0, 1) && pool.has_work(1, 1));
+    (1..4).for_each(|n| ack(&mut pool, 0, &format!("id-{n}")));
+    assert!(pool.has_work(0, 100));
+    pool.tick(100);
+    let after = sends(&mut pool, 0, 100);
+    assert_eq!(ids(&after[..1]), ["id-0"], "what was refused goes first");
+    assert!(after.len() < 4, "the window is smaller after an overload: {}", after.len());
+}
+
+#[test]
+fn a_lost_session_is_told_and_its_events_go_out_on_the_other_line() {
+    let mut pool = pool(&two_lines());
+    push(&mut pool, 0, [(0, 1), (1, 2)]);
+    let first = sends(&mut pool, 0, 0);
+    assert_eq!(
+        refuse(&mut pool, 0, &first[0].1, "java.lang.Exception: no session is found", 0),
+        Verdict::Reopen
+    );
+    pool.lost(0);
+    assert_eq!(ids(&sends(&mut pool, 1, 0)), ["id-1"]);
+    pool.tick(60);
+    assert_eq!(ids(&sends(&mut pool, 1, 60)), ["id-0"]);
+    pool.open(0);
+    assert!(!pool.has_work(0, 60));
+}

@@ -1,0 +1,456 @@
+//! One client's session: what it said in its HELLO, what it reads, what it has in hand. No I/O; the connection feeds
+//! frames and clock readings in and takes bytes out of the outbox.
+//!
+//! States: not greeted → greeted → leaving (after its goodbye). Invariant: an event in hand is released to its group
+//! when the session ends, however it ends. Replies follow the protocol manual, sections 2, 3 and 10.2; failures are
+//! code 1 with the texts of the Java server where clients match on them.
+
+use std::collections::VecDeque;
+use std::io;
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+use flowd_codec::frame::{
+    Command, Frame, Header, Properties, Subscription, SubscriptionMode, SubscriptionType, UserAgent,
+    encode_parts,
+};
+
+use super::broker::{Broker, Place, Refusal};
+use super::faults::Faults;
+use super::outbox::{FULL, Outbox};
+use super::publish::{self, Envelope};
+use super::topic::Seat;
+
+/// Topics one session may subscribe to.
+const SUBSCRIPTIONS_MAX: usize = 4_096;
+/// Bytes of a topic's or group's name.
+const NAME_MAX: usize = 1_024;
+/// Windows of events that a session remembers, so that late acknowledgements count.
+const REMEMBERED: usize = 16;
+const NO_SESSION: &str = "java.lang.Exception: no session is found";
+const NOT_SUB: &str = "java.lang.Exception: client purpose config is not sub";
+/// The texts on which clients know that a refusal may pass (protocol manual, section 10.2).
+const OVERLOAD: &str = "Tps overload, global flow control";
+
+/// The times and bounds a session keeps.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rules {
+    /// Events in hand at most.
+    pub(crate) window: usize,
+    /// An unacknowledged event goes out again after this.
+    pub(crate) ack_timeout: Duration,
+    /// Un-greeted connections are closed after this.
+    pub(crate) hello_timeout: Duration,
+    /// Silent sessions are closed after this.
+    pub(crate) silence_max: Duration,
+    /// A session that said goodbye is closed after this.
+    pub(crate) leave_timeout: Duration,
+}
+
+/// Whether the connection goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Course {
+    Stay,
+    /// Send what is there, then close.
+    Close,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hand {
+    /// Sent and not acknowledged.
+    Out,
+    /// Released to the group; keeps its place in the window, so that a stuck client is not fed on and on.
+    Late,
+    /// Late for so long that its place in the window is free again. An acknowledgement still counts.
+    Stale,
+    Done,
+}
+
+#[derive(Debug)]
+struct InHand {
+    seq: u64,
+    place: Place,
+    offset: u64,
+    sent: Instant,
+    hand: Hand,
+}
+
+#[derive(Debug)]
+struct Reading {
+    topic: String,
+    place: Place,
+    push: Command,
+}
+
+#[derive(Debug)]
+struct Client {
+    reads: bool,
+    group: String,
+    listening: bool,
+    readings: Vec<Reading>,
+    envelope: Envelope,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Session {
+    seat: Seat,
+    /// The client's, for the pushes.
+    address: String,
+    faults: Faults,
+    rules: Rules,
+    client: Option<Client>,
+    in_hand: VecDeque<InHand>,
+    /// Entries of `in_hand` that are not done.
+    unacked: usize,
+    since: Instant,
+    heard: Instant,
+    acked: Instant,
+    left: Option<Instant>,
+    /// Reused for bodies.
+    body: Vec<u8>,
+    /// Reused for the headers of pushes.
+    push: Header,
+    first: usize,
+}
+
+impl Session {
+    pub(crate) fn new(seat: Seat, address: String, faults: Faults, rules: Rules, now: Instant) -> Self {
+        Self {
+            seat,
+            address,
+            faults,
+            rules,
+            client: None,
+            in_hand: VecDeque::new(),
+            unacked: 0,
+            since: now,
+            heard: now,
+            acked: now,
+            left: None,
+            body: Vec::new(),
+            push: Header {
+                properties: Properties::push(),
+                ..Header::request(Command::AsyncMessageToClient, String::new())
+            },
+            first: 0,
+        }
+    }
+
+    /// Takes one frame and queues its reply, if it has one.
+    pub(crate) fn receive(
+        &mut self,
+        frame: Frame,
+        broker: &mut Broker,
+        out: &mut Outbox,
+        now: Instant,
+    ) -> Course {
+        self.heard = now;
+        let Frame { header, body } = frame;
+        let command = header.command;
+        if command.is_push_ack() {
+            self.acknowledge(&header, broker, now);
+            return Course::Stay;
+        }
+        if self.client.is_none() && command != Command::HelloRequest {
+            return self.refuse_stranger(header, broker, out);
+        }
+        let result = match command {
+            Command::AsyncMessageToServer | Command::BroadcastMessageToServer => {
+                if self.faults.drop_ack() {
+                    publish_event(header, &body, &mut self.body, broker, &mut Outbox::default());
+                } else {
+                    publish_event(header, &body, &mut self.body, broker, out);
+                }
+                return Course::Stay;
+            }
+            Command::HelloRequest => self.hello(&body),
+            Command::HeartbeatRequest => Ok(()),
+            Command::SubscribeRequest => match serde_json::from_slice::<Subscription>(&body) {
+                Ok(subscription) => self.subscribe(subscription, broker),
+                // A body that is there and no subscription closes the connection, like a malformed frame.
+                Err(_) if !body.is_empty() => return Course::Close,
+                Err(_) => self.subscribe(Subscription::default(), broker),
+            },
+            Command::UnsubscribeRequest => {
+                self.leave_groups(broker);
+                Ok(())
+            }
+            Command::ListenRequest => self.listen(),
+            Command::ClientGoodbyeRequest => {
+                self.left.get_or_insert(now);
+                Ok(())
+            }
+            Command::RecommendRequest => {
+                Err("java.lang.Exception: registry enable config is false, not support".to_owned())
+            }
+            // Answers of the client, which nobody waits for.
+            Command::ServerGoodbyeResponse | Command::ResponseToServer | Command::HeartbeatResponse => {
+                return Course::Stay;
+            }
+            other => Err(format!(
+                "java.lang.UnsupportedOperationException: {other} is not supported by this server"
+            )),
+        };
+        let failed_hello = command == Command::HelloRequest && result.is_err();
+        answer(&header, result, 0, broker, out);
+        if failed_hello { Course::Close } else { Course::Stay }
+    }
+
+    /// Pushes a fair share of the waiting events while there is room; says whether to come again soon.
+    ///
+    /// # Errors
+    /// The journal cannot be read.
+    pub(crate) fn pump(
+        &mut self,
+        server: &str,
+        broker: &mut Broker,
+        out: &mut Outbox,
+        now: Instant,
+    ) -> io::Result<bool> {
+        let Some(client) = &mut self.client else { return Ok(false) };
+        if !client.listening || self.left.is_some() || client.readings.is_empty() {
+            return Ok(false);
+        }
+        let count = client.readings.len();
+        // The reading that goes first changes, so that a busy topic does not starve the others.
+        self.first = (self.first + 1) % count;
+        let now_ms = publish::now_ms();
+        let mut taken = 0;
+        for step in 0..count {
+            let reading = &client.readings[(self.first + step) % count];
+            let room = room(self.rules.window, self.unacked, self.in_hand.len());
+            if room == 0 || out.unsent().len() >= FULL {
+                return Ok(room > 0);
+            }
+            self.push.command = reading.push;
+            let (in_hand, unacked) = (&mut self.in_hand, &mut self.unacked);
+            taken += broker.take(reading.place, room, |event| {
+                self.body.clear();
+                publish::write_push(&mut self.body, &event, &client.envelope, server, now_ms);
+                publish::set_seq(&mut self.push, event.seq);
+                encode_parts(&self.push, &self.body, out.push());
+                in_hand.push_back(InHand {
+                    seq: event.seq,
+                    place: reading.place,
+                    offset: event.offset,
+                    sent: now,
+                    hand: Hand::Out,
+                });
+                *unacked += 1;
+                if out.unsent().len() >= FULL { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            })?;
+        }
+        if taken == 0 {
+            broker.starve(self.seat);
+        }
+        Ok(taken > 0)
+    }
+
+    /// Looks after time-outs; to be called every now and then.
+    pub(crate) fn tick(&mut self, broker: &mut Broker, now: Instant) -> Course {
+        let silent = now.duration_since(self.heard) >= self.rules.silence_max;
+        let ungreeted = self.client.is_none() && now.duration_since(self.since) >= self.rules.hello_timeout;
+        let gone = self.left.is_some_and(|left| now.duration_since(left) >= self.rules.leave_timeout);
+        if silent || ungreeted || gone {
+            tracing::debug!(silent, ungreeted, gone, "connection closed");
+            return Course::Close;
+        }
+        self.expire(broker, now);
+        Course::Stay
+    }
+
+    /// Ends the session: everything in hand goes back to the groups.
+    pub(crate) fn end(&mut self, broker: &mut Broker) {
+        self.leave_groups(broker);
+        broker.wake_readers();
+        broker.stand_up(self.seat);
+    }
+
+    fn refuse_stranger(&mut self, header: Header, broker: &Broker, out: &mut Outbox) -> Course {
+        if !matches!(header.command, Command::ServerGoodbyeResponse | Command::ResponseToServer) {
+            answer(&header, Err(NO_SESSION.to_owned()), 0, broker, out);
+        }
+        Course::Stay
+    }
+
+    fn hello(&mut self, body: &[u8]) -> Result<(), String> {
+        if self.client.is_some() {
+            return Ok(()); // A second HELLO is answered and ignored.
+        }
+        let agent: UserAgent = serde_json::from_slice(body)
+            .map_err(|error| format!("java.lang.Exception: client should send its user agent: {error}"))?;
+        agent.version.as_deref().ok_or("java.lang.Exception: client version cannot be null")?;
+        let reads = match agent.purpose.as_deref() {
+            Some("pub") => false,
+            Some("sub") => true,
+            _ => return Err("java.lang.Exception: client purpose config is error".to_owned()),
+        };
+        let group = agent.group.clone().filter(|group| !group.trim().is_empty() && group.len() <= NAME_MAX);
+        let group = group.ok_or("java.lang.Exception: client group cannot be null or blank")?;
+        let envelope = Envelope::new(&agent, &group, &self.address);
+        self.client = Some(Client { reads, group, listening: false, readings: Vec::new(), envelope });
+        Ok(())
+    }
+
+    fn subscribe(&mut self, subscription: Subscription, broker: &mut Broker) -> Result<(), String> {
+        let client = self.client.as_mut().ok_or(NO_SESSION)?;
+        let items = subscription
+            .topic_list
+            .ok_or("java.lang.NullPointerException: subscriptionInfo can not be null")?;
+        if !client.reads {
+            return Err(NOT_SUB.to_owned());
+        }
+        for item in items {
+            if item.topic.trim().is_empty() || item.topic.len() > NAME_MAX {
+                return Err(format!("java.lang.Exception: topic must have 1 to {NAME_MAX} bytes"));
+            }
+            if client.readings.iter().any(|reading| reading.topic == item.topic) {
+                continue;
+            }
+            if client.readings.len() >= SUBSCRIPTIONS_MAX {
+                return Err(format!(
+                    "java.lang.Exception: a session reads at most {SUBSCRIPTIONS_MAX} topics"
+                ));
+            }
+            let (group, push) = match (item.mode, item.kind) {
+                (Some(SubscriptionMode::Broadcasting), _) => (None, Command::BroadcastMessageToClient),
+                (_, Some(SubscriptionType::Sync)) => (Some(&*client.group), Command::RequestToClient),
+                _ => (Some(&*client.group), Command::AsyncMessageToClient),
+            };
+            let place = broker.subscribe(self.seat, &item.topic, group).map_err(refusal_text)?;
+            client.readings.push(Reading { topic: item.topic, place, push });
+        }
+        Ok(())
+    }
+
+    fn listen(&mut self) -> Result<(), String> {
+        let client = self.client.as_mut().ok_or(NO_SESSION)?;
+        if !client.reads {
+            return Err(NOT_SUB.to_owned());
+        }
+        client.listening = true;
+        Ok(())
+    }
+
+    fn acknowledge(&mut self, header: &Header, broker: &mut Broker, now: Instant) {
+        let Some(seq) = header.seq.as_deref().and_then(|seq| seq.parse::<u64>().ok()) else { return };
+        let Ok(at) = self.in_hand.binary_search_by_key(&seq, |event| event.seq) else { return };
+        let event = &mut self.in_hand[at];
+        if event.hand == Hand::Done {
+            return;
+        }
+        self.unacked -= usize::from(event.hand != Hand::Stale);
+        event.hand = Hand::Done;
+        self.acked = now;
+        broker.ack(event.place, event.offset);
+        self.forget_done();
+    }
+
+    fn forget_done(&mut self) {
+        let most = self.rules.window * REMEMBERED;
+        while let Some(event) = self.in_hand.front()
+            && (event.hand == Hand::Done || (event.hand == Hand::Stale && self.in_hand.len() >= most))
+        {
+            self.in_hand.pop_front();
+        }
+    }
+
+    /// Releases what is overdue. A client that works through its pushes one by one is not late with the last of them
+    /// while it acknowledges the first: an event is overdue when it is old and a later one was acknowledged, or nothing.
+    fn expire(&mut self, broker: &mut Broker, now: Instant) {
+        let timeout = self.rules.ack_timeout;
+        let stalled = now.duration_since(self.acked) >= timeout;
+        let last_done =
+            self.in_hand.iter().rev().find(|event| event.hand == Hand::Done).map_or(0, |event| event.seq);
+        for event in &mut self.in_hand {
+            let age = now.duration_since(event.sent);
+            if age < timeout {
+                break;
+            }
+            if event.hand == Hand::Out && (stalled || event.seq < last_done) {
+                event.hand = Hand::Late;
+                broker.release(event.place, event.offset);
+            }
+            if event.hand == Hand::Late && age >= timeout * 2 {
+                event.hand = Hand::Stale;
+                self.unacked -= 1;
+            }
+        }
+        self.forget_done();
+    }
+
+    fn leave_groups(&mut self, broker: &mut Broker) {
+        for event in self.in_hand.drain(..) {
+            if event.hand == Hand::Out {
+                broker.release(event.place, event.offset);
+            }
+        }
+        self.unacked = 0;
+        if let Some(client) = &mut self.client {
+            for reading in client.readings.drain(..) {
+                broker.leave(self.seat, reading.place);
+            }
+        }
+    }
+}
+
+/// How many more events a session may be given: its window, and its memory of what it was given.
+fn room(window: usize, unacked: usize, remembered: usize) -> usize {
+    window.saturating_sub(unacked).min((window * REMEMBERED).saturating_sub(remembered))
+}
+
+/// Stores a published event and queues its acknowledgement.
+fn publish_event(header: Header, body: &[u8], scratch: &mut Vec<u8>, broker: &mut Broker, out: &mut Outbox) {
+    scratch.clear();
+    let checked = publish::check(&header.properties, body, publish::now_ms());
+    let stored = checked.and_then(|event| {
+        let lsn = broker.publish(&event.subject, event.arrival, &event.body).map_err(refusal_text)?;
+        publish::write_ack(scratch, &event);
+        Ok(lsn)
+    });
+    let durable = broker.durable();
+    match stored {
+        Ok(lsn) => {
+            let command = header.command.answer().unwrap_or(header.command);
+            let header = reply_header(command, 0, "success", header.seq);
+            out.reply(lsn, durable, |out| encode_parts(&header, scratch, out));
+        }
+        Err(text) => answer(&header, Err(text), 0, broker, out),
+    }
+}
+
+/// Queues the plain answer to a request: code 0 `success`, or code 1 with a text.
+fn answer(header: &Header, result: Result<(), String>, lsn: u64, broker: &Broker, out: &mut Outbox) {
+    let command = header.command.answer().unwrap_or(header.command);
+    let reply = match result {
+        Ok(()) => reply_header(command, 0, "success", header.seq.clone()),
+        Err(text) => reply_header(command, 1, &text, header.seq.clone()),
+    };
+    out.reply(lsn, broker.durable(), |out| encode_parts(&reply, &[], out));
+}
+
+/// A reply's header. The Java SDK closes on a frame without `seq`, so there always is one.
+fn reply_header(command: Command, code: i32, desc: &str, seq: Option<String>) -> Header {
+    Header {
+        command,
+        code,
+        desc: Some(desc.to_owned()),
+        seq: Some(seq.unwrap_or_default()),
+        properties: Properties::new(),
+    }
+}
+
+/// A frame that the server sends of its own accord.
+pub(crate) fn write_goodbye(out: &mut Vec<u8>, code: i32, desc: &str) {
+    let header = reply_header(Command::ServerGoodbyeRequest, code, desc, Some("0".to_owned()));
+    encode_parts(&header, &[], out);
+}
+
+fn refusal_text(refusal: Refusal) -> String {
+    match refusal {
+        Refusal::Full => OVERLOAD.to_owned(),
+        Refusal::Crowded => "java.lang.Exception: this server holds no more topics or groups".to_owned(),
+        Refusal::Broken => "java.io.IOException: the journal of this server cannot be written".to_owned(),
+    }
+}

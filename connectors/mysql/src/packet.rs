@@ -25,12 +25,14 @@ pub struct Channel<S> {
     /// The number that the next packet, of either side, carries.
     sequence: u8,
     outgoing: Vec<u8>,
+    payload_bytes_max: usize,
 }
 
 impl<S> Channel<S> {
     /// A channel at the start of a conversation.
     pub fn new(stream: S) -> Self {
-        Self { stream, buffer: Vec::new(), start: 0, sequence: 0, outgoing: Vec::new() }
+        let payload_bytes_max = PAYLOAD_BYTES_MAX;
+        Self { stream, buffer: Vec::new(), start: 0, sequence: 0, outgoing: Vec::new(), payload_bytes_max }
     }
 
     /// The stream below.
@@ -60,6 +62,7 @@ impl<S> Channel<S> {
             start: self.start,
             sequence: self.sequence,
             outgoing: self.outgoing,
+            payload_bytes_max: self.payload_bytes_max,
         })
     }
 
@@ -75,8 +78,8 @@ impl<S: Read> Channel<S> {
         let mut payload = Vec::new();
         loop {
             let length = self.read_header()?;
-            if payload.len() + length > PAYLOAD_BYTES_MAX {
-                let message = format!("a packet of more than {PAYLOAD_BYTES_MAX} bytes");
+            if payload.len() + length > self.payload_bytes_max {
+                let message = format!("a packet of more than {} bytes", self.payload_bytes_max);
                 return Err(WireError::Protocol(message));
             }
             self.read_into(&mut payload, length)?;
@@ -228,13 +231,22 @@ mod tests {
 
     #[test]
     fn a_payload_over_the_bound_is_refused_before_it_is_kept() {
-        let mut bytes = Vec::new();
-        for sequence in 0..5 {
-            bytes.extend_from_slice(&[0xff, 0xff, 0xff, sequence]);
-            bytes.resize(bytes.len() + PACKET_BYTES_MAX, 0);
-        }
-        let error = channel(bytes, 1 << 20).read().expect_err("80 MiB are too many");
-        assert!(error.to_string().contains("more than 67108864 bytes"), "{error}");
+        let bytes = [&[4, 0, 0, 0][..], b"four", &[5, 0, 0, 1]].concat();
+        let mut channel = channel(bytes, 100);
+        channel.payload_bytes_max = 4;
+        assert_eq!(channel.read().expect("just fits"), b"four");
+        let error = channel.read().expect_err("one too many, and not even sent");
+        assert!(error.to_string().contains("more than 4 bytes"), "{error}");
+    }
+
+    #[test]
+    fn the_bound_counts_a_payload_over_all_its_packets() {
+        let mut bytes = written(&vec![7; PACKET_BYTES_MAX + 1]);
+        bytes.truncate(PACKET_BYTES_MAX + 8);
+        let mut channel = channel(bytes, 1 << 20);
+        channel.payload_bytes_max = PACKET_BYTES_MAX;
+        let error = channel.read().expect_err("the second packet goes over");
+        assert!(matches!(error, WireError::Protocol(_)), "{error}");
     }
 
     #[test]

@@ -267,43 +267,68 @@ mod tests {
 mod loom_tests {
     use super::*;
 
-    #[test]
-    fn loom_no_wake_up_is_lost_and_no_item_either() {
-        loom::model(|| {
-            let (mut sender, mut receiver) = ring(1);
-            let producer = loom::thread::spawn(move || {
-                sender.push(1).expect("the consumer is there");
-                sender.push(2).expect("the consumer is there");
-            });
-            assert_eq!(receiver.pop(), Some(1));
-            assert_eq!(receiver.pop(), Some(2));
-            assert_eq!(receiver.pop(), None);
+    /// Runs both ends on threads of their own: loom's `join` does not bear a late `unpark` of the thread that joins.
+    fn model<P, C>(capacity: usize, produce: P, consume: C)
+    where
+        P: Fn(Sender<u32>) + Copy + Send + Sync + 'static,
+        C: Fn(Receiver<u32>) + Copy + Send + Sync + 'static,
+    {
+        let mut model = loom::model::Builder::new();
+        // All interleavings with up to three preemptions; without the bound one model takes minutes.
+        model.preemption_bound = Some(3);
+        model.check(move || {
+            let (sender, receiver) = ring(capacity);
+            let producer = loom::thread::spawn(move || produce(sender));
+            let consumer = loom::thread::spawn(move || consume(receiver));
             producer.join().expect("no panic");
+            consumer.join().expect("no panic");
         });
     }
 
     #[test]
-    fn loom_a_close_wakes_whoever_sleeps() {
-        loom::model(|| {
-            let (mut sender, mut receiver) = ring::<u32>(1);
-            let closer = sender.closer();
-            let third = loom::thread::spawn(move || closer.close());
-            let pushed = sender.push(7).is_ok();
-            assert_eq!(receiver.pop(), pushed.then_some(7));
+    fn loom_no_wake_up_is_lost_and_no_item_either() {
+        let produce = |mut sender: Sender<u32>| (1..=2).for_each(|item| sender.push(item).expect("open"));
+        model(1, produce, |mut receiver| {
+            assert_eq!(receiver.pop(), Some(1));
+            assert_eq!(receiver.pop(), Some(2));
             assert_eq!(receiver.pop(), None);
-            third.join().expect("no panic");
+        });
+    }
+
+    #[test]
+    fn loom_a_close_loses_no_item_that_was_taken() {
+        let produce = |mut sender: Sender<u32>| {
+            let closer = sender.closer();
+            sender.push(7).expect("open");
+            closer.close();
+            assert_eq!(sender.push(8), Err(8));
+        };
+        model(1, produce, |mut receiver| {
+            assert_eq!(receiver.pop(), Some(7));
+            assert_eq!(receiver.pop(), None);
         });
     }
 
     #[test]
     fn loom_a_consumer_that_goes_frees_the_producer() {
-        loom::model(|| {
-            let (mut sender, receiver) = ring(1);
-            let consumer = loom::thread::spawn(move || drop(receiver));
+        let produce = |mut sender: Sender<u32>| {
             let first = sender.push(1);
             let second = sender.push(2);
             assert!(first.is_ok() || second.is_err());
+        };
+        model(1, produce, drop);
+    }
+
+    #[test]
+    fn loom_a_third_thread_wakes_both_ends() {
+        loom::model(|| {
+            let (sender, mut receiver) = ring::<u32>(1);
+            let closer = sender.closer();
+            let consumer = loom::thread::spawn(move || assert_eq!(receiver.pop(), None));
+            let third = loom::thread::spawn(move || closer.close());
             consumer.join().expect("no panic");
+            third.join().expect("no panic");
+            drop(sender);
         });
     }
 }

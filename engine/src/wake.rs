@@ -19,8 +19,9 @@ use crate::sync::{AtomicBool, Mutex, Ordering, Thread, current, fence, park};
 
 /// A place for one waiter.
 pub(crate) struct WakeSlot {
-    /// Set by the waiter before it looks a last time, cleared by whoever wakes it. Ordered by the fences; `Release`
-    /// and `AcqRel` only make the waker that was stored before it visible.
+    /// Set by the waiter before it looks a last time, cleared by whoever wakes it. Ordered by the fences; `AcqRel` only
+    /// makes the waker that was stored before it visible. Every write is a swap, so that writes of both sides form one
+    /// chain and a clearing can never hide a setting that came after it.
     waiting: AtomicBool,
     waker: Mutex<Option<Waker>>,
 }
@@ -37,13 +38,13 @@ impl WakeSlot {
             *slot = Some(waker.clone());
         }
         drop(slot);
-        self.waiting.store(true, Ordering::Release);
+        self.waiting.swap(true, Ordering::AcqRel);
         fence(Ordering::SeqCst);
     }
 
     /// The waiter found what it looked for after all. Only spares the other side a wake-up.
     pub(crate) fn disarm(&self) {
-        self.waiting.store(false, Ordering::Relaxed);
+        self.waiting.swap(false, Ordering::AcqRel);
     }
 
     /// Wakes the waiter, if there is one. Call after the state has changed.

@@ -85,7 +85,7 @@ pub(super) fn encode(
         if column.plan == Plan::Excluded {
             continue;
         }
-        out.extend_from_slice(&column.member);
+        column.member.append(out);
         let value_start = out.len();
         match value {
             None => out.extend_from_slice(b"null"),

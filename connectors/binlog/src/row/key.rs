@@ -43,7 +43,7 @@ impl Spans {
             if span.start == span.end {
                 return Err(place.key_absent(&place.table.columns[column.index].name));
             }
-            key.extend_from_slice(&column.member);
+            column.member.append(key);
             write_value(&out[span.clone()], key);
         }
         if !self.0.is_empty() {

@@ -18,6 +18,7 @@ use self::wire::{Walk, Wire, bit_of, parse_all};
 use crate::catalog::{CatalogColumn, CatalogTable};
 use crate::charset::InvalidText;
 use crate::value::reader::Reader;
+use crate::value::short::Fixed;
 
 /// Whose binlog it is, where the two differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,7 +83,7 @@ pub(crate) struct Column {
     /// Index into the table's key, or [`NOT_KEY`].
     pub(crate) key_slot: u16,
     /// `,"name":`
-    pub(crate) member: Box<[u8]>,
+    pub(crate) member: Fixed,
     pub(crate) name: String,
     nullable: bool,
 }
@@ -95,7 +96,7 @@ pub(crate) const NOT_KEY: u16 = u16::MAX;
 pub(crate) struct KeyColumn {
     pub(crate) index: usize,
     /// `{"name":` for the first, `,"name":` for the others.
-    pub(crate) member: Box<[u8]>,
+    pub(crate) member: Fixed,
 }
 
 impl<'a> TableName<'a> {
@@ -350,10 +351,10 @@ fn key_columns(key: &[usize], columns: &[Column]) -> Box<[KeyColumn]> {
 }
 
 /// `,"name":` with the given first byte.
-fn member(first: u8, name: &str) -> Box<[u8]> {
+fn member(first: u8, name: &str) -> Fixed {
     let mut json = Vec::with_capacity(name.len() + 4);
     json.push(first);
     flowd_codec::json::write_string(&mut json, name);
     json.push(b':');
-    json.into()
+    Fixed::new(json)
 }

@@ -2,6 +2,7 @@
 //! The top bit of the first byte is set for what is not negative; a negative value has every bit turned.
 
 use super::ValueError;
+use super::short::{SHORT_MAX, append};
 
 /// Bytes for 0–9 digits.
 const GROUP_BYTES: [u8; 10] = [0, 1, 1, 2, 2, 3, 3, 4, 4, 4];
@@ -25,7 +26,10 @@ pub(crate) fn write(value: &[u8], precision: u8, scale: u8, out: &mut Vec<u8>) -
     text.push(b'"');
     format(value, precision, scale, &mut text)?;
     text.push(b'"');
-    out.extend_from_slice(&text.bytes[..text.len]);
+    match text.bytes.first_chunk() {
+        Some(short) if text.len <= SHORT_MAX => append(out, short, text.len),
+        _ => out.extend_from_slice(&text.bytes[..text.len]),
+    }
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 
 pub(crate) mod decimal;
 pub(crate) mod reader;
+pub(crate) mod short;
 mod temporal;
 mod text;
 

@@ -2,22 +2,21 @@
 //! dates are written as they are; only numbers that no clock shows are refused.
 
 use super::ValueError;
+use super::short::{SHORT_MAX, append};
 use super::reader::{big, little};
 
 const CORRUPT: ValueError = ValueError::Corrupt("a date or time with impossible parts");
 
 /// `"-838:59:59.000000"` and `"9999-12-31T23:59:59.999999Z"` fit.
-const TEXT_MAX: usize = 32;
-
 struct Text {
-    bytes: [u8; TEXT_MAX],
+    bytes: [u8; SHORT_MAX],
     len: usize,
 }
 
 impl Text {
     #[inline]
     fn new() -> Self {
-        Self { bytes: [b'"'; TEXT_MAX], len: 1 }
+        Self { bytes: [b'"'; SHORT_MAX], len: 1 }
     }
 
     #[inline]
@@ -27,19 +26,15 @@ impl Text {
     }
 
     #[inline]
-    fn push_two(&mut self, number: u32) {
-        self.push(b'0' + (number / 10 % 10) as u8);
-        self.push(b'0' + (number % 10) as u8);
+    fn push_all<const SIZE: usize>(&mut self, text: [u8; SIZE]) {
+        self.bytes[self.len..self.len + SIZE].copy_from_slice(&text);
+        self.len += SIZE;
     }
 
     #[inline]
     fn push_date(&mut self, (year, month, day): (u32, u32, u32)) {
-        self.push_two(year / 100);
-        self.push_two(year % 100);
-        self.push(b'-');
-        self.push_two(month);
-        self.push(b'-');
-        self.push_two(day);
+        let ([a, b], [c, d], [e, f], [g, h]) = (two(year / 100), two(year % 100), two(month), two(day));
+        self.push_all([a, b, c, d, b'-', e, f, b'-', g, h]);
     }
 
     #[inline]
@@ -47,11 +42,8 @@ impl Text {
         if hour > 99 {
             self.push(b'0' + (hour / 100) as u8);
         }
-        self.push_two(hour % 100);
-        self.push(b':');
-        self.push_two(minute);
-        self.push(b':');
-        self.push_two(second);
+        let ([a, b], [c, d], [e, f]) = (two(hour % 100), two(minute), two(second));
+        self.push_all([a, b, b':', c, d, b':', e, f]);
     }
 
     /// `.` and `digits` digits of a fraction that is held in an even number of digits.
@@ -75,13 +67,19 @@ impl Text {
     #[inline]
     fn quoted(mut self, out: &mut Vec<u8>) {
         self.push(b'"');
-        out.extend_from_slice(&self.bytes[..self.len]);
+        append(out, &self.bytes, self.len);
     }
 
     /// Appends everything but the quote that it began with.
     fn bare(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.bytes[1..self.len]);
     }
+}
+
+/// Two digits of a number below 100.
+#[inline]
+fn two(number: u32) -> [u8; 2] {
+    [b'0' + (number / 10) as u8, b'0' + (number % 10) as u8]
 }
 
 /// Cuts a value into its fixed part and its fraction, both big-endian.

@@ -90,14 +90,14 @@ fn depart(shared: &Shared, place: &Place, address: &str, began_ms: u64, end: End
     match end {
         End::Finished => None,
         End::Lost(reason) => {
-            shared.stats.reconnects.add(1);
+            shared.count_reconnect();
             if let Some(unsaid) = shared.losses.borrow_mut().speak(now_ms) {
                 warn!(address, unsaid, "no connection to the mesh, will try again: {reason}");
             }
             None
         }
         End::SentAway { reason, to } => {
-            shared.stats.reconnects.add(1);
+            shared.count_reconnect();
             info!(address, "left the mesh server: {reason}");
             to
         }

@@ -22,6 +22,7 @@ use std::sync::Arc;
 
 use ahash::RandomState;
 use flowd_codec::frame::set_publish_seq;
+use flowd_engine::metrics::Metrics;
 use flowd_engine::order::{Gate, LOOK_AHEAD};
 use flowd_engine::worker::Delivery;
 use hashbrown::HashTable;
@@ -73,11 +74,12 @@ pub(crate) struct Pool {
     timeouts: crate::retry::Muffler,
     aliens: crate::retry::Muffler,
     pub(crate) stats: Arc<Stats>,
+    metrics: Arc<Metrics>,
 }
 
 impl Pool {
     /// A pool for the configured number of lines, none of them open. `seed` decides seqs and jitter.
-    pub(crate) fn new(config: &MeshConfig, stats: Arc<Stats>, seed: u64) -> Self {
+    pub(crate) fn new(config: &MeshConfig, stats: Arc<Stats>, metrics: Arc<Metrics>, seed: u64) -> Self {
         let gate = Gate::new(config.order, LOOK_AHEAD.max(config.connections * config.window));
         let capacity = gate.capacity();
         let mut chance = SmallRng::seed_from_u64(seed);
@@ -106,6 +108,7 @@ impl Pool {
             aliens: crate::retry::Muffler::default(),
             gate,
             stats,
+            metrics,
         }
     }
 
@@ -195,7 +198,10 @@ impl Pool {
             self.timed += 1;
             self.lines[line].in_flight += 1;
             self.stats.published.add(1);
-            self.stats.resent.add(u64::from(sends > 0));
+            if sends > 0 {
+                self.stats.resent.add(1);
+                self.metrics.retries.add(1);
+            }
             return Some(Given { admission, send: sends + 1 });
         }
     }

@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::time::Instant;
 
+use flowd_engine::metrics::Metrics;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
@@ -32,14 +33,15 @@ pub(crate) struct Shared {
     pub(crate) is_finished: Cell<bool>,
     pub(crate) losses: RefCell<Muffler>,
     pub(crate) stats: Arc<Stats>,
+    metrics: Arc<Metrics>,
     started: Instant,
 }
 
 impl Shared {
-    pub(crate) fn new(config: MeshConfig, stats: Arc<Stats>, seed: u64) -> Self {
+    pub(crate) fn new(config: MeshConfig, stats: Arc<Stats>, metrics: Arc<Metrics>, seed: u64) -> Self {
         let chance = SmallRng::seed_from_u64(seed.wrapping_add(1));
         Self {
-            pool: RefCell::new(Pool::new(&config, Arc::clone(&stats), seed)),
+            pool: RefCell::new(Pool::new(&config, Arc::clone(&stats), Arc::clone(&metrics), seed)),
             addresses: RefCell::new(Addresses::new(&config.addresses, &config.timing, chance)),
             bells: (0..config.connections).map(|_| Bell::default()).collect(),
             moves: (0..config.connections).map(|_| Cell::new(false)).collect(),
@@ -49,9 +51,16 @@ impl Shared {
             is_finished: Cell::new(false),
             losses: RefCell::new(Muffler::default()),
             stats,
+            metrics,
             started: Instant::now(),
             config,
         }
+    }
+
+    /// Counts a connection that has to be made anew.
+    pub(crate) fn count_reconnect(&self) {
+        self.stats.reconnects.add(1);
+        self.metrics.target_reconnects.add(1);
     }
 
     /// ms since the target began to run.

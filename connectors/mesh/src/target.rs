@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use flowd_engine::failure::Failure;
+use flowd_engine::metrics::Metrics;
 use flowd_engine::worker::{ParcelSource, Target};
 use tokio::runtime::Builder;
 use tokio::task::{JoinSet, LocalSet};
@@ -29,17 +30,18 @@ const FAREWELL: Duration = Duration::from_secs(2);
 pub struct MeshTarget {
     config: MeshConfig,
     stats: Arc<Stats>,
+    metrics: Arc<Metrics>,
 }
 
 impl MeshTarget {
-    /// Counts into `stats`, which the caller may keep a handle of.
+    /// Counts into `stats`, and retries and reconnects into the pipeline's `metrics` too; the caller keeps handles.
     ///
     /// # Panics
     /// Without an address, a connection or a window: the configuration refuses these.
-    pub fn new(config: MeshConfig, stats: Arc<Stats>) -> Self {
+    pub fn new(config: MeshConfig, stats: Arc<Stats>, metrics: Arc<Metrics>) -> Self {
         assert!(!config.addresses.is_empty(), "a mesh without address");
         assert!(config.connections > 0 && config.window > 0, "a pool without connections or window");
-        Self { config, stats }
+        Self { config, stats, metrics }
     }
 }
 
@@ -66,7 +68,7 @@ impl Target for MeshTarget {
     }
 
     fn run(self: Box<Self>, parcels: &mut dyn ParcelSource) -> Result<(), Failure> {
-        let shared = Rc::new(Shared::new(self.config, self.stats, rand::random()));
+        let shared = Rc::new(Shared::new(self.config, self.stats, self.metrics, rand::random()));
         block_on(async {
             let mut connections = JoinSet::new();
             for line in 0..shared.config.connections {

@@ -9,7 +9,7 @@ use super::*;
 use crate::testing::mesh_parcel;
 
 fn pool(config: &MeshConfig) -> Pool {
-    let mut pool = Pool::new(config, Arc::new(Stats::default()), 1);
+    let mut pool = Pool::new(config, Arc::new(Stats::default()), Arc::default(), 1);
     (0..config.connections).for_each(|line| pool.open(line));
     pool
 }
@@ -129,6 +129,7 @@ fn a_timed_out_event_goes_out_again_and_its_patience_doubles() {
     assert!(pool.has_work(0, 300));
     // The answer to the first send still counts.
     ack(&mut pool, 0, "id-0");
+    assert_eq!(pool.emitted(), Some(0));
     assert_eq!(
         (sends(&mut pool, 0, 300).len(), pool.next_acked().map(|delivery| delivery.ticket)),
         (0, Some(0))

@@ -52,7 +52,7 @@ struct Ran {
 /// Runs the target to its end, with a bound that only a hang reaches.
 fn run(config: MeshConfig, mut parcels: FakeParcels) -> Ran {
     let stats = Arc::new(Stats::default());
-    let mut target = Box::new(MeshTarget::new(config, Arc::clone(&stats)));
+    let mut target = Box::new(MeshTarget::new(config, Arc::clone(&stats), Arc::default()));
     let (done, finished) = mpsc::channel();
     thread::spawn(move || {
         let result = target.start().and_then(|()| target.run(&mut parcels));
@@ -380,7 +380,7 @@ fn a_start_needs_one_address_that_greets() {
     let nobody = "127.0.0.1:1".to_owned();
     let start = |addresses: Vec<String>| {
         let config = MeshConfig { addresses, ..config(&[&server]) };
-        MeshTarget::new(config, Arc::new(Stats::default())).start()
+        MeshTarget::new(config, Arc::default(), Arc::default()).start()
     };
     assert_eq!(start(vec![nobody.clone(), server.address.clone()]), Ok(()));
     let unreachable = start(vec![nobody.clone()]).unwrap_err();

@@ -50,7 +50,7 @@ impl Job {
     }
 
     /// Publishes to `mesh` instead of a file.
-    pub fn to_mesh(self, mesh: &Mesh) -> Self {
+    pub fn publishing_to(self, mesh: &Mesh) -> Self {
         self.set("pipeline.target", "mesh").set("pubSubConfig.meshAddress", &format!("127.0.0.1:{}", mesh.port))
     }
 

@@ -36,6 +36,11 @@ public final class MeshPeer {
     private static final ObjectMapper JSON = new ObjectMapper();
     private static final PrintStream OUT = new PrintStream(System.out, false, StandardCharsets.UTF_8);
 
+    static {
+        // Stdout is for answers: whatever the SDK's libraries print goes to stderr.
+        System.setOut(System.err);
+    }
+
     public static void main(String[] arguments) throws Exception {
         String host = arguments[1];
         int port = Integer.parseInt(arguments[2]);

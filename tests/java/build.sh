@@ -23,11 +23,13 @@ if [ "$(cat "$cache/jars.stamp" 2>/dev/null)" != "$sum" ]; then
   done
   echo "$sum" >"$cache/jars.stamp"
 fi
-sum=$(cat "$here/MeshPeer.java" "$cache/jars.stamp" | sha256sum | cut -c1-16)
+sum=$(cat "$here/MeshPeer.java" "$here/build.sh" "$cache/jars.stamp" | sha256sum | cut -c1-16)
 if [ "$(cat "$cache/classes.stamp" 2>/dev/null)" != "$sum" ]; then
   rm -rf "$cache/classes"
   mkdir -p "$cache/classes"
   javac -nowarn -Xlint:none -d "$cache/classes" -cp "$cache/jars/*" "$here/MeshPeer.java" >&2
+  # In front of the SDK's own, which logs every frame.
+  echo '<Configuration status="OFF"><Loggers><Root level="OFF"/></Loggers></Configuration>' >"$cache/classes/log4j2.xml"
   echo "$sum" >"$cache/classes.stamp"
 fi
 echo "$cache/classes:$cache/jars/*"

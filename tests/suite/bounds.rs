@@ -100,7 +100,7 @@ fn a_mesh_that_stands_still_costs_neither_the_position_nor_memory() {
     on(&[Kind::MariaDb11, Kind::MySql9], &["--net-write-timeout=2", "--max-allowed-packet=268435456"], |server| {
         server.run("CREATE DATABASE test; CREATE TABLE test.t (id INT PRIMARY KEY, b LONGTEXT)");
         let mesh = Mesh::start();
-        let job = Job::new(server).to_mesh(&mesh).set("pipeline.memory", "32MiB");
+        let job = Job::new(server).publishing_to(&mesh).set("pipeline.memory", "32MiB");
         let mut flowd = job.start(&[]);
         crate::harness::until("flowd to follow the binlog", || (server.dump_threads() == 1).then_some(()));
         mesh.signal("STOP");

@@ -60,7 +60,7 @@ fn killed_while_publishing(server: &mut Server) {
     let mut dml = Dml::new(&mut sql);
     let mut mesh = Mesh::start();
     let job = Job::new(server)
-        .to_mesh(&mesh)
+        .publishing_to(&mesh)
         .set("pipeline.checkpointMs", "50")
         .set("connectorConfig.tableIncludeList", "[\"test_dml.*\"]");
     let mut running = None;

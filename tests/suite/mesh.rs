@@ -16,7 +16,7 @@ fn a_subscriber_gets_every_event_as_it_was_published() {
 
         let file = Job::new(server);
         file.catch_up();
-        let job = Job::new(server).to_mesh(&mesh);
+        let job = Job::new(server).publishing_to(&mesh);
         job.catch_up();
 
         let events = crate::harness::until("all events at the subscriber", || {
@@ -35,7 +35,7 @@ fn a_new_group_starts_at_the_oldest_event_and_count_ends_a_tail() {
     on(&[Kind::MariaDb11], &[], |server| {
         server.run("CREATE DATABASE test; CREATE TABLE test.t (id INT PRIMARY KEY); INSERT INTO test.t VALUES (1), (2), (3)");
         let mesh = Mesh::start();
-        Job::new(server).to_mesh(&mesh).catch_up();
+        Job::new(server).publishing_to(&mesh).catch_up();
         let address = format!("127.0.0.1:{}", mesh.port);
         let directory = tempfile::tempdir().unwrap();
         let arguments = ["tail", "--mesh", &address, "--topic", "test.t", "--count", "3"];

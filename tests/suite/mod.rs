@@ -10,6 +10,7 @@ mod startup;
 mod shutdown;
 mod bounds;
 mod mesh;
+mod java;
 
 use crate::harness::{ALL, Kind, Server};
 

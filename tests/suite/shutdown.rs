@@ -37,7 +37,7 @@ fn a_signal_drains_what_was_read_and_stores_its_position() {
 /// A run against a mesh that took the connections and then stopped answering.
 fn stuck(server: &Server, mesh: &Mesh, drain_ms: &str) -> (Job, Flowd) {
     server.run(TABLE);
-    let job = Job::new(server).to_mesh(mesh).set("pipeline.drainMs", drain_ms);
+    let job = Job::new(server).publishing_to(mesh).set("pipeline.drainMs", drain_ms);
     let flowd = job.start(&[]);
     until("flowd to follow the binlog", || (server.dump_threads() == 1).then_some(()));
     mesh.signal("STOP");

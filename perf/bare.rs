@@ -1,0 +1,80 @@
+//! The ceiling that perf/drain prints beside flowd: the same binlog over the same kind of connection, read by the same
+//! reader, which only frames the events and verifies nothing.
+//!
+//! `bare HOST PORT USER PASSWORD` reads from the oldest binlog to its end at the time of the start, and prints
+//! `EVENTS BYTES`.
+
+// The two numbers are this program's answer.
+#![allow(clippy::print_stdout, missing_docs)]
+
+use std::error::Error;
+
+use flowd_binlog::event::{Header, Rotate, kind};
+use flowd_mysql::begin::decide;
+use flowd_mysql::config::{InvalidText, MySqlConfig, MySqlSettings, Secret, SnapshotMode, SslMode};
+use flowd_mysql::dump::{self, Replica};
+use flowd_mysql::feed::{Feed, Next};
+use flowd_mysql::position::{StartAt, StopAt};
+use flowd_mysql::tls;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let mut next = || arguments.next().ok_or("usage: bare HOST PORT USER PASSWORD");
+    let settings = MySqlSettings {
+        connector_name: "bare".into(),
+        hostname: next()?,
+        port: next()?.parse()?,
+        user: next()?,
+        password: Secret::new(next()?),
+        server_id: None,
+        ssl_mode: SslMode::Preferred,
+        ssl_ca: None,
+        ssl_cert: None,
+        ssl_key: None,
+        table_include_list: Vec::new(),
+        table_exclude_list: Vec::new(),
+        column_exclude_list: Vec::new(),
+        snapshot_mode: SnapshotMode::Never,
+        invalid_text: InvalidText::Stop,
+    };
+    let config = MySqlConfig::try_from(settings)?;
+    let beginning = decide(&config, None, &StartAt::Earliest, Some(&StopAt::End))?;
+    let Some(flowd_mysql::begin::End::Place { file, offset, .. }) = beginning.end else {
+        return Err("the end of the binlog is a place".into());
+    };
+    let mut feed = dump::open(&config, &Replica::new(&config, "perf"), &beginning.position, usize::MAX)?;
+    let (events, bytes) = read_to(&mut feed, &file, offset)?;
+    println!("{events} {bytes}");
+    Ok(())
+}
+
+/// Frames events until the file's offset is reached; counts them and their bytes.
+fn read_to(feed: &mut Feed<tls::Stream>, file: &str, offset: u64) -> Result<(u64, u64), Box<dyn Error>> {
+    let (mut events, mut bytes, mut place) = (0, 0, 4);
+    let mut in_last_file = false;
+    loop {
+        match feed.next()? {
+            Next::Event(range) => {
+                let event = &feed.bytes()[range];
+                let header = Header::parse(event)?;
+                events += 1;
+                bytes += u64::from(header.length);
+                if header.kind == kind::ROTATE {
+                    let body = event.get(19..).ok_or("a short ROTATE")?;
+                    in_last_file = Rotate::parse(body)?.file.starts_with(file);
+                    place = 4;
+                } else if !header.is_artificial() {
+                    place = if header.log_pos == 0 { place + u64::from(header.length) } else { header.log_pos.into() };
+                }
+                if in_last_file && place >= offset {
+                    return Ok((events, bytes));
+                }
+            }
+            Next::Oversize(..) => return Err("no event is too large here".into()),
+            Next::Nothing => {
+                feed.discard();
+                feed.fill()?;
+            }
+        }
+    }
+}

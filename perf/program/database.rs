@@ -1,0 +1,87 @@
+//! The database server of a measurement, through `scripts/servers.sh`.
+
+use std::io::Write;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::Failure;
+
+/// A server of its own, killed with the value or with this program.
+pub(crate) struct Database {
+    pub(crate) name: String,
+    pub(crate) port: u16,
+    datadir: PathBuf,
+    child: Child,
+}
+
+impl Database {
+    pub(crate) fn start(name: &str, directory: &Path) -> Result<Self, Failure> {
+        let port = free_port()?;
+        let datadir = directory.join("data");
+        let child = script()
+            .args(["run", name])
+            .arg(&datadir)
+            .arg(port.to_string())
+            .args(["--innodb-buffer-pool-size=512M", "--max-binlog-size=1G", "--max-allowed-packet=256M"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()?;
+        let mut database = Self { name: name.to_owned(), port, datadir, child };
+        let deadline = Instant::now() + Duration::from_secs(300);
+        while database.sql("DO 1").is_err() {
+            if database.child.try_wait()?.is_some() || Instant::now() > deadline {
+                return Err(format!("{name} does not start; see {}/error.log", database.datadir.display()).into());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(database)
+    }
+
+    /// Runs statements as root; gives all output, a row a line, columns by tabs.
+    pub(crate) fn sql(&self, statements: &str) -> Result<String, Failure> {
+        let mut client = script()
+            .args(["sql", &self.name])
+            .arg(&self.datadir)
+            .args(["--batch", "--skip-column-names"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        // A client that ended early says why on stderr, so a broken pipe is no news.
+        let _ = client.stdin.take().ok_or("the client has no stdin")?.write_all(statements.as_bytes());
+        let output = client.wait_with_output()?;
+        if output.status.success() {
+            Ok(String::from_utf8(output.stdout)?)
+        } else {
+            Err(String::from_utf8_lossy(&output.stderr).into_owned().into())
+        }
+    }
+
+    /// Bytes of all binlog files.
+    pub(crate) fn binlog_bytes(&self) -> Result<u64, Failure> {
+        let mut bytes = 0;
+        for line in self.sql("SHOW BINARY LOGS")?.lines() {
+            bytes += line.split('\t').nth(1).ok_or("SHOW BINARY LOGS has no size")?.parse::<u64>()?;
+        }
+        Ok(bytes)
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        // The datadir is thrown away; an error means that the server is gone already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn script() -> Command {
+    Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/servers.sh"))
+}
+
+/// A port of 127.0.0.1 that is free now.
+pub(crate) fn free_port() -> Result<u16, Failure> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}

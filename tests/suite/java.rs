@@ -1,0 +1,132 @@
+//! The real EventMesh Java SDK as the other side: it gets what flowd publishes, and `flowd tail` gets what it publishes.
+//!
+//! `EVENTMESH_ADDR=host:port` runs the first promise against that server, too.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use serde_json::Value;
+
+use super::on;
+use crate::harness::{Events, Job, Kind, Mesh, Server, until};
+
+const PEER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/java/build.sh");
+
+/// The class path of the SDK and its driver; fetched and compiled when first asked for.
+fn class_path() -> String {
+    let output = Command::new(PEER).stderr(Stdio::inherit()).output().unwrap();
+    assert!(output.status.success(), "tests/java/build.sh failed");
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+/// The SDK's driver as a process, ended with the value: its stdin is its leash.
+struct Peer(Child);
+
+impl Peer {
+    fn start(directory: &Path, arguments: &[&str]) -> Self {
+        let file = |name: &str| File::create(directory.join(name)).unwrap();
+        let child = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL", "java", "-Xmx256m", "-cp", &class_path(), "MeshPeer"])
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(file("peer.out"))
+            .stderr(file("peer.err"))
+            .spawn()
+            .expect("java starts");
+        Self(child)
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        // An error means that it ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn the_java_sdk_receives_every_event_as_it_was_published() {
+    on(&[Kind::MariaDb11], &[], |server| {
+        let mesh = Mesh::start();
+        received_by_the_sdk(server, &format!("127.0.0.1:{}", mesh.port), "test.t");
+        if let Ok(address) = std::env::var("EVENTMESH_ADDR") {
+            received_by_the_sdk(server, &address, "test.t");
+        }
+    });
+}
+
+fn received_by_the_sdk(server: &Server, address: &str, topic: &str) {
+    write(server);
+    let directory = tempfile::tempdir().unwrap();
+    let (host, port) = address.rsplit_once(':').expect("host:port");
+    let peer = Peer::start(directory.path(), &["subscribe", host, port, topic, "flowd-java-test"]);
+    let said = |name: &str| fs::read_to_string(directory.path().join(name)).unwrap_or_default();
+    until("the SDK to subscribe", || said("peer.err").contains("ready").then_some(()));
+
+    let file = Job::new(server);
+    file.catch_up();
+    let job = Job::new(server).set("pipeline.target", "mesh").set("pubSubConfig.meshAddress", address);
+    job.catch_up();
+
+    let published = file.events();
+    let received = until("all events at the SDK", || {
+        Some(Events::parse(&said("peer.out")).first_occurrences()).filter(|events| events.len() >= published.len())
+    });
+    drop(peer);
+    let sorted = |events: &Events| {
+        let mut events: Vec<Value> = events.iter().map(|event| comparable(event.json.clone())).collect();
+        events.sort_by_key(|event| event["id"].to_string());
+        events
+    };
+    for (received, published) in sorted(&received).iter().zip(&sorted(&published)) {
+        assert_eq!(received, published);
+    }
+    assert_eq!(received.len(), published.len());
+}
+
+fn write(server: &Server) {
+    let mut sql = server.sql();
+    sql.run("CREATE DATABASE IF NOT EXISTS test; USE test");
+    sql.run("CREATE OR REPLACE TABLE t (id INT, half CHAR(2), big BIGINT UNSIGNED, d DECIMAL(9,4), f DOUBLE, s VARCHAR(99), b BLOB, PRIMARY KEY (half, id))");
+    for id in 0..50 {
+        sql.run(&format!("INSERT INTO t VALUES ({id}, 'h\u{1}', 18446744073709551615, {id}.5, {id}e-3, 'é\u{1F600} \\\\ \"', x'00ff')"));
+        sql.run(&format!("UPDATE t SET s = NULL WHERE id = {id}; UPDATE t SET id = id + 1000 WHERE id = {id}; DELETE FROM t WHERE id = {id} + 1000"));
+    }
+}
+
+/// Without the clock fields, and with the time written the one way that Java's text of it can be brought to.
+fn comparable(mut event: Value) -> Value {
+    let data = event["data"].as_object_mut().expect("data is an object");
+    data.retain(|name, _| !name.starts_with("ts_"));
+    let time = event["time"].as_str().expect("an event has a time");
+    let whole = time.trim_end_matches('Z').trim_end_matches('0').trim_end_matches('.');
+    event["time"] = Value::from(whole.trim_end_matches(":00").trim_end_matches(":0").trim_end_matches(':').to_owned());
+    event
+}
+
+#[test]
+fn tail_receives_what_the_java_sdk_publishes() {
+    let mesh = Mesh::start();
+    let directory = tempfile::tempdir().unwrap();
+    let port = mesh.port.to_string();
+    let tail = mesh.tail("java.topic");
+    let mut peer = Peer::start(directory.path(), &["publish", "127.0.0.1", &port]);
+    let events: Vec<String> = (0..20).map(|number| {
+        format!(r#"{{"specversion":"1.0","id":"j{number}","source":"/java","type":"t","subject":"java.topic","datacontenttype":"application/cloudevents+json","data":{{"n":{number},"s":"é"}}}}"#)
+    }).collect();
+    writeln!(peer.0.stdin.take().unwrap(), "{}", events.join("\n")).unwrap();
+    let status = peer.0.wait().unwrap();
+    let answers = fs::read_to_string(directory.path().join("peer.out")).unwrap();
+    assert!(status.success(), "{answers}");
+
+    let received = until("the published events", || Some(Events::parse(&tail.output())).filter(|received| received.len() >= 20));
+    for (received, published) in received.iter().zip(&events) {
+        let published: Value = serde_json::from_str(published).unwrap();
+        for name in ["id", "source", "type", "subject", "data"] {
+            assert_eq!(received.json[name], published[name], "{name}");
+        }
+    }
+}

@@ -161,7 +161,9 @@ fn prepare(socket: &TcpStream) -> io::Result<()> {
 /// What to do about the errors that a first start meets most.
 fn hint(error: &WireError) -> &'static str {
     match error.code() {
-        Some(1045 | 1698) => " (check connectorConfig.user and password, the host part of the account, and whether it requires TLS)",
+        Some(1045 | 1698) => {
+            " (check connectorConfig.user and password, the host part of the account, and whether it requires TLS)"
+        }
         Some(1130) => " (no account of this server may log in from this host)",
         Some(3159 | 4151) => " (the account or the server demands TLS: sslMode required)",
         _ => "",

@@ -37,9 +37,19 @@ pub fn write_rfc3339_us(out: &mut Vec<u8>, time_us: i64) {
 #[inline]
 fn put_two(text: &mut [u8; RFC3339_SIZE], at: usize, value: u32) {
     debug_assert!(value < 100, "{value} has more than two digits");
-    text[at] = b'0' + (value / 10) as u8;
-    text[at + 1] = b'0' + (value % 10) as u8;
+    text[at..at + 2].copy_from_slice(&PAIRS[value as usize]);
 }
+
+/// `00` to `99`: half the divisions of a time.
+static PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [[0; 2]; 100];
+    let mut value = 0;
+    while value < 100 {
+        pairs[value] = [b'0' + (value / 10) as u8, b'0' + (value % 10) as u8];
+        value += 1;
+    }
+    pairs
+};
 
 /// The date (year, month 1–12, day 1–31) of a day counted from 1970-01-01, in the proleptic Gregorian calendar.
 ///

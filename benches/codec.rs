@@ -1,0 +1,197 @@
+//! The codec alone, on one thread: events a second for writing and reading one row of about 300 bytes.
+//!
+//! Every benchmark first checks the result that it is about to time. `CODEC_EVENTS` sets the events of one round.
+
+use std::hint::black_box;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use flowd_codec::event::view::decode_event;
+use flowd_codec::event::{EventWriter, Framing, Template, Written};
+use flowd_codec::frame::{Command, Decoder, Header, encode_parts, set_publish_seq};
+use flowd_codec::json;
+
+/// A row of ten columns, ready as JSON, 300 bytes.
+const ROW: &[u8] = r#"{"before":null,"after":{"id":1234567,"name":"Müller, Jürgen","mail":"juergen.mueller@example.org","city":"Köln","amount":"1234.50","state":"paid","note":"call back \"soon\"","count":42,"ratio":0.125,"born":"1971-03-04"},"source":{"db":"shop","table":"orders","pos":123456789,"row":17},"op":"c","ts":1764028800}"#.as_bytes();
+
+/// A stored file of the binlog and GTID text that an id is made of.
+const ID: &[u8] = b"3e11fa47-71ca-11e1-9e33-c80aa9429562:1234567:shop.orders:17";
+
+fn events() -> u64 {
+    std::env::var("CODEC_EVENTS").ok().and_then(|text| text.parse().ok()).unwrap_or(10_000)
+}
+
+fn template(framing: Framing) -> Template {
+    Template::new(framing, "/flowd/mysql/orders", "flowd.change.c", "shop.orders")
+}
+
+/// Nine attributes: specversion, id, source, type, datacontenttype, subject, time, partitionkey, sequence.
+#[inline]
+fn write_head<'a>(out: &'a mut Vec<u8>, template: &'a Template, index: u64) -> EventWriter<'a> {
+    let mut writer = EventWriter::begin(out, template);
+    writer.id(|out| {
+        out.extend_from_slice(ID);
+        out.push(b':');
+        json::write_u64(out, index);
+    });
+    writer.time_us(1_764_028_800_000_000 + index as i64);
+    writer.partition_key(br#"{"id":1234567}"#);
+    writer.extension("sequence", "00000000000000000017");
+    writer
+}
+
+fn write_spliced(out: &mut Vec<u8>, template: &Template, index: u64) -> Written {
+    let mut writer = write_head(out, template, index);
+    writer.data().extend_from_slice(ROW);
+    writer.finish()
+}
+
+/// The same row from typed columns: what an encode lane does, without the decoding of the row image.
+fn write_typed(out: &mut Vec<u8>, template: &Template, index: u64) -> Written {
+    let mut writer = write_head(out, template, index);
+    let out = writer.data();
+    out.extend_from_slice(br#"{"before":null,"after":{"id":"#);
+    json::write_i64(out, 1_234_567);
+    let texts: [(&[u8], &str); 4] = [
+        (br#","name":"#, "Müller, Jürgen"),
+        (br#","mail":"#, "juergen.mueller@example.org"),
+        (br#","city":"#, "Köln"),
+        (br#","amount":"#, "1234.50"),
+    ];
+    for (name, text) in texts {
+        out.extend_from_slice(name);
+        json::write_string(out, text);
+    }
+    out.extend_from_slice(br#","state":"#);
+    json::write_string(out, "paid");
+    out.extend_from_slice(br#","note":"#);
+    json::write_string(out, "call back \"soon\"");
+    out.extend_from_slice(br#","count":"#);
+    json::write_i64(out, 42);
+    out.extend_from_slice(br#","ratio":"#);
+    json::write_f64(out, 0.125);
+    out.extend_from_slice(br#","born":"#);
+    json::write_string(out, "1971-03-04");
+    out.extend_from_slice(br#"},"source":{"db":"shop","table":"orders","pos":"#);
+    json::write_u64(out, 123_456_789);
+    out.extend_from_slice(br#","row":"#);
+    json::write_u64(out, 17);
+    out.extend_from_slice(br#"},"op":"c","ts":"#);
+    json::write_i64(out, 1_764_028_800);
+    out.push(b'}');
+    writer.finish()
+}
+
+/// Fills the buffer as a lane does: up to the size of a parcel, then again from its beginning.
+fn write_many(
+    out: &mut Vec<u8>,
+    template: &Template,
+    count: u64,
+    write: impl Fn(&mut Vec<u8>, &Template, u64) -> Written,
+) {
+    const PARCEL_BYTES: usize = 256 * 1024;
+    for index in 0..count {
+        if out.len() >= PARCEL_BYTES {
+            black_box(out.as_slice());
+            out.clear();
+        }
+        let written = write(out, template, index);
+        set_publish_seq(&mut out[written.start as usize..], index);
+    }
+    black_box(out.as_slice());
+    out.clear();
+}
+
+/// Both ways of writing give the same event, and it is the one that was meant.
+fn check_written(template: &Template) {
+    let (mut spliced, mut typed) = (Vec::new(), Vec::new());
+    let at = write_spliced(&mut spliced, template, 7);
+    assert_eq!(write_typed(&mut typed, template, 7), at);
+    assert_eq!(spliced, typed);
+    let event = decode_event(&spliced[at.body as usize..at.body_end as usize]).expect("a CloudEvent");
+    assert_eq!(event.extensions.len(), 2);
+    assert!(event.id.ends_with(":17:7"));
+}
+
+fn write(criterion: &mut Criterion) {
+    let template = template(Framing::EventMesh);
+    check_written(&template);
+    let mut out = Vec::with_capacity(512 * 1024);
+    let mut group = criterion.benchmark_group("write");
+    group.throughput(Throughput::Elements(events()));
+    group.bench_function("payload_ready", |bench| {
+        bench.iter(|| write_many(&mut out, &template, events(), write_spliced));
+    });
+    group.bench_function("payload_typed", |bench| {
+        bench.iter(|| write_many(&mut out, &template, events(), write_typed));
+    });
+    group.finish();
+}
+
+fn read(criterion: &mut Criterion) {
+    let template = template(Framing::EventMesh);
+    let mut frame = Vec::new();
+    let at = write_spliced(&mut frame, &template, 7);
+    let stream = frame.repeat(100);
+    let json = &frame[at.body as usize..at.body_end as usize];
+    let mut group = criterion.benchmark_group("read");
+    group.throughput(Throughput::Elements(100));
+    group.bench_function("frames", |bench| {
+        bench.iter(|| {
+            let mut decoder = Decoder::new();
+            decoder.feed(&stream);
+            let mut count = 0;
+            while let Some(frame) = decoder.next_frame().expect("valid") {
+                black_box(&frame);
+                count += 1;
+            }
+            assert_eq!(count, 100);
+        });
+    });
+    group.throughput(Throughput::Elements(1));
+    group.bench_function("event", |bench| {
+        bench.iter(|| black_box(decode_event(black_box(json)).expect("valid")).id.len())
+    });
+    let bean = [br#"{"data":{"node":"#, ROW, br#"},"source":"/","id":"1","attributeNames":["id"]}"#].concat();
+    group.bench_function("id_of_an_ack_body", |bench| {
+        bench.iter(|| assert_eq!(json::find_top_level_string(black_box(&bean), "id").as_deref(), Some("1")));
+    });
+    let mut ack = Vec::new();
+    encode_parts(&Header::request(Command::AsyncMessageToServerAck, "00000000000000000007"), &bean, &mut ack);
+    let acks = ack.repeat(100);
+    group.throughput(Throughput::Elements(100));
+    group.bench_function("ack_frames", |bench| {
+        bench.iter(|| {
+            let mut decoder = Decoder::new();
+            decoder.feed(&acks);
+            while let Some(frame) = decoder.next_frame().expect("valid") {
+                black_box(&frame);
+            }
+        });
+    });
+    group.finish();
+}
+
+fn escape(criterion: &mut Criterion) {
+    let plain = "The quick brown fox jumps over the lazy dog. ".repeat(7);
+    let dense = String::from_utf8(ROW.to_vec()).expect("UTF-8");
+    let short = "juergen.mueller";
+    let mut out = Vec::with_capacity(4096);
+    let mut group = criterion.benchmark_group("escape");
+    for (name, text) in [("plain_300", &plain[..]), ("json_in_json_300", &dense), ("short_15", short)] {
+        out.clear();
+        json::write_string(&mut out, text);
+        assert_eq!(serde_json::from_slice::<String>(&out).expect("valid"), text);
+        group.throughput(Throughput::Bytes(text.len() as u64));
+        group.bench_function(name, |bench| {
+            bench.iter(|| {
+                out.clear();
+                json::write_string(&mut out, black_box(text));
+                black_box(out.as_slice());
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, write, read, escape);
+criterion_main!(benches);

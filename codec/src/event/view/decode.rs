@@ -1,0 +1,259 @@
+//! Reading a CloudEvent: the members of the JSON object, sorted into attributes, extensions and data.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{self, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::{Data, EXTENSIONS_MAX, EventError, EventView, ExtensionValue, SpecVersion, is_attribute_name};
+use crate::time;
+
+/// Reads one CloudEvent. Attributes that are null count as absent; `data` that is null does not.
+///
+/// # Errors
+/// See [`EventError`]. Whether `source` is a URI reference and `dataschema` a URI is not looked at.
+pub fn decode_event(json: &[u8]) -> Result<EventView<'_>, EventError> {
+    let members: Members<'_> =
+        serde_json::from_slice(json).map_err(|error| EventError::Json(error.to_string()))?;
+    let mut parts = Parts::default();
+    for (name, value) in members.0 {
+        parts.add(name, value)?;
+    }
+    parts.into_event()
+}
+
+/// The members of a JSON object, values unparsed.
+struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct MembersVisitor;
+        impl<'de> Visitor<'de> for MembersVisitor {
+            type Value = Members<'de>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a CloudEvent, a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Vec::with_capacity(16);
+                while let Some(Text(name)) = map.next_key()? {
+                    members.push((name, map.next_value()?));
+                }
+                Ok(Members(members))
+            }
+        }
+        deserializer.deserialize_map(MembersVisitor)
+    }
+}
+
+/// A JSON string, borrowed where nothing is escaped.
+struct Text<'a>(Cow<'a, str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextVisitor;
+        impl<'de> Visitor<'de> for TextVisitor {
+            type Value = Text<'de>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a text")
+            }
+
+            fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Text(Cow::Borrowed(text)))
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Text(Cow::Owned(text.to_owned())))
+            }
+        }
+        deserializer.deserialize_str(TextVisitor)
+    }
+}
+
+/// What has been found so far.
+#[derive(Default)]
+struct Parts<'a> {
+    spec_version: Option<Cow<'a, str>>,
+    id: Option<Cow<'a, str>>,
+    source: Option<Cow<'a, str>>,
+    event_type: Option<Cow<'a, str>>,
+    data_content_type: Option<Cow<'a, str>>,
+    data_content_encoding: Option<Cow<'a, str>>,
+    data_schema: Option<Cow<'a, str>>,
+    schema_url: Option<Cow<'a, str>>,
+    subject: Option<Cow<'a, str>>,
+    time: Option<Cow<'a, str>>,
+    extensions: Vec<(Cow<'a, str>, ExtensionValue<'a>)>,
+    data: Option<&'a RawValue>,
+    data_base64: Option<&'a RawValue>,
+}
+
+impl<'a> Parts<'a> {
+    fn add(&mut self, name: Cow<'a, str>, value: &'a RawValue) -> Result<(), EventError> {
+        let slot = match name.as_ref() {
+            "data" => return set(&mut self.data, name, value),
+            "data_base64" if value.get() == "null" => return Ok(()),
+            "data_base64" => return set(&mut self.data_base64, name, value),
+            "specversion" => &mut self.spec_version,
+            "id" => &mut self.id,
+            "source" => &mut self.source,
+            "type" => &mut self.event_type,
+            "datacontenttype" => &mut self.data_content_type,
+            "datacontentencoding" => &mut self.data_content_encoding,
+            "dataschema" => &mut self.data_schema,
+            "schemaurl" => &mut self.schema_url,
+            "subject" => &mut self.subject,
+            "time" => &mut self.time,
+            _ => return self.add_extension(name, value),
+        };
+        if value.get() == "null" {
+            return Ok(());
+        }
+        let text = text_of(value).ok_or_else(|| EventError::Type {
+            name: name.clone().into_owned(),
+            found: kind_of(value),
+            expected: "a text",
+        })?;
+        set(slot, name, text)
+    }
+
+    fn add_extension(&mut self, name: Cow<'a, str>, value: &'a RawValue) -> Result<(), EventError> {
+        if !is_attribute_name(&name) {
+            return Err(EventError::Name(name.into_owned()));
+        }
+        if value.get() == "null" {
+            return Ok(());
+        }
+        if self.extensions.iter().any(|(key, _)| *key == name) {
+            return Err(EventError::Twice(name.into_owned()));
+        }
+        if self.extensions.len() >= EXTENSIONS_MAX {
+            return Err(EventError::TooManyExtensions);
+        }
+        let found = extension_of(value).ok_or_else(|| EventError::Type {
+            name: name.clone().into_owned(),
+            found: kind_of(value),
+            expected: "a text, a boolean or an integer",
+        })?;
+        self.extensions.push((name, found));
+        Ok(())
+    }
+
+    fn into_event(mut self) -> Result<EventView<'a>, EventError> {
+        let spec_version = match required(self.spec_version.take(), "specversion")?.as_ref() {
+            "1.0" => SpecVersion::V10,
+            "0.3" => SpecVersion::V03,
+            other => return Err(EventError::SpecVersion(other.to_owned())),
+        };
+        let data = self.data(spec_version)?;
+        self.place_version_specific(spec_version)?;
+        if let Some(time) = &self.time
+            && time::parse_rfc3339_us(time).is_none()
+        {
+            return Err(EventError::Time(time.clone().into_owned()));
+        }
+        Ok(EventView {
+            spec_version,
+            id: required(self.id, "id")?,
+            source: required(self.source, "source")?,
+            event_type: required(self.event_type, "type")?,
+            data_content_type: self.data_content_type,
+            data_schema: self.data_schema,
+            subject: self.subject,
+            time: self.time,
+            extensions: self.extensions,
+            data,
+        })
+    }
+
+    fn data(&mut self, version: SpecVersion) -> Result<Data<'a>, EventError> {
+        let encoded = version == SpecVersion::V03
+            && self.data_content_encoding.as_deref().is_some_and(|name| name.eq_ignore_ascii_case("base64"));
+        let data = match (self.data, self.data_base64) {
+            (Some(_), Some(_)) => return Err(EventError::BothData),
+            (Some(value), None) if encoded => Data::Base64(value),
+            (Some(value), None) => Data::Json(value),
+            (None, Some(value)) => Data::Base64(value),
+            (None, None) => Data::Absent,
+        };
+        if let Data::Base64(value) = data {
+            decode_base64(value)?;
+        }
+        Ok(data)
+    }
+
+    /// `datacontentencoding` and `schemaurl` are attributes of version 0.3 and mere extensions in 1.0; `dataschema`
+    /// is the other way round.
+    fn place_version_specific(&mut self, version: SpecVersion) -> Result<(), EventError> {
+        let mut foreign = Vec::new();
+        if version == SpecVersion::V03 {
+            foreign.push(("dataschema", self.data_schema.take()));
+            self.data_schema = self.schema_url.take();
+        } else {
+            foreign.push(("schemaurl", self.schema_url.take()));
+            foreign.push(("datacontentencoding", self.data_content_encoding.take()));
+        }
+        for (name, value) in foreign {
+            if let Some(value) = value {
+                self.extensions.push((Cow::Borrowed(name), ExtensionValue::String(value)));
+            }
+        }
+        if self.extensions.len() > EXTENSIONS_MAX { Err(EventError::TooManyExtensions) } else { Ok(()) }
+    }
+}
+
+fn set<T>(slot: &mut Option<T>, name: Cow<'_, str>, value: T) -> Result<(), EventError> {
+    if slot.is_some() {
+        return Err(EventError::Twice(name.into_owned()));
+    }
+    *slot = Some(value);
+    Ok(())
+}
+
+fn required<'a>(value: Option<Cow<'a, str>>, name: &'static str) -> Result<Cow<'a, str>, EventError> {
+    value.filter(|text| !text.is_empty()).ok_or(EventError::Missing(name))
+}
+
+/// The text of a value that is a string. The value was checked when it was read: without an escape its inside is the
+/// text.
+fn text_of(value: &RawValue) -> Option<Cow<'_, str>> {
+    let inside = value.get().strip_prefix('"')?.strip_suffix('"')?;
+    if memchr::memchr(b'\\', inside.as_bytes()).is_none() {
+        return Some(Cow::Borrowed(inside));
+    }
+    serde_json::from_str::<Text<'_>>(value.get()).ok().map(|text| text.0)
+}
+
+fn extension_of(value: &RawValue) -> Option<ExtensionValue<'_>> {
+    match value.get() {
+        "true" => Some(ExtensionValue::Boolean(true)),
+        "false" => Some(ExtensionValue::Boolean(false)),
+        text if text.starts_with('"') => text_of(value).map(ExtensionValue::String),
+        text => text.parse().ok().map(ExtensionValue::Integer),
+    }
+}
+
+fn kind_of(value: &RawValue) -> &'static str {
+    match value.get().as_bytes().first() {
+        Some(b'{') => "an object",
+        Some(b'[') => "an array",
+        Some(b'"') => "a text",
+        Some(b't' | b'f') => "a boolean",
+        _ => "a number",
+    }
+}
+
+/// The bytes of a payload in base64.
+///
+/// # Errors
+/// [`EventError::Base64`]; not for the data of an event that [`decode_event`] gave.
+pub fn decode_base64(value: &RawValue) -> Result<Vec<u8>, EventError> {
+    use base64::Engine as _;
+    let text = text_of(value).ok_or_else(|| EventError::Base64(format!("it is {}", kind_of(value))))?;
+    let decoded = base64::engine::general_purpose::STANDARD.decode(text.as_bytes());
+    decoded.map_err(|error| EventError::Base64(error.to_string()))
+}

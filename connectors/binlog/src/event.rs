@@ -150,6 +150,14 @@ pub enum Checksum {
     Crc32,
 }
 
+/// Whether an event ends in its own CRC32: for the artificial ROTATE that comes before anything has told.
+pub fn detect_checksum(event: &[u8]) -> Checksum {
+    match event.split_last_chunk::<CHECKSUM_BYTES>() {
+        Some((covered, stored)) if crc32fast::hash(covered) == u32::from_le_bytes(*stored) => Checksum::Crc32,
+        _ => Checksum::None,
+    }
+}
+
 /// Reads which checksum a file's events have, from its FORMAT_DESCRIPTION event (whole, with header). Its own
 /// checksum is verified too.
 pub fn format_description(event: &[u8]) -> Result<Checksum, BadEvent> {

@@ -189,7 +189,11 @@ impl Stream {
             self.advance(&header);
             return Ok(());
         }
-        let body = event::body(&header, event, self.checksum).map_err(|bad| self.bad(&bad))?;
+        let checksum = match header.kind {
+            kind::ROTATE if header.is_artificial() => event::detect_checksum(event),
+            _ => self.checksum,
+        };
+        let body = event::body(&header, event, checksum).map_err(|bad| self.bad(&bad))?;
         let body_start = start + 19;
         let body_end = body_start + u32::try_from(body.len()).expect("an event is shorter than 4 GiB");
         self.dispatch(&header, body, Span { start: body_start, end: body_end }, None)

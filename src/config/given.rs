@@ -123,9 +123,15 @@ impl Layers {
         }
     }
 
-    /// Lays the flags over it; of one given twice the last counts.
+    /// Lays the flags over it; of one given twice the last counts, but not of two spellings of one key.
     pub(crate) fn flags(&mut self, flags: &[Flag]) {
-        for flag in flags {
+        for (index, flag) in flags.iter().enumerate() {
+            let same = |other: &&Flag| (&other.section, &other.key) == (&flag.section, &flag.key);
+            if let Some(other) = flags[..index].iter().filter(same).find(|other| other.typed != flag.typed) {
+                let text = format!("is given twice, by {} too; give it once", other.typed);
+                let key = format!("{}.{}", flag.section, flag.key);
+                self.problems.push(key, text, Origin::Flag(flag.typed.clone()));
+            }
             let origin = Origin::Flag(flag.typed.clone());
             match Section::from_name(&flag.section) {
                 Some(section) => {

@@ -20,9 +20,7 @@ use std::path::{Path, PathBuf};
 
 pub use self::given::Flag;
 pub use self::problem::{Origin, Problem, Problems};
-pub use self::resolve::{
-    Config, MeshAddress, OffsetStorage, OnReject, Order, Pipeline, PubSub, StartAt, StopAt, Target,
-};
+pub use self::resolve::{Config, MeshAddress, OffsetStorage, OnReject, Order, Pipeline, PubSub, Target};
 pub use self::values::Secret;
 
 use self::given::Layers;

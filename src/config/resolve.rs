@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use flowd_binlog::gtid::{GtidList, GtidSet};
 use flowd_mysql::config::{InvalidText, MySqlConfig, MySqlSettings, SettingError, SnapshotMode, SslMode};
-use serde::Serialize;
+use flowd_mysql::position::{StartAt, StopAt};
+use serde::{Serialize, Serializer};
 
 use super::problem::Origin;
 use super::setting::Section;
@@ -81,35 +81,6 @@ pub enum Target {
     Drop,
 }
 
-/// Where a first start begins.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub enum StartAt {
-    /// The oldest that the server has.
-    Earliest,
-    /// What comes from now on.
-    Latest,
-    /// After this GTID set, in the server's own notation.
-    Gtid(String),
-    /// At a binlog file and position.
-    FilePosition {
-        /// The binlog file's name.
-        file: String,
-        /// First byte to read.
-        position: u64,
-    },
-}
-
-/// Where to finish.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub enum StopAt {
-    /// The end of the binlog at the start of the process.
-    End,
-    /// Once this GTID set is covered, in the server's own notation.
-    Gtid(String),
-}
-
 /// What order is promised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -139,8 +110,10 @@ pub struct Pipeline {
     /// Where events go.
     pub target: Target,
     /// Where a first start begins.
+    #[serde(serialize_with = "as_shown")]
     pub start_at: StartAt,
     /// Where to finish; `None`: never.
+    #[serde(serialize_with = "as_shown")]
     pub stop_at: Option<StopAt>,
     /// The sum of all buffers stays under it, bytes.
     pub memory: u64,
@@ -164,6 +137,10 @@ pub struct Pipeline {
     pub metrics: Option<String>,
     /// Whether the envelope's own `ts_*` are written.
     pub clock_fields: bool,
+}
+
+fn as_shown<S: Serializer>(value: &impl std::fmt::Debug, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("{value:?}"))
 }
 
 /// Reads every setting. The result means nothing once `values.problems` is not empty.
@@ -311,7 +288,7 @@ fn pipeline(values: &mut Values<'_>) -> Pipeline {
     Pipeline {
         target: target.map_or(Target::Drop, |(text, origin)| self::target(values, &text, &origin)),
         start_at: values.parsed(section, "startAt", |text, _| start_at(text)).unwrap_or(StartAt::Latest),
-        stop_at: values.parsed(section, "stopAt", |text, _| stop_at(text)),
+        stop_at: values.parsed(section, "stopAt", |text, _| text.parse()),
         memory: values.number(section, "memory").unwrap_or_default(),
         connections: small(values.number(section, "connections")),
         window: small(values.number(section, "window")),
@@ -373,41 +350,9 @@ fn target(values: &mut Values<'_>, text: &str, origin: &Origin) -> Target {
     }
 }
 
-fn gtid_set(text: &str) -> Option<String> {
-    let text: String = text.chars().filter(|c| !c.is_whitespace()).collect();
-    let fits = text.parse::<GtidSet>().is_ok() || text.parse::<GtidList>().is_ok();
-    (fits && !text.is_empty()).then_some(text)
-}
-
 fn start_at(text: &str) -> Result<StartAt, String> {
-    const ALLOWED: &str = "earliest, latest, gtid:SET (MySQL: uuid:1-5,…; MariaDB: 0-1-5,…), \
-                           or BINLOG_FILE:POSITION (binlog.000003:4)";
-    let found = match text {
-        "earliest" => Some(StartAt::Earliest),
-        "latest" => Some(StartAt::Latest),
-        _ => match text.strip_prefix("gtid:") {
-            Some(set) => gtid_set(set).map(StartAt::Gtid),
-            None => file_position(text),
-        },
-    };
-    found.ok_or_else(|| ALLOWED.to_owned())
-}
-
-/// A binlog begins with 4 bytes of magic, so no event stands before position 4.
-fn file_position(text: &str) -> Option<StartAt> {
-    let (file, position) = text.strip_prefix("file:").unwrap_or(text).rsplit_once(':')?;
-    let position = position.parse().ok().filter(|position| *position >= 4)?;
-    let (name, number) = file.rsplit_once('.')?;
-    let fits = !name.is_empty() && !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
-    fits.then(|| StartAt::FilePosition { file: file.to_owned(), position })
-}
-
-fn stop_at(text: &str) -> Result<StopAt, String> {
-    let found = match text {
-        "end" => Some(StopAt::End),
-        _ => text.strip_prefix("gtid:").and_then(gtid_set).map(StopAt::Gtid),
-    };
-    found.ok_or_else(|| "end, or gtid:SET (MySQL: uuid:1-5,…; MariaDB: 0-1-5,…)".to_owned())
+    // `file:` may stand before a binlog's name, as it stands in the manual.
+    text.strip_prefix("file:").unwrap_or(text).parse()
 }
 
 /// A filter that takes nothing is a slip of the pen.

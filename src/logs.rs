@@ -1,0 +1,87 @@
+//! Logs: always on standard error, for people on a terminal, JSON otherwise or when asked. They step around the
+//! progress line.
+
+use std::env;
+use std::io::{self, IsTerminal, Write};
+use std::sync::LazyLock;
+
+use indicatif::{MultiProgress, ProgressDrawTarget};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::cli::{self, LogFormat};
+
+/// What draws on the terminal; the progress line is added here, and logs are written between its drawings.
+pub(crate) static SCREEN: LazyLock<MultiProgress> =
+    LazyLock::new(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(4)));
+
+/// The variables that filter, the first that is set wins.
+const FILTERS: [&str; 2] = ["FLOWD_LOG", "RUST_LOG"];
+
+/// Turns logging on. Once in a process.
+///
+/// # Errors
+/// A filter that cannot be read names its variable.
+pub fn start(format: Option<LogFormat>) -> Result<(), clap::Error> {
+    let terminal = io::stderr().is_terminal();
+    let format = format.unwrap_or(if terminal { LogFormat::Human } else { LogFormat::Json });
+    let builder = tracing_subscriber::fmt().with_env_filter(filter()?).with_writer(Screen);
+    match format {
+        LogFormat::Human => builder.with_ansi(terminal && env::var_os("NO_COLOR").is_none()).init(),
+        LogFormat::Json => builder.json().flatten_event(true).with_current_span(false).init(),
+    }
+    Ok(())
+}
+
+fn filter() -> Result<EnvFilter, clap::Error> {
+    for name in FILTERS {
+        let Ok(text) = env::var(name) else { continue };
+        let filter = EnvFilter::builder().parse(&text);
+        return filter.map_err(|error| {
+            cli::usage(&format!("the variable {name} is no log filter (info, flowd_mysql=debug, …): {error}"))
+        });
+    }
+    Ok(EnvFilter::new("info"))
+}
+
+/// Logs a panic and ends the process with code 4: nothing goes on half-dead. Progress is safe as of the last
+/// checkpoint.
+pub fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let thread = std::thread::current();
+        tracing::error!(thread = thread.name().unwrap_or("?"), "flowd has a defect and stops: {panic}");
+        crate::exit::at_once(4);
+    }));
+}
+
+#[derive(Clone, Copy)]
+struct Screen;
+
+impl<'a> MakeWriter<'a> for Screen {
+    type Writer = Line;
+
+    fn make_writer(&'a self) -> Line {
+        Line(Vec::with_capacity(256))
+    }
+}
+
+/// One log line; it is written whole, when it is dropped.
+struct Line(Vec<u8>);
+
+impl Write for Line {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        // A log that cannot be written has nowhere to be told.
+        SCREEN.suspend(|| drop(io::stderr().lock().write_all(&self.0)));
+    }
+}

@@ -1,0 +1,207 @@
+//! The engine's numbers as Prometheus text, format 0.0.4. The names are a contract with dashboards.
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use flowd_engine::metrics::{Metrics, Stage};
+use flowd_mesh::stats::Stats;
+
+/// The media type of the text.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Whose numbers they are.
+#[derive(Debug, Clone, Default)]
+pub struct Numbers {
+    /// Of the pipeline.
+    pub pipeline: Arc<Metrics>,
+    /// Of the target `mesh`; all 0 with another one.
+    pub mesh: Arc<Stats>,
+}
+
+impl Numbers {
+    /// Renders all of it. `now_us` is the wall clock, µs since 1970.
+    pub fn render(&self, now_us: i64) -> String {
+        render(&self.pipeline, &self.mesh, now_us)
+    }
+}
+
+fn render(metrics: &Metrics, mesh: &Stats, now_us: i64) -> String {
+    let mut page = Page(String::with_capacity(4096));
+    stages(&mut page, metrics);
+    lag(&mut page, metrics, now_us);
+    queues(&mut page, metrics);
+    events(&mut page, metrics);
+    connections(&mut page, mesh);
+    checkpoints(&mut page, metrics, now_us);
+    page.family("flowd_build_info", "gauge", "Always 1; the version is a label.");
+    page.sample("flowd_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
+    page.0
+}
+
+fn stages(page: &mut Page, metrics: &Metrics) {
+    let stages = [
+        ("read", &metrics.read),
+        ("encoded", &metrics.encoded),
+        ("taken", &metrics.taken),
+        ("emitted", &metrics.emitted),
+        ("acked", &metrics.acked),
+    ];
+    let mut family = |name: &str, help: &str, value: fn(&Stage) -> u64| {
+        page.family(name, "counter", help);
+        for (stage, counts) in stages {
+            page.sample(name, &[("stage", stage)], value(counts));
+        }
+    };
+    family("flowd_rows_total", "Rows read, then events, that passed a stage.", |stage| stage.rows.value());
+    family("flowd_bytes_total", "Bytes off the wire, then of events, that passed a stage.", |stage| {
+        stage.bytes.value()
+    });
+    family("flowd_batches_total", "Batches or parcels that passed a stage.", |stage| stage.batches.value());
+}
+
+fn lag(page: &mut Page, metrics: &Metrics, now_us: i64) {
+    let name = "flowd_lag_seconds";
+    page.family(
+        name,
+        "gauge",
+        "Age of the oldest change that is read and not acknowledged; 0 when there is none.",
+    );
+    page.sample(name, &[], seconds(metrics.lag_us(now_us)));
+    let bytes = metrics.source_lag_bytes.value();
+    if bytes >= 0 {
+        let name = "flowd_lag_bytes";
+        page.family(name, "gauge", "Bytes of the server's log that are not read yet.");
+        page.sample(name, &[], bytes);
+    }
+}
+
+fn queues(page: &mut Page, metrics: &Metrics) {
+    let rings = [
+        ("batches", metrics.batches_queued(), metrics.batches_queued_max.value()),
+        ("parcels", metrics.parcels_queued(), metrics.parcels_queued_max.value()),
+    ];
+    page.family(
+        "flowd_ring_occupancy",
+        "gauge",
+        "Entries in the rings before (batches) and after (parcels) the lanes.",
+    );
+    for (ring, queued, _) in rings {
+        page.sample("flowd_ring_occupancy", &[("ring", ring)], queued);
+    }
+    page.family("flowd_ring_capacity", "gauge", "Entries that fit into these rings.");
+    for (ring, _, capacity) in rings {
+        page.sample("flowd_ring_capacity", &[("ring", ring)], capacity);
+    }
+    page.family("flowd_buffer_bytes", "gauge", "Bytes in buffers, of the share of pipeline.memory.");
+    page.sample("flowd_buffer_bytes", &[("side", "source")], metrics.source_bytes.value());
+    page.sample("flowd_buffer_bytes", &[("side", "target")], metrics.parcel_bytes.value());
+    page.family("flowd_in_flight_events", "gauge", "Events with the target that are not acknowledged.");
+    page.sample("flowd_in_flight_events", &[], metrics.in_flight());
+}
+
+fn events(page: &mut Page, metrics: &Metrics) {
+    let mut counter = |name: &str, help: &str, value: u64| {
+        page.family(name, "counter", help);
+        page.sample(name, &[], value);
+    };
+    counter("flowd_acks_total", "Events acknowledged by the target.", metrics.acked.rows.value());
+    counter("flowd_retries_total", "Sends repeated.", metrics.retries.value());
+    counter("flowd_rejects_total", "Events that the target can never take.", metrics.rejects.value());
+    counter("flowd_ddl_total", "DDL statements seen.", metrics.ddl.value());
+    counter("flowd_truncate_total", "TRUNCATE statements seen.", metrics.truncate.value());
+    page.family("flowd_reconnects_total", "counter", "Connections made anew.");
+    page.sample("flowd_reconnects_total", &[("side", "source")], metrics.source_reconnects.value());
+    page.sample("flowd_reconnects_total", &[("side", "target")], metrics.target_reconnects.value());
+}
+
+fn connections(page: &mut Page, mesh: &Stats) {
+    page.family("flowd_mesh_connections", "gauge", "Connections to EventMesh that are greeted.");
+    page.sample("flowd_mesh_connections", &[], mesh.connected.get());
+    page.family("flowd_mesh_unanswered", "gauge", "Publishes without answer.");
+    page.sample("flowd_mesh_unanswered", &[], mesh.in_flight.get());
+    page.family(
+        "flowd_mesh_refusals_total",
+        "counter",
+        "Publishes that EventMesh refused and that are tried again.",
+    );
+    page.sample("flowd_mesh_refusals_total", &[], mesh.refused.get());
+    page.family("flowd_mesh_timeouts_total", "counter", "Publishes that were not answered in time.");
+    page.sample("flowd_mesh_timeouts_total", &[], mesh.timed_out.get());
+}
+
+fn checkpoints(page: &mut Page, metrics: &Metrics, now_us: i64) {
+    page.family("flowd_checkpoints_total", "counter", "Checkpoints stored.");
+    page.sample("flowd_checkpoints_total", &[], metrics.checkpoints.value());
+    if let Some(age) = metrics.checkpoint_age_us(now_us) {
+        page.family("flowd_checkpoint_age_seconds", "gauge", "Age of the last checkpoint.");
+        page.sample("flowd_checkpoint_age_seconds", &[], seconds(age));
+    }
+    page.family("flowd_checkpoint_store_seconds", "gauge", "How long storing the last checkpoint took.");
+    page.sample("flowd_checkpoint_store_seconds", &[], seconds(metrics.checkpoint_store_us.value()));
+}
+
+/// Exact in six digits, which a float of large µs would not be.
+fn seconds(us: i64) -> String {
+    let (sign, us) = if us < 0 { ("-", us.unsigned_abs()) } else { ("", us.unsigned_abs()) };
+    format!("{sign}{}.{:06}", us / 1_000_000, us % 1_000_000)
+}
+
+/// A page under construction.
+struct Page(String);
+
+impl Page {
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
+        writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}").expect("a string takes everything");
+    }
+
+    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl std::fmt::Display) {
+        self.0.push_str(name);
+        for (index, (label, text)) in labels.iter().enumerate() {
+            let open = if index == 0 { '{' } else { ',' };
+            write!(self.0, "{open}{label}=\"{text}\"").expect("a string takes everything");
+        }
+        let close = if labels.is_empty() { "" } else { "}" };
+        writeln!(self.0, "{close} {value}").expect("a string takes everything");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn every_sample_has_its_help_and_type_and_nothing_is_said_twice() {
+        let metrics = Metrics::default();
+        metrics.read.add(3, 100);
+        metrics.checkpoint_time_us.set(1);
+        let page = render(&metrics, &Stats::default(), 2_500_001);
+        let mut families = HashSet::new();
+        let mut samples = HashSet::new();
+        for line in page.lines() {
+            if let Some(rest) = line.strip_prefix("# TYPE ") {
+                assert!(families.insert(rest.split(' ').next().expect("a name")), "{line}");
+            } else if !line.starts_with('#') {
+                let (name, value) = line.rsplit_once(' ').expect("a value");
+                assert!(value.parse::<f64>().is_ok(), "{line}");
+                assert!(samples.insert(name), "{line}");
+                assert!(families.contains(name.split('{').next().expect("a name")), "{line}");
+                assert!(name.starts_with("flowd_"), "{line}");
+            }
+        }
+        assert!(page.contains("flowd_rows_total{stage=\"read\"} 3\n"), "{page}");
+        assert!(page.contains("flowd_checkpoint_age_seconds 2.500000\n"), "{page}");
+    }
+
+    #[test]
+    fn what_is_not_known_is_left_out() {
+        let metrics = Metrics::default();
+        metrics.source_lag_bytes.set(-1);
+        let page = render(&metrics, &Stats::default(), 5);
+        assert!(!page.contains("flowd_lag_bytes"), "{page}");
+        assert!(!page.contains("flowd_checkpoint_age_seconds"), "{page}");
+        metrics.source_lag_bytes.set(7);
+        assert!(render(&metrics, &Stats::default(), 5).contains("flowd_lag_bytes 7\n"));
+    }
+}

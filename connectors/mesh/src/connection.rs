@@ -16,6 +16,7 @@ const SPREAD_EVERY: Duration = Duration::from_secs(1);
 /// Keeps connection `line` open until the target has finished.
 pub(crate) async fn keep(shared: Rc<Shared>, line: usize) {
     let mut redirect = None;
+    let mut is_first = true;
     while !shared.is_finished.get() {
         let Some(place) = next_place(&shared, redirect.take()).await else { return };
         let address = match &place {
@@ -24,7 +25,12 @@ pub(crate) async fn keep(shared: Rc<Shared>, line: usize) {
         };
         let began_ms = shared.now_ms();
         let end = match link::open(&address, &shared.config).await {
-            Ok(link) => serve(&shared, line, &place, &address, link).await,
+            Ok(link) => {
+                if !std::mem::take(&mut is_first) {
+                    shared.count_reconnect();
+                }
+                serve(&shared, line, &place, &address, link).await
+            }
             Err(error) => End::Lost(error.text().to_owned()),
         };
         redirect = depart(&shared, &place, &address, began_ms, end);
@@ -64,9 +70,11 @@ async fn serve(shared: &Shared, line: usize, place: &Place, address: &str, link:
         shared.places[line].set(Some(*index));
     }
     shared.moves[line].set(false);
+    shared.is_connected[line].set(true);
     shared.stats.connected.add(1);
     let end = Session::new(shared, line, link).run().await;
     shared.stats.connected.set(shared.stats.connected.get() - 1);
+    shared.is_connected[line].set(false);
     shared.places[line].set(None);
     shared.pool.borrow_mut().lost(line);
     shared.spread(Some(line));
@@ -90,14 +98,12 @@ fn depart(shared: &Shared, place: &Place, address: &str, began_ms: u64, end: End
     match end {
         End::Finished => None,
         End::Lost(reason) => {
-            shared.count_reconnect();
             if let Some(unsaid) = shared.losses.borrow_mut().speak(now_ms) {
                 warn!(address, unsaid, "no connection to the mesh, will try again: {reason}");
             }
             None
         }
         End::SentAway { reason, to } => {
-            shared.count_reconnect();
             info!(address, "left the mesh server: {reason}");
             to
         }

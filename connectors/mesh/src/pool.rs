@@ -9,7 +9,7 @@
 //! Invariants: an event leaves the gate only when it is acknowledged or its dead letter is durable; a parcel is handed
 //! back only when all its events have left and all parcels before it were handed back.
 //!
-//! Bounds: [`LOOK_AHEAD`](flowd_engine::order::LOOK_AHEAD) events from the oldest unacknowledged one, at most one
+//! Bounds: [`LOOK_AHEAD`] events (or all windows, if larger) from the oldest unacknowledged one, at most one
 //! parcel that is not wholly admitted; about 130 bytes an event beside the parcels, which the engine bounds.
 
 mod answers;
@@ -36,6 +36,9 @@ use self::slot::{Slot, Stage};
 use crate::config::MeshConfig;
 use crate::retry::Backoff;
 use crate::stats::Stats;
+
+/// Larger windows than this, all lines together, stay partly unused: about 9 MB of slots.
+const LOOK_AHEAD_MAX: usize = 1 << 16;
 
 /// An event that is to become a dead letter.
 #[derive(Debug)]
@@ -80,7 +83,8 @@ pub(crate) struct Pool {
 impl Pool {
     /// A pool for the configured number of lines, none of them open. `seed` decides seqs and jitter.
     pub(crate) fn new(config: &MeshConfig, stats: Arc<Stats>, metrics: Arc<Metrics>, seed: u64) -> Self {
-        let gate = Gate::new(config.order, LOOK_AHEAD.max(config.connections * config.window));
+        let windows = config.connections.saturating_mul(config.window).min(LOOK_AHEAD_MAX);
+        let gate = Gate::new(config.order, LOOK_AHEAD.max(windows));
         let capacity = gate.capacity();
         let mut chance = SmallRng::seed_from_u64(seed);
         Self {

@@ -23,6 +23,8 @@ pub(crate) struct Shared {
     pub(crate) bells: Vec<Bell>,
     /// Connections that are asked to move to another address.
     pub(crate) moves: Vec<Cell<bool>>,
+    /// Which connections are greeted.
+    pub(crate) is_connected: Vec<Cell<bool>>,
     /// The address that each connection is on, where it is one of the configured ones.
     pub(crate) places: Vec<Cell<Option<usize>>>,
     /// For the task that holds the parcels.
@@ -45,6 +47,7 @@ impl Shared {
             addresses: RefCell::new(Addresses::new(&config.addresses, &config.timing, chance)),
             bells: (0..config.connections).map(|_| Bell::default()).collect(),
             moves: (0..config.connections).map(|_| Cell::new(false)).collect(),
+            is_connected: (0..config.connections).map(|_| Cell::new(false)).collect(),
             places: (0..config.connections).map(|_| Cell::new(None)).collect(),
             main: Bell::default(),
             source_pending: Cell::new(false),

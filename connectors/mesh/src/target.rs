@@ -71,16 +71,17 @@ impl Target for MeshTarget {
         let shared = Rc::new(Shared::new(self.config, self.stats, self.metrics, rand::random()));
         block_on(async {
             let mut connections = JoinSet::new();
-            for line in 0..shared.config.connections {
-                connections.spawn_local(connection::keep(Rc::clone(&shared), line));
-            }
+            let keep = |line| connections.spawn_local(connection::keep(Rc::clone(&shared), line));
+            let tasks: Vec<_> = (0..shared.config.connections).map(keep).collect();
             let spreading = connections.spawn_local(connection::keep_spread(Rc::clone(&shared)));
             drive(&shared, parcels, &mut connections).await?;
             spreading.abort();
             shared.is_finished.set(true);
-            shared.bells.iter().for_each(|bell| bell.ring());
+            // Greeted connections say goodbye; one that is being opened is of no use any more.
+            for (line, task) in tasks.iter().enumerate() {
+                if shared.is_connected[line].get() { shared.bells[line].ring() } else { task.abort() }
+            }
             let farewell = async { while connections.join_next().await.is_some() {} };
-            // Everything is acknowledged: whoever is still opening a connection is not waited for.
             let _ = tokio::time::timeout(FAREWELL, farewell).await;
             info!(
                 events = shared.stats.acked.get(),

@@ -1,7 +1,7 @@
 //! To and from `cloudevents::Event`, for programs that work with the CloudEvents SDK. Not a hot path: the SDK owns
 //! every value.
 //!
-//! Invariant: what [`write`] appends, [`decode_event`](crate::event::view::decode_event) reads; and an event keeps its meaning in both directions
+//! Invariant: what [`write()`] appends, [`decode_event`] reads; and an event keeps its meaning in both directions
 //! (attributes, extensions, data as a JSON value or as bytes). Numbers of `data` become what `serde_json` makes of
 //! them: beyond 64-bit integers and doubles they lose digits.
 

@@ -4,7 +4,7 @@
 //! when the connection is lost. Invariant: no event is acknowledged that was not printed; an event may be printed
 //! again after a lost connection (delivery is at least once).
 
-use std::io::{self, BufWriter, StdoutLock, Write as _};
+use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -24,6 +24,7 @@ const ANSWER_MAX: Duration = Duration::from_secs(20);
 const HEARTBEAT: Duration = Duration::from_secs(20);
 /// A first start gives up after this; later it tries for ever.
 const START_MAX: Duration = Duration::from_secs(30);
+const READ_SIZE: usize = 64 << 10;
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
 /// Arguments of `flowd tail`.
@@ -89,14 +90,14 @@ pub fn command(arguments: &TailArguments) -> ExitCode {
     }
 }
 
-struct Tail {
+struct Tail<W: Write> {
     arguments: TailArguments,
-    output: BufWriter<StdoutLock<'static>>,
+    output: W,
     left: u64,
     listened: bool,
 }
 
-impl Tail {
+impl<W: Write> Tail<W> {
     async fn run(&mut self) -> Result<(), TailError> {
         let started = Instant::now();
         let mut pause = BACK_OFF.0;
@@ -230,6 +231,7 @@ impl Link {
     /// Waits for bytes; sends heartbeats meanwhile and gives up on a server that does not answer them.
     async fn receive(&mut self) -> io::Result<()> {
         for wait in [HEARTBEAT, ANSWER_MAX] {
+            self.decoder.buffer_mut().reserve(READ_SIZE);
             match timeout(wait, self.stream.read_buf(self.decoder.buffer_mut())).await {
                 Ok(Ok(0)) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(result) => return result.map(|_| ()),
@@ -265,6 +267,7 @@ impl Link {
             loop {
                 match self.next_frame()? {
                     None => {
+                        self.decoder.buffer_mut().reserve(READ_SIZE);
                         let read = self.stream.read_buf(self.decoder.buffer_mut()).await?;
                         if read == 0 {
                             return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
@@ -307,4 +310,85 @@ fn agent(group: &str) -> UserAgent {
 
 fn json(body: &impl serde::Serialize) -> Vec<u8> {
     serde_json::to_vec(body).expect("texts and numbers can be written as JSON")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mesh::{Server, ServerConfig};
+
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
+    }
+
+    fn publish(mesh: &str, ids: std::ops::Range<u32>) {
+        runtime().block_on(async {
+            let mut link = Link::connect(mesh).await.expect("the mesh listens");
+            let publisher = UserAgent { purpose: Some("pub".to_owned()), ..agent("p") };
+            link.ask(Command::HelloRequest, &json(&publisher)).await.expect("greeted");
+            for id in ids {
+                let event = format!(
+                    "{{\"specversion\":\"1.0\",\"id\":\"{id}\",\"source\":\"/s\",\"type\":\"t\",\"subject\":\"T\",\n\"datacontenttype\":\"application/cloudevents+json\",\"data\":{{\"n\":{id}}}}}"
+                );
+                let header = Header {
+                    properties: Properties::publish(),
+                    ..Header::request(Command::AsyncMessageToServer, id.to_string())
+                };
+                encode_parts(&header, event.as_bytes(), &mut link.out);
+            }
+            // The answer to a later request says that all publishes before it were taken.
+            link.ask(Command::ClientGoodbyeRequest, &[]).await.expect("answered");
+        });
+    }
+
+    fn tail(mesh: &str, count: u64) -> std::thread::JoinHandle<Vec<String>> {
+        let arguments = TailArguments {
+            mesh: mesh.to_owned(),
+            topic: "T".to_owned(),
+            group: "g".to_owned(),
+            count: Some(count),
+        };
+        std::thread::spawn(move || {
+            let mut tail = Tail { arguments, output: Vec::new(), left: count, listened: false };
+            runtime().block_on(tail.run()).expect("the mesh serves");
+            let lines = String::from_utf8(tail.output).expect("text");
+            let id = |line: &str| {
+                let event: serde_json::Value = serde_json::from_str(line).expect("a JSON line");
+                event["id"].as_str().expect("an id").to_owned()
+            };
+            lines.lines().map(id).collect()
+        })
+    }
+
+    fn ids(range: std::ops::Range<u32>) -> Vec<String> {
+        range.map(|id| id.to_string()).collect()
+    }
+
+    #[test]
+    fn every_event_is_one_line_and_the_next_tail_goes_on_behind_it() {
+        let server = Server::start(ServerConfig::new("127.0.0.1:0", None)).expect("a free port");
+        let mesh = server.address().to_string();
+        publish(&mesh, 0..200);
+        assert_eq!(tail(&mesh, 120).join().expect("no panic"), ids(0..120));
+        assert_eq!(tail(&mesh, 80).join().expect("no panic"), ids(120..200));
+        server.shutdown().expect("a clean end");
+    }
+
+    #[test]
+    fn a_tail_outlives_the_mesh_it_reads_from() {
+        let data = tempfile::tempdir().expect("a directory");
+        let config = |listen: &str| ServerConfig::new(listen, Some(data.path().into()));
+        let server = Server::start(config("127.0.0.1:0")).expect("a free port");
+        let mesh = server.address().to_string();
+        let tail = tail(&mesh, 20);
+        publish(&mesh, 0..10);
+        server.shutdown().expect("a clean end");
+        let server = Server::start(config(&mesh)).expect("the same port");
+        publish(&mesh, 10..20);
+        let mut seen = tail.join().expect("no panic");
+        seen.dedup();
+        assert_eq!(seen.first().map(String::as_str), Some("0"));
+        assert!(seen.len() >= 10, "{seen:?}");
+        server.shutdown().expect("a clean end");
+    }
 }

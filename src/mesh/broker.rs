@@ -364,12 +364,9 @@ impl Broker {
         (self.dropped, self.refused)
     }
 
-    /// Gathers what the next commit writes: events and changes since the last one, and cursors that moved.
-    ///
-    /// # Errors
-    /// Events to be moved out of a sparse segment cannot be read.
-    pub(crate) fn prepare_commit(&mut self) -> io::Result<Option<Commit>> {
-        self.move_sparse()?;
+    /// Journals the cursors that moved; returns the LSN from which on all that happened so far is durable (0 without
+    /// a directory).
+    pub(crate) fn seal(&mut self) -> u64 {
         for place in std::mem::take(&mut self.dirty) {
             self.topics[place.topic as usize].groups[place.group as usize].dirty = false;
             if self.journal().is_none() {
@@ -381,6 +378,16 @@ impl Broker {
                 journal.append(|out| record::write_cursor(out, place.topic, cursor, &runs, name));
             }
         }
+        self.journal.as_ref().map_or(0, Journal::end)
+    }
+
+    /// Gathers what the next commit writes: events and changes since the last one, and cursors that moved.
+    ///
+    /// # Errors
+    /// Events to be moved out of a sparse segment cannot be read.
+    pub(crate) fn prepare_commit(&mut self) -> io::Result<Option<Commit>> {
+        self.move_sparse()?;
+        self.seal();
         Ok(self.journal.as_mut().map(|journal| Commit {
             directory: journal.directory().to_path_buf(),
             dead: journal.take_dead(),

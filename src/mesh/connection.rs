@@ -253,18 +253,30 @@ impl Connection {
         };
         timeout(LINGER, flush).await.unwrap_or_else(|late| Err(late.into()))?;
         self.stream.shutdown().await?;
-        let mut rest = [0; 4096];
         let drain = async {
             loop {
                 self.stream.readable().await?;
-                match self.stream.try_read(&mut rest) {
+                self.decoder.buffer_mut().reserve(READ_MIN);
+                match self.stream.try_read_buf(self.decoder.buffer_mut()) {
                     Ok(0) => return io::Result::Ok(()),
-                    Ok(_) => {}
+                    Ok(_) => self.take_last_acks()?,
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                     Err(error) => return Err(error),
                 }
             }
         };
         timeout(Duration::from_millis(500), drain).await.unwrap_or(Ok(()))
+    }
+
+    /// What a client acknowledges while we close need not go out again; nothing else is taken any more.
+    fn take_last_acks(&mut self) -> io::Result<()> {
+        let shared = Arc::clone(&self.context.shared);
+        let mut broker = shared.lock();
+        while let Some(frame) = self.decoder.next_frame().map_err(io::Error::other)? {
+            if frame.header.command.is_push_ack() {
+                self.session.receive(frame, &mut broker, &mut self.out, Instant::now());
+            }
+        }
+        Ok(())
     }
 }

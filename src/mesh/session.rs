@@ -193,7 +193,10 @@ impl Session {
             )),
         };
         let failed_hello = command == Command::HelloRequest && result.is_err();
-        answer(&header, result, 0, broker, out);
+        // Who is told so may rely on it: groups that exist, and acknowledgements before a goodbye, survive a crash.
+        let promises = matches!(command, Command::SubscribeRequest | Command::ClientGoodbyeRequest);
+        let lsn = if promises { broker.seal() } else { 0 };
+        answer(&header, result, lsn, broker, out);
         if failed_hello { Course::Close } else { Course::Stay }
     }
 

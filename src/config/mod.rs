@@ -29,6 +29,9 @@ use self::values::Values;
 /// A configuration file larger than this is none, bytes.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
+/// The key of problems with the file as a whole.
+const FILE: &str = "--config";
+
 /// Where a configuration comes from. Everything ambient is passed in.
 #[derive(Debug, Clone, Default)]
 pub struct Sources {
@@ -53,6 +56,10 @@ pub fn load(sources: &Sources) -> Result<Config, Problems> {
         let full = sources.working_directory.join(path);
         file_directory = full.parent().unwrap_or(Path::new("/")).to_owned();
         read_file(&full, path, &mut layers);
+        // Of a file that cannot be read, what it does not say is no news.
+        if layers.problems.0.iter().any(|problem| problem.key == FILE) {
+            return Err(layers.problems);
+        }
     }
     layers.environment(&sources.environment);
     layers.flags(&sources.flags);
@@ -74,16 +81,16 @@ fn read_file(full: &Path, shown: &PathBuf, layers: &mut Layers) {
         && size > FILE_BYTES_MAX
     {
         let text = format!("the file has {size} bytes; allowed: at most {FILE_BYTES_MAX}");
-        return layers.problems.push("--config", text, whole());
+        return layers.problems.push(FILE, text, whole());
     }
     let text = match std::fs::read_to_string(full) {
         Ok(text) => text,
-        Err(error) => return layers.problems.push("--config", format!("cannot read it: {error}"), whole()),
+        Err(error) => return layers.problems.push(FILE, format!("cannot read it: {error}"), whole()),
     };
     match document::parse(&text) {
         Ok(entries) => layers.file(shown, entries),
         Err(document::Malformed { text, line }) => {
-            layers.problems.push("--config", text, Origin::File(shown.clone(), line));
+            layers.problems.push(FILE, text, Origin::File(shown.clone(), line));
         }
     }
 }

@@ -4,6 +4,7 @@
 //! that both stand on.
 
 pub mod event;
+pub mod fuzz;
 pub mod gtid;
 pub mod read;
 pub mod catalog;

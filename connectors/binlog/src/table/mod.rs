@@ -91,6 +91,9 @@ pub(crate) struct Column {
 /// Marks a column outside the key.
 pub(crate) const NOT_KEY: u16 = u16::MAX;
 
+/// Both servers allow 4096 columns.
+const COLUMNS_MAX: usize = 4096;
+
 /// One column of the key, in key order.
 #[derive(Debug)]
 pub(crate) struct KeyColumn {
@@ -242,6 +245,9 @@ impl<'a> Map<'a> {
             offset: reader.position(),
         };
         let codes = reader.length_encoded_bytes().ok_or_else(|| cut("the column types are cut", &reader))?;
+        if codes.len() > COLUMNS_MAX {
+            return Err(cut("more columns than a table can have", &reader));
+        }
         let sizes = reader.length_encoded_bytes().ok_or_else(|| cut("the type metadata is cut", &reader))?;
         let wires = parse_all(codes, sizes).map_err(|(index, code)| TableError::UnknownType {
             table: table.into(),

@@ -2,8 +2,8 @@
 //! dates are written as they are; only numbers that no clock shows are refused.
 
 use super::ValueError;
-use super::short::{SHORT_MAX, append};
 use super::reader::{big, little};
+use super::short::{SHORT_MAX, append};
 
 const CORRUPT: ValueError = ValueError::Corrupt("a date or time with impossible parts");
 

@@ -53,7 +53,7 @@ fn read_to(feed: &mut Feed<tls::Stream>, file: &str, offset: u64) -> Result<(u64
     let (mut events, mut bytes, mut place) = (0, 0, 4);
     let mut in_last_file = false;
     loop {
-        match feed.next()? {
+        match feed.next_event()? {
             Next::Event(range) => {
                 let event = &feed.bytes()[range];
                 let header = Header::parse(event)?;

@@ -2,7 +2,7 @@
 //! what the server still has and ever had. flowd never moves a position by itself: one that cannot be had is a failure
 //! that says what is missing.
 
-use flowd_binlog::gtid::{GtidList, GtidSet};
+use flowd_binlog::gtid::{BadGtid, GtidList, GtidSet, MariaGtid};
 use flowd_engine::failure::Failure;
 
 use crate::config::MySqlConfig;
@@ -62,7 +62,9 @@ fn resumed(mut position: BinlogPosition, status: &ServerStatus, config: &MySqlCo
     let server = status.identity.to_string();
     let same_server = position.server == server;
     if (!same_server || position.filter != filter) && position.open.take().is_some() {
-        tracing::warn!("server or filter changed: the transaction that was open is emitted again from its start");
+        tracing::warn!(
+            "server or filter changed: the transaction that was open is emitted again from its start"
+        );
     }
     position.filter = filter;
     if !same_server && position.gtids != Gtids::None && status.has_gtids {
@@ -117,7 +119,7 @@ fn first(
 
 /// Reads a set as the server's kind.
 pub fn parse_gtids(flavor: Flavor, text: &str) -> Result<Gtids, Failure> {
-    let wrong = |error: flowd_binlog::gtid::BadGtid| {
+    let wrong = |error: BadGtid| {
         Failure::Unusable(format!("the GTIDs \"{text}\" are not of {}'s kind: {error}", flavor.name()))
     };
     match flavor {
@@ -177,8 +179,9 @@ fn check_reachable(
 ) -> Result<(), Failure> {
     match &position.gtids {
         Gtids::MySql(ours) if status.has_gtids => {
-            let executed: GtidSet = executed_gtids(connection)?.parse().map_err(unreadable)?;
-            let purged: GtidSet = status.purged.parse().map_err(unreadable)?;
+            let executed: GtidSet =
+                executed_gtids(connection)?.parse().map_err(|error| unreadable(&error))?;
+            let purged: GtidSet = status.purged.parse().map_err(|error| unreadable(&error))?;
             check_mysql(ours, &executed, &purged)
         }
         Gtids::MariaDb(ours) => {
@@ -222,7 +225,7 @@ fn check_mysql(ours: &GtidSet, executed: &GtidSet, purged: &GtidSet) -> Result<(
 fn check_maria(ours: &GtidList, executed: &str, purged: &str) -> Result<(), Failure> {
     let mut highest = std::collections::BTreeMap::new();
     for gtid in executed.split(',').filter(|gtid| !gtid.is_empty()) {
-        let gtid: flowd_binlog::gtid::MariaGtid = gtid.parse().map_err(unreadable)?;
+        let gtid: MariaGtid = gtid.parse().map_err(|error| unreadable(&error))?;
         let seq = highest.entry(gtid.domain).or_insert(0);
         *seq = gtid.seq.max(*seq);
     }
@@ -234,7 +237,7 @@ fn check_maria(ours: &GtidList, executed: &str, purged: &str) -> Result<(), Fail
             )));
         }
     }
-    let purged: GtidList = purged.parse().map_err(unreadable)?;
+    let purged: GtidList = purged.parse().map_err(|error| unreadable(&error))?;
     if !ours.contains_all(&purged) {
         return Err(Failure::Unusable(format!(
             "the server has purged transactions up to {purged}, the position stands at {ours}: what lies between \
@@ -263,7 +266,7 @@ fn check_place(status: &ServerStatus, file: &str, offset: u64) -> Result<(), Fai
     Ok(())
 }
 
-fn unreadable(error: flowd_binlog::gtid::BadGtid) -> Failure {
+fn unreadable(error: &BadGtid) -> Failure {
     Failure::Unusable(format!("the server's GTIDs cannot be read: {error}"))
 }
 

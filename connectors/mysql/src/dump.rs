@@ -99,7 +99,9 @@ fn beyond(position: &BinlogPosition) -> Failure {
 fn prepare(connection: &mut Connection, replica: &Replica) -> Result<(), WireError> {
     let nanoseconds = HEARTBEAT_EVERY.as_nanos();
     connection.execute("SET @master_binlog_checksum=@@global.binlog_checksum, @source_binlog_checksum=@@global.binlog_checksum")?;
-    connection.execute(&format!("SET @master_heartbeat_period={nanoseconds}, @source_heartbeat_period={nanoseconds}"))?;
+    connection.execute(&format!(
+        "SET @master_heartbeat_period={nanoseconds}, @source_heartbeat_period={nanoseconds}"
+    ))?;
     let uuid = literal(&replica.uuid);
     connection.execute(&format!("SET @slave_uuid={uuid}, @replica_uuid={uuid}"))?;
     if connection.server().flavor == Flavor::MariaDb {
@@ -161,7 +163,7 @@ pub fn gtids_at(config: &MySqlConfig, file: &str, offset: u64) -> Result<GtidSet
     let mut feed = open(config, &replica, &position, usize::MAX)?;
     let mut head = Head { set: GtidSet::default(), checksum: Checksum::None, place: 4, wanted: offset };
     loop {
-        match feed.next().map_err(|error| unusable(&error))? {
+        match feed.next_event().map_err(|error| unusable(&error))? {
             Next::Event(range) => {
                 if head.event(&feed.bytes()[range]).map_err(|bad| Failure::Unusable(bad.to_string()))? {
                     return Ok(head.set);

@@ -25,7 +25,7 @@ use crate::rows::RowsEvent;
 pub const EVENT_BYTES_MAX: usize = 4 * 1024 * 1024 - 8 * 1024;
 
 /// Any number will do, as long as it stays for the life of the process.
-const SEED: u64 = 0x666c_6f77_64;
+const SEED: u64 = 0x66_6c6f_7764;
 
 /// Encodes for one lane.
 #[derive(Debug)]

@@ -59,7 +59,7 @@ pub struct Feed<S> {
     event_bytes_max: usize,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 struct Passing {
     payload_left: usize,
     last_packet: bool,
@@ -90,7 +90,7 @@ impl<S: Read> Feed<S> {
     }
 
     /// Finds the next event in what was read.
-    pub fn next(&mut self) -> Result<Next, FeedError> {
+    pub fn next_event(&mut self) -> Result<Next, FeedError> {
         while let Some(passing) = self.passing.take() {
             if !self.pass(passing)? {
                 return Ok(Next::Nothing);
@@ -334,7 +334,7 @@ mod tests {
         let mut feed = Feed::new(Slow(wire, step), &[], 1, event_bytes_max);
         let mut sizes = Vec::new();
         loop {
-            match feed.next().expect("well-formed") {
+            match feed.next_event().expect("well-formed") {
                 Next::Event(range) => {
                     let event = &feed.bytes()[range];
                     assert!(event[13..].iter().all(|byte| *byte == event[0]), "the bytes stay together");
@@ -390,7 +390,7 @@ mod tests {
         wire[0] = u8::try_from(wire.len() - 4).expect("small");
         let mut feed = Feed::new(Slow(&wire, 999), &[], 1, 1000);
         feed.fill().expect("bytes");
-        assert!(matches!(feed.next(), Err(FeedError::Server(1236, text)) if text == "purged"));
+        assert!(matches!(feed.next_event(), Err(FeedError::Server(1236, text)) if text == "purged"));
     }
 
     #[test]
@@ -398,6 +398,6 @@ mod tests {
         let wire = packets(&event(30, 1), &mut 5);
         let mut feed = Feed::new(Slow(&wire, 999), &[], 1, 1000);
         feed.fill().expect("bytes");
-        assert!(matches!(feed.next(), Err(FeedError::Malformed(_))));
+        assert!(matches!(feed.next_event(), Err(FeedError::Malformed(_))));
     }
 }

@@ -7,28 +7,28 @@
 pub mod config;
 pub mod filter;
 
-pub mod error;
-pub mod packet;
-pub mod tls;
 pub mod auth;
-mod handshake;
 pub mod connection;
+pub mod error;
+mod handshake;
+pub mod packet;
 pub mod query;
+pub mod tls;
 
-pub mod server;
-pub mod status;
-pub mod grants;
 pub mod catalog;
 pub mod check;
+pub mod grants;
+pub mod server;
+pub mod status;
 
-pub mod position;
 pub mod begin;
-pub mod dump;
-pub mod feed;
-pub mod transaction;
 pub mod captured;
-pub mod tables;
-pub mod rows;
-pub mod stream;
+pub mod dump;
 pub mod encode;
+pub mod feed;
+pub mod position;
+pub mod rows;
 pub mod source;
+pub mod stream;
+pub mod tables;
+pub mod transaction;

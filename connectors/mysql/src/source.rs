@@ -111,7 +111,9 @@ impl MySqlSource {
         let mut topics = Topics::default();
         let names = captured_names(connection, &self.config.filter)?;
         if names.is_empty() {
-            tracing::warn!("no table is captured yet: connectorConfig.tableIncludeList and tableExcludeList fit none");
+            tracing::warn!(
+                "no table is captured yet: connectorConfig.tableIncludeList and tableExcludeList fit none"
+            );
         }
         for (schema, table) in names {
             topics.claim(&self.settings.subject, &schema, &table).map_err(|other| {
@@ -239,8 +241,11 @@ impl Reader<'_> {
     fn connection(&mut self, back_off: &mut Duration) -> Result<Ended, Failure> {
         let source = self.source;
         let position = self.stream.position();
-        let mut feed = dump::open(&source.config, &source.replica, &position, source.settings.event_bytes_max)?;
-        feed.socket().set_read_timeout(Some(LOOK_EVERY)).map_err(|error| Failure::Retry(error.to_string()))?;
+        let mut feed =
+            dump::open(&source.config, &source.replica, &position, source.settings.event_bytes_max)?;
+        feed.socket()
+            .set_read_timeout(Some(LOOK_EVERY))
+            .map_err(|error| Failure::Retry(error.to_string()))?;
         self.reading = Instant::now();
         loop {
             let parsed = self.parse(&mut feed);
@@ -267,9 +272,9 @@ impl Reader<'_> {
     /// Takes every whole event of the buffer.
     fn parse(&mut self, feed: &mut Feed<tls::Stream>) -> Result<Option<Ended>, Failure> {
         loop {
-            let next = match feed.next() {
+            let next = match feed.next_event() {
                 Ok(next) => next,
-                Err(error) => return self.lost(error).map(Some),
+                Err(error) => return self.lost(&error).map(Some),
             };
             match next {
                 Next::Nothing => return Ok(None),
@@ -323,7 +328,11 @@ impl Reader<'_> {
     }
 
     /// Waits for bytes, looking now and then whether the pipeline goes down.
-    fn fill(&mut self, feed: &mut Feed<tls::Stream>, back_off: &mut Duration) -> Result<Option<Ended>, Failure> {
+    fn fill(
+        &mut self,
+        feed: &mut Feed<tls::Stream>,
+        back_off: &mut Duration,
+    ) -> Result<Option<Ended>, Failure> {
         loop {
             match feed.fill() {
                 Ok(_) => {
@@ -345,14 +354,14 @@ impl Reader<'_> {
                         return Ok(Some(Ended::Lost(text)));
                     }
                 }
-                Err(error) => return self.lost(error).map(Some),
+                Err(error) => return self.lost(&error).map(Some),
             }
         }
     }
 
     /// Whether a lost stream may be taken up again.
-    fn lost(&mut self, error: FeedError) -> Result<Ended, Failure> {
-        match &error {
+    fn lost(&self, error: &FeedError) -> Result<Ended, Failure> {
+        match error {
             // The server cannot go on from here: purged, or damaged. Another replica of our id has the same code.
             FeedError::Server(1236, text) if !text.contains("same server_uuid/server_id") => {
                 let at = self.stream.position();
@@ -387,7 +396,8 @@ impl Reader<'_> {
         let mut connection = Connection::connect(&self.source.config).ok()?;
         let others = replicas(&mut connection).ok()?;
         connection.close();
-        let is_other = |uuid: &str, host: &str| if uuid.is_empty() { host != ours.host } else { uuid != ours.uuid };
+        let is_other =
+            |uuid: &str, host: &str| if uuid.is_empty() { host != ours.host } else { uuid != ours.uuid };
         others
             .into_iter()
             .find(|other| other.server_id == ours.server_id && is_other(&other.uuid, &other.host))

@@ -151,7 +151,9 @@ impl Stream {
 
     /// Whether a transaction is open of which nothing was handed on yet and something could be.
     pub fn holds_whole_transaction(&self) -> bool {
-        self.transaction.as_ref().is_some_and(|open| !open.partly_sent && open.first_pending < self.pending.len())
+        self.transaction
+            .as_ref()
+            .is_some_and(|open| !open.partly_sent && open.first_pending < self.pending.len())
     }
 
     /// Whether there is anything for a batch: records, or a boundary passed. Clears the mark.

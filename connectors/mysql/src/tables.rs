@@ -53,12 +53,18 @@ struct Known {
     stale: bool,
 }
 
+/// What the last TABLE_MAP of an id said.
+struct Announced {
+    body: Box<[u8]>,
+    /// `None`: not captured.
+    captured: Option<Arc<CapturedTable>>,
+}
+
 /// See the module.
 pub struct Tables {
     settings: TableSettings,
     catalog: Box<dyn Catalog>,
-    /// By table id: the TABLE_MAP's bytes and, if captured, the table.
-    by_id: HashMap<u64, (Box<[u8]>, Option<Arc<CapturedTable>>)>,
+    by_id: HashMap<u64, Announced>,
     /// By schema, then by table.
     known: HashMap<String, HashMap<String, Known>>,
     met: u32,
@@ -96,8 +102,8 @@ impl Tables {
     pub fn table_map(&mut self, body: &[u8], filter: &TableFilter) -> Result<(), String> {
         let head = TableName::parse(body).map_err(|error| error.to_string())?;
         let stale = self.known_table(head.schema, head.name).is_some_and(|known| known.stale);
-        if let Some((bytes, _)) = self.by_id.get(&head.table_id)
-            && **bytes == *body
+        if let Some(announced) = self.by_id.get(&head.table_id)
+            && *announced.body == *body
             && !stale
         {
             return Ok(());
@@ -109,7 +115,7 @@ impl Tables {
         if self.by_id.len() >= IDS_MAX {
             self.by_id.clear();
         }
-        self.by_id.insert(head.table_id, (body.into(), captured));
+        self.by_id.insert(head.table_id, Announced { body: body.into(), captured });
         Ok(())
     }
 
@@ -118,7 +124,7 @@ impl Tables {
         let id = body.first_chunk::<6>().ok_or("a ROWS event ends before its table id")?;
         let id = u64::from_le_bytes([id[0], id[1], id[2], id[3], id[4], id[5], 0, 0]);
         match self.by_id.get(&id) {
-            Some((_, captured)) => Ok(captured.clone()),
+            Some(announced) => Ok(announced.captured.clone()),
             // The end mark of a statement that changed nothing carries this id.
             None if id == 0x00ff_ffff => Ok(None),
             None => Err(format!("a ROWS event names table id {id}, which no TABLE_MAP announced")),

@@ -112,7 +112,7 @@ impl Stream {
             Statement::XaClose => return self.commit_at(header),
             Statement::RowChange => self.refuse_statement(header, &query)?,
             statement @ (Statement::Truncate | Statement::Definition) => {
-                self.definition(header, &query, statement)?
+                self.definition(header, &query, statement)?;
             }
             Statement::Other => {}
         }
@@ -143,9 +143,9 @@ impl Stream {
             self.seen.ddl += 1;
         }
         let place = self.describe_place(header);
-        tracing::info!(%place, %schema, statement = %text, "a table was {}", match statement {
-            Statement::Truncate => "truncated: it gives no event",
-            _ => "defined anew: it gives no event",
+        tracing::info!(%place, %schema, statement = %text, "{}", match statement {
+            Statement::Truncate => "TRUNCATE: it gives no event yet",
+            _ => "DDL: it gives no event yet",
         });
         if statement == Statement::Truncate {
             return Ok(());

@@ -205,7 +205,10 @@ fn a_rolled_back_transaction_gives_nothing_and_stops_where_it_was_emitted_in_par
     script.insert(&[3]).expect("rows");
     assert_eq!(script.stream.take_pending().len(), 2);
     let failure = script.query("ROLLBACK").expect_err("a row is gone already");
-    assert!(matches!(failure, Failure::Fatal(_)) && failure.message().contains("ends in ROLLBACK"), "{failure}");
+    assert!(
+        matches!(failure, Failure::Fatal(_)) && failure.message().contains("ends in ROLLBACK"),
+        "{failure}"
+    );
 }
 
 #[test]

@@ -243,3 +243,6 @@ fn valves<R: Send + 'static>(
         }),
     })
 }
+
+#[cfg(test)]
+mod tests;

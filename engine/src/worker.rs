@@ -65,7 +65,9 @@ pub trait Encode<R>: Send + 'static {
 
 /// Where a target gets its parcels, and tells what is acknowledged. Implemented by the engine.
 pub trait ParcelSource: Send {
-    /// The next parcel, in order; `None` when the pipeline has ended and nothing more will come. Blocks.
+    /// The next parcel, in order; `None` when the pipeline has ended and nothing more will come. Blocks, so call it only
+    /// when nothing is left to acknowledge without it: what unacknowledged parcels hold may be what the next one waits
+    /// for under the memory limit.
     fn next(&mut self) -> Option<Delivery>;
     /// The next parcel if one is there.
     fn poll_next(&mut self, context: &mut std::task::Context<'_>) -> std::task::Poll<Option<Delivery>>;

@@ -27,6 +27,7 @@ use crate::connection::Connection;
 use crate::dump::{self, HEARTBEAT_EVERY, Replica};
 use crate::encode::MySqlEncoder;
 use crate::feed::{CHUNK_BYTES, Feed, FeedError, Next};
+use crate::lag::LagMeter;
 use crate::position::{BinlogPosition, StartAt, StopAt};
 use crate::rows::RowsEvent;
 use crate::server::Flavor;
@@ -191,7 +192,9 @@ impl Source for MySqlSource {
             Box::new(ServerCatalog { config: self.config.clone(), stop: self.stop.clone() }),
         );
         let stream = Stream::new(&position, self.config.filter.clone(), tables);
-        Reader { source: &self, sink, stream, end, clash: None, reading: Instant::now(), silent: false }.run()
+        let lag = LagMeter::start(self.config.clone(), self.metrics.clone(), self.stop.clone());
+        Reader { source: &self, lag, sink, stream, end, clash: None, reading: Instant::now(), silent: false }
+            .run()
     }
 }
 
@@ -207,6 +210,7 @@ struct Reader<'a> {
     source: &'a MySqlSource,
     sink: &'a mut dyn BatchSink<RowsEvent>,
     stream: Stream,
+    lag: LagMeter,
     end: Option<End>,
     /// When another replica of our id was last seen to throw us off.
     clash: Option<Instant>,
@@ -321,6 +325,7 @@ impl Reader<'_> {
     }
 
     fn count(&mut self) {
+        self.lag.at(self.stream.place());
         let (metrics, seen) = (&self.source.metrics, std::mem::take(&mut self.stream.seen));
         metrics.ddl.add(seen.ddl);
         metrics.truncate.add(seen.truncate);

@@ -219,7 +219,19 @@ impl Stream {
         span: Span,
         oversize: Option<u64>,
     ) -> Result<(), Failure> {
-        if oversize.is_some() && !is_rows(header.kind) {
+        // Of an event that was not read there is only the head: what must be known whole cannot be understood.
+        let needs_body = matches!(
+            header.kind,
+            kind::ROTATE
+                | kind::HEARTBEAT
+                | kind::GTID
+                | kind::ANONYMOUS_GTID
+                | kind::GTID_TAGGED
+                | kind::MARIA_GTID
+                | kind::QUERY
+                | kind::TABLE_MAP
+        );
+        if oversize.is_some() && needs_body {
             return Err(self.refuse_oversize(header));
         }
         match header.kind {

@@ -241,7 +241,7 @@ mod tests {
     fn time_bytes(negative: bool, hour: u64, minute: u64, second: u64, micros: u64, digits: u8) -> Vec<u8> {
         let bytes = usize::from(digits.div_ceil(2));
         let unit = 10u64.pow(6 - 2 * bytes as u32);
-        let size = (hour << 12 | minute << 6 | second) << (8 * bytes) | micros / unit;
+        let size = ((hour << 12 | minute << 6 | second) << (8 * bytes)) | (micros / unit);
         let zero = 0x80_0000u64 << (8 * bytes);
         let stored = if negative { zero - size } else { zero + size };
         stored.to_be_bytes()[8 - 3 - bytes..].to_vec()

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -120,26 +120,27 @@ impl Server {
     /// # Errors
     /// See [`StartError`].
     pub fn start(config: ServerConfig) -> Result<Self, StartError> {
-        let listener = listen(&config.listen)
-            .map_err(|source| StartError::Listen { listen: config.listen.clone(), source })?;
+        let rules = rules(&config);
+        let listener =
+            listen(&config.listen).map_err(|source| StartError::Listen { listen: config.listen, source })?;
         let address = listener.local_addr().map_err(StartError::Threads)?;
-        let broker = open(&config)?;
+        let broker = open(config.data.as_deref(), config.retain_bytes)?;
         tracing::warn!(
             "the embedded mesh is for first runs, tests and benchmarks; for production use EventMesh"
         );
         match &config.data {
             Some(directory) => {
-                tracing::info!(data = %directory.display(), bound = config.retain_bytes, "events are kept on disk")
+                tracing::info!(data = %directory.display(), bound = config.retain_bytes, "events are kept on disk");
             }
             None => {
-                tracing::warn!(bound = config.retain_bytes, "no data directory: events die with the mesh")
+                tracing::warn!(bound = config.retain_bytes, "no data directory: events die with the mesh");
             }
         }
         tracing::info!("listening on {address}");
         let (stop, stopped) = watch::channel(false);
         let context = Context {
             shared: Arc::new(Shared::new(broker)),
-            rules: rules(&config),
+            rules,
             host: address.ip().to_string().into(),
             faults: Faults::new(config.faults),
             stop: stopped,
@@ -203,10 +204,10 @@ fn listen(address: &str) -> io::Result<TcpListener> {
     Ok(listener)
 }
 
-fn open(config: &ServerConfig) -> Result<Broker, StartError> {
-    let Some(directory) = &config.data else { return Ok(Broker::in_memory(config.retain_bytes)) };
-    Broker::open(directory, config.retain_bytes)
-        .map_err(|source| StartError::Data { directory: directory.clone(), source })
+fn open(data: Option<&Path>, retain_bytes: u64) -> Result<Broker, StartError> {
+    let Some(directory) = data else { return Ok(Broker::in_memory(retain_bytes)) };
+    Broker::open(directory, retain_bytes)
+        .map_err(|source| StartError::Data { directory: directory.to_path_buf(), source })
 }
 
 fn rules(config: &ServerConfig) -> Rules {

@@ -153,7 +153,7 @@ impl Session {
             return Course::Stay;
         }
         if self.client.is_none() && command != Command::HelloRequest {
-            return self.refuse_stranger(header, broker, out);
+            return self.refuse_stranger(&header, broker, out);
         }
         let result = match command {
             Command::AsyncMessageToServer | Command::BroadcastMessageToServer => {
@@ -270,9 +270,9 @@ impl Session {
         broker.stand_up(self.seat);
     }
 
-    fn refuse_stranger(&mut self, header: Header, broker: &Broker, out: &mut Outbox) -> Course {
+    fn refuse_stranger(&mut self, header: &Header, broker: &Broker, out: &mut Outbox) -> Course {
         if !matches!(header.command, Command::ServerGoodbyeResponse | Command::ResponseToServer) {
-            answer(&header, Err(NO_SESSION.to_owned()), 0, broker, out);
+            answer(header, Err(NO_SESSION.to_owned()), 0, broker, out);
         }
         Course::Stay
     }

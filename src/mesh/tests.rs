@@ -1,16 +1,16 @@
-//! The whole server over real sockets, with a small client of its own that knows frames and nothing else.
+//! The whole server over real sockets.
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::io::Write as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use flowd_codec::frame::{
-    Command, Decoder, Frame, Header, Properties, Subscription, SubscriptionMode, UserAgent, encode_parts,
-};
+use flowd_codec::frame::{Command, Header, Properties, SubscriptionMode, encode_parts};
 use serde_json::Value;
 
-use super::{Server, ServerConfig};
+use super::{FaultPlan, Server, ServerConfig};
+use client::{Client, agent, event};
+
+mod client;
 
 fn config(data: Option<&Path>) -> ServerConfig {
     let mut config = ServerConfig::new("127.0.0.1:0", data.map(Into::into));
@@ -20,137 +20,6 @@ fn config(data: Option<&Path>) -> ServerConfig {
 
 fn start(config: ServerConfig) -> Server {
     Server::start(config).expect("a free port on the loopback")
-}
-
-struct Client {
-    stream: TcpStream,
-    decoder: Decoder,
-}
-
-impl Client {
-    fn connect(server: &Server) -> Self {
-        let stream = TcpStream::connect(server.address()).expect("the server listens");
-        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a time-out");
-        Self { stream, decoder: Decoder::new() }
-    }
-
-    fn publisher(server: &Server) -> Self {
-        let mut client = Self::connect(server);
-        client.hello("pub", "p");
-        client
-    }
-
-    /// Greeted, subscribed and listening.
-    fn subscriber(server: &Server, group: &str, topic: &str, mode: SubscriptionMode) -> Self {
-        let mut client = Self::connect(server);
-        client.hello("sub", group);
-        let body = serde_json::to_vec(&Subscription::new([topic], mode)).expect("JSON");
-        assert_eq!(client.ask(Command::SubscribeRequest, &body).code, 0);
-        assert_eq!(client.ask(Command::ListenRequest, b"").code, 0);
-        client
-    }
-
-    fn hello(&mut self, purpose: &str, group: &str) {
-        assert_eq!(self.ask(Command::HelloRequest, &agent(Some(purpose), Some(group), Some("2.0"))).code, 0);
-    }
-
-    fn send(&mut self, command: Command, seq: &str, properties: Properties, body: &[u8]) {
-        let header = Header { properties, ..Header::request(command, seq) };
-        let mut out = Vec::new();
-        encode_parts(&header, body, &mut out);
-        self.stream.write_all(&out).expect("the server reads");
-    }
-
-    fn ask(&mut self, command: Command, body: &[u8]) -> Header {
-        self.send(command, "ask", Properties::new(), body);
-        let header = self.receive().header;
-        assert_eq!((Some(header.command), header.seq.as_deref()), (command.answer(), Some("ask")));
-        header
-    }
-
-    fn publish(&mut self, topic: &str, id: u64) -> Header {
-        let body = event(topic, id);
-        self.send(Command::AsyncMessageToServer, &id.to_string(), Properties::publish(), body.as_bytes());
-        let frame = self.receive();
-        assert_eq!(frame.header.command, Command::AsyncMessageToServerAck);
-        assert_eq!(frame.header.seq, Some(id.to_string()));
-        if frame.header.code == 0 {
-            let bean: Value = serde_json::from_slice(&frame.body).expect("the ack's body is JSON");
-            assert_eq!(bean["id"], id.to_string());
-        }
-        frame.header
-    }
-
-    /// The next frame, or `None` at the end of the stream.
-    fn next(&mut self) -> Option<Frame> {
-        loop {
-            if let Some(frame) = self.decoder.next_frame().expect("sound frames") {
-                return Some(frame);
-            }
-            let mut bytes = [0; 65536];
-            match self.stream.read(&mut bytes) {
-                Ok(0) => return None,
-                Ok(count) => self.decoder.feed(&bytes[..count]),
-                Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return None,
-                Err(error) => panic!("nothing came: {error}"),
-            }
-        }
-    }
-
-    fn receive(&mut self) -> Frame {
-        self.next().expect("the connection is open")
-    }
-
-    /// The next push: seq and event id.
-    fn push(&mut self) -> (String, u64) {
-        let frame = self.receive();
-        assert!(matches!(
-            frame.header.command,
-            Command::AsyncMessageToClient | Command::BroadcastMessageToClient
-        ));
-        assert_eq!(frame.header.properties.get("protocoltype"), Some("cloudevents"));
-        let event: Value = serde_json::from_slice(&frame.body).expect("an event");
-        let id = event["id"].as_str().and_then(|id| id.parse().ok()).expect("our ids are numbers");
-        (frame.header.seq.expect("a push has a seq"), id)
-    }
-
-    fn ack(&mut self, seq: &str) {
-        self.send(Command::AsyncMessageToClientAck, seq, Properties::new(), b"\"anything\"");
-    }
-
-    /// Takes and acknowledges events until `count` came; returns their ids.
-    fn drain(&mut self, count: usize) -> Vec<u64> {
-        (0..count)
-            .map(|_| {
-                let (seq, id) = self.push();
-                self.ack(&seq);
-                id
-            })
-            .collect()
-    }
-
-    /// Acknowledgements are taken in order: an answer to what was sent after them says that they were.
-    fn settle(&mut self) {
-        self.send(Command::HeartbeatRequest, "settle", Properties::new(), b"");
-        while self.receive().header.command != Command::HeartbeatResponse {}
-    }
-}
-
-fn agent(purpose: Option<&str>, group: Option<&str>, version: Option<&str>) -> Vec<u8> {
-    let text = |text: Option<&str>| text.map(str::to_owned);
-    let agent = UserAgent {
-        purpose: text(purpose),
-        group: text(group),
-        version: text(version),
-        ..UserAgent::default()
-    };
-    serde_json::to_vec(&agent).expect("JSON")
-}
-
-fn event(topic: &str, id: u64) -> String {
-    format!(
-        r#"{{"specversion":"1.0","id":"{id}","source":"/s","type":"t","subject":"{topic}","datacontenttype":"application/cloudevents+json","data":{{"n":{id}}}}}"#
-    )
 }
 
 const GROUPED: SubscriptionMode = SubscriptionMode::Clustering;
@@ -283,6 +152,56 @@ fn an_unacknowledged_event_goes_out_again_after_the_time_out_and_when_its_sessio
     let mut third = Client::subscriber(&server, "g", "T", GROUPED);
     Client::publisher(&server).publish("T", 8);
     assert_eq!(third.drain(1), [8], "acknowledged is acknowledged");
+    server.shutdown().expect("a clean end");
+}
+
+#[test]
+fn a_late_acknowledgement_counts() {
+    let server = start(config(None));
+    Client::publisher(&server).publish("T", 7);
+    let mut slow = Client::subscriber(&server, "g", "T", GROUPED);
+    let (seq, _) = slow.push();
+    assert_eq!(slow.push().1, 7, "the time-out has passed");
+    slow.ack(&seq);
+    slow.settle();
+    drop(slow);
+    let mut next = Client::subscriber(&server, "g", "T", GROUPED);
+    Client::publisher(&server).publish("T", 8);
+    assert_eq!(next.drain(1), [8]);
+    server.shutdown().expect("a clean end");
+}
+
+#[test]
+fn planned_faults_lose_acknowledgements_and_connections_but_no_event() {
+    let mut config = config(None);
+    config.faults = FaultPlan { drop_acks: 3, reset_every: 20, seed: 5 };
+    let server = start(config);
+    let (mut publisher, mut taken, mut resets) = (Client::publisher(&server), Vec::new(), 0);
+    for id in 0..100 {
+        // In one write: the server may cut the connection at the first of the two.
+        let header = Header {
+            properties: Properties::publish(),
+            ..Header::request(Command::AsyncMessageToServer, id.to_string())
+        };
+        let mut out = Vec::new();
+        encode_parts(&header, event("T", id).as_bytes(), &mut out);
+        encode_parts(&Header::request(Command::HeartbeatRequest, "h"), b"", &mut out);
+        publisher.stream.write_all(&out).expect("the server reads");
+        match publisher.next() {
+            Some(frame) if frame.header.command == Command::AsyncMessageToServerAck => {
+                taken.push(id);
+                assert_eq!(publisher.receive().header.command, Command::HeartbeatResponse);
+            }
+            Some(_) => {}
+            None => {
+                resets += 1;
+                publisher = Client::publisher(&server);
+            }
+        }
+    }
+    assert!(resets > 0 && taken.len() > 30 && taken.len() + resets < 90, "{resets} {}", taken.len());
+    let stored = Client::subscriber(&server, "g", "T", GROUPED).drain(100 - resets);
+    assert!(taken.iter().all(|id| stored.contains(id)), "what was acknowledged is there");
     server.shutdown().expect("a clean end");
 }
 

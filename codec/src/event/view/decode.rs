@@ -17,15 +17,12 @@ use crate::time;
 pub fn decode_event(json: &[u8]) -> Result<EventView<'_>, EventError> {
     let members: Members<'_> =
         serde_json::from_slice(json).map_err(|error| EventError::Json(error.to_string()))?;
-    let mut parts = Parts::default();
-    for (name, value) in members.0 {
-        parts.add(name, value)?;
-    }
-    parts.into_event()
+    members.0?.into_event()
 }
 
-/// The members of a JSON object, values unparsed.
-struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+/// The members of a JSON object, or the first that is wrong. The error is carried aside, since serde would make a text
+/// of it; a text that is no JSON counts before it.
+struct Members<'a>(Result<Parts<'a>, EventError>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -38,11 +35,14 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members = Vec::with_capacity(16);
+                let (mut parts, mut result) = (Parts::default(), Ok(()));
                 while let Some(Text(name)) = map.next_key()? {
-                    members.push((name, map.next_value()?));
+                    let value = map.next_value()?;
+                    if result.is_ok() {
+                        result = parts.add(name, value);
+                    }
                 }
-                Ok(Members(members))
+                Ok(Members(result.map(|()| parts)))
             }
         }
         deserializer.deserialize_map(MembersVisitor)

@@ -100,7 +100,7 @@ impl Ledger {
     }
 
     /// Positions that wait for an acknowledgement.
-    #[cfg(test)]
+    #[cfg(all(test, not(loom)))]
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }

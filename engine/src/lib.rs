@@ -9,6 +9,9 @@
 //! the whole. Inside, in the direction of the data: `lane` deals batches out and encodes them, `collect` gives parcels
 //! to the target, [`ack`] and [`checkpoint`] turn what is acknowledged into saved positions. Threads meet in `ring`,
 //! `budget` and `ack`, and sleep in `wake`.
+//!
+//! The loom models of those four: `RUSTFLAGS="--cfg loom" cargo test --target-dir target/loom -p flowd-engine --release
+//! --lib loom`.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 

@@ -1,4 +1,4 @@
-//! Targets: where finished events go. [`target`] publishes to EventMesh, [`jsonl`] and [`stdout`] write lines, [`drop`]
+//! Targets: where finished events go. [`target`] publishes to EventMesh, [`jsonl`] and [`stdout`] write lines, [`mod@drop`]
 //! only counts.
 //!
 //! A target runs on one thread of its own. The mesh target keeps that: one thread, on it one event loop, in it all

@@ -200,10 +200,7 @@ fn write_opaque(field_type: u8, value: &[u8], text: &mut Vec<u8>) -> Option<()> 
             return Some(());
         }
     };
-    text.push(b'"');
-    temporal(i64::from_le_bytes(value.try_into().ok()?), text).ok()?;
-    text.push(b'"');
-    Some(())
+    temporal(i64::from_le_bytes(value.try_into().ok()?), text).ok()
 }
 
 /// `"base64:typeN:…"`, with the server's line end (escaped, as in any string) behind every 76 characters but the last.

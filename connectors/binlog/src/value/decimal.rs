@@ -2,15 +2,14 @@
 //! The top bit of the first byte is set for what is not negative; a negative value has every bit turned.
 
 use super::ValueError;
-use super::short::{SHORT_MAX, append};
 
 /// Bytes for 0–9 digits.
 const GROUP_BYTES: [u8; 10] = [0, 1, 1, 2, 2, 3, 3, 4, 4, 4];
 /// What 0–9 digits stay below.
 const GROUP_LIMIT: [u32; 10] =
     [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000];
-/// Most digits of a DECIMAL, with sign, point, a leading zero and quotes.
-const TEXT_MAX: usize = 65 + 5;
+/// 65 digits with sign, point, a leading zero and quotes fit.
+const TEXT_MAX: usize = 72;
 
 const CORRUPT: ValueError = ValueError::Corrupt("a DECIMAL with impossible digits");
 
@@ -22,14 +21,9 @@ pub(crate) fn binary_size(precision: u8, scale: u8) -> u8 {
 
 /// Appends the value as a JSON string in plain notation at the column's scale.
 pub(crate) fn write(value: &[u8], precision: u8, scale: u8, out: &mut Vec<u8>) -> Result<(), ValueError> {
-    let mut text = Text { bytes: [0; TEXT_MAX], len: 0 };
-    text.push(b'"');
-    format(value, precision, scale, &mut text)?;
-    text.push(b'"');
-    match text.bytes.first_chunk() {
-        Some(short) if text.len <= SHORT_MAX => append(out, short, text.len),
-        _ => out.extend_from_slice(&text.bytes[..text.len]),
-    }
+    out.push(b'"');
+    write_bare(value, precision, scale, out)?;
+    out.push(b'"');
     Ok(())
 }
 
@@ -40,18 +34,22 @@ pub(crate) fn write_bare(
     scale: u8,
     out: &mut Vec<u8>,
 ) -> Result<(), ValueError> {
-    let mut text = Text { bytes: [0; TEXT_MAX], len: 0 };
+    let start = out.len();
+    out.extend_from_slice(&[0; TEXT_MAX]);
+    let mut text = Text { bytes: out.last_chunk_mut().expect("just appended"), len: 0 };
     format(value, precision, scale, &mut text)?;
-    out.extend_from_slice(&text.bytes[..text.len]);
+    let len = text.len;
+    out.truncate(start + len);
     Ok(())
 }
 
-struct Text {
-    bytes: [u8; TEXT_MAX],
+/// A text being written into its place in the output.
+struct Text<'a> {
+    bytes: &'a mut [u8; TEXT_MAX],
     len: usize,
 }
 
-impl Text {
+impl Text<'_> {
     fn push(&mut self, byte: u8) {
         self.bytes[self.len] = byte;
         self.len += 1;
@@ -89,15 +87,16 @@ impl Groups<'_> {
     }
 }
 
-fn format(value: &[u8], precision: u8, scale: u8, text: &mut Text) -> Result<(), ValueError> {
+fn format(value: &[u8], precision: u8, scale: u8, text: &mut Text<'_>) -> Result<(), ValueError> {
     if precision > 65 || scale > precision || value.len() != usize::from(binary_size(precision, scale)) {
         return Err(CORRUPT);
     }
     let (whole, scale) = (usize::from(precision - scale), usize::from(scale));
     let positive = value.first().ok_or(CORRUPT)? & 0x80 != 0;
     let mut groups = Groups { rest: value, turn: if positive { 0 } else { 0xFF }, sign: 0x80 };
-    let sign_at = text.len;
-    text.push(b'-');
+    if !positive {
+        text.push(b'-');
+    }
     let mut significant = 0;
     let start = text.len;
     let first = whole % 9;
@@ -121,9 +120,9 @@ fn format(value: &[u8], precision: u8, scale: u8, text: &mut Text) -> Result<(),
             text.push_digits(number, digits);
         }
     }
-    if positive || significant == 0 {
-        // No sign, and no negative zero either: close the gap.
-        text.bytes.copy_within(start..text.len, sign_at);
+    if !positive && significant == 0 {
+        // There is no negative zero.
+        text.bytes.copy_within(start..text.len, 0);
         text.len -= 1;
     }
     Ok(())

@@ -3,22 +3,35 @@
 
 use super::ValueError;
 use super::reader::{big, little};
-use super::short::{SHORT_MAX, append};
+use super::short::SHORT_MAX;
 
 const CORRUPT: ValueError = ValueError::Corrupt("a date or time with impossible parts");
 
-/// `"-838:59:59.000000"` and `"9999-12-31T23:59:59.999999Z"` fit.
-struct Text {
-    bytes: [u8; SHORT_MAX],
+/// A text being written into its place in the output: `"-838:59:59.000000"` and `"9999-12-31T23:59:59.999999Z"` fit.
+/// A buffer of its own would have to be copied right behind its byte-wise writes, which stalls the processor.
+struct Text<'a> {
+    bytes: &'a mut [u8; SHORT_MAX],
     len: usize,
 }
 
-impl Text {
-    #[inline]
-    fn new() -> Self {
-        Self { bytes: [b'"'; SHORT_MAX], len: 1 }
-    }
+/// Appends what `write` writes, in quotes.
+#[inline]
+fn quoted(
+    out: &mut Vec<u8>,
+    write: impl FnOnce(&mut Text<'_>) -> Result<(), ValueError>,
+) -> Result<(), ValueError> {
+    let start = out.len();
+    out.extend_from_slice(&[b'"'; SHORT_MAX]);
+    let bytes = out.last_chunk_mut().expect("just appended");
+    let mut text = Text { bytes, len: 1 };
+    write(&mut text)?;
+    text.push(b'"');
+    let len = text.len;
+    out.truncate(start + len);
+    Ok(())
+}
 
+impl Text<'_> {
     #[inline]
     fn push(&mut self, byte: u8) {
         self.bytes[self.len] = byte;
@@ -62,18 +75,6 @@ impl Text {
         self.len += usize::from(digits);
         if rest == 0 { Ok(()) } else { Err(CORRUPT) }
     }
-
-    /// Appends everything with the closing quote.
-    #[inline]
-    fn quoted(mut self, out: &mut Vec<u8>) {
-        self.push(b'"');
-        append(out, &self.bytes, self.len);
-    }
-
-    /// Appends everything but the quote that it began with.
-    fn bare(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.bytes[1..self.len]);
-    }
 }
 
 /// Two digits of a number below 100.
@@ -99,10 +100,10 @@ pub(super) fn write_date(value: [u8; 3], out: &mut Vec<u8>) -> Result<(), ValueE
     if year > 9999 || month > 12 {
         return Err(CORRUPT);
     }
-    let mut text = Text::new();
-    text.push_date((year, month, day));
-    text.quoted(out);
-    Ok(())
+    quoted(out, |text| {
+        text.push_date((year, month, day));
+        Ok(())
+    })
 }
 
 /// TIME(n): hours, minutes and seconds in 10, 6 and 6 bits behind a sign, the fraction behind; negative values are the
@@ -112,41 +113,42 @@ pub(super) fn write_time(value: &[u8], digits: u8, out: &mut Vec<u8>) -> Result<
     let fraction_bits = u32::from(digits.div_ceil(2)) * 8;
     let packed = big(value) as i64 - (0x80_0000 << fraction_bits);
     let size = packed.unsigned_abs();
-    let mut text = Text::new();
-    if packed < 0 {
-        text.push(b'-');
-    }
-    text.push_clock(clock((size >> fraction_bits) as u32, 838)?);
-    text.push_fraction((size & ((1 << fraction_bits) - 1)) as u32, digits)?;
-    text.quoted(out);
-    Ok(())
+    let clock = clock((size >> fraction_bits) as u32, 838)?;
+    quoted(out, |text| {
+        if packed < 0 {
+            text.push(b'-');
+        }
+        text.push_clock(clock);
+        text.push_fraction((size & ((1 << fraction_bits) - 1)) as u32, digits)
+    })
 }
 
 /// DATETIME(n): sign, 17 bits year·13+month, 5 bits day, 17 bits clock, then the fraction.
 pub(super) fn write_datetime(value: &[u8], digits: u8, out: &mut Vec<u8>) -> Result<(), ValueError> {
     let (fixed, fraction) = parts::<5>(value, digits)?;
     let packed = fixed.checked_sub(1 << 39).ok_or(CORRUPT)?;
-    let mut text = Text::new();
-    text.push_date(date(packed >> 17)?);
-    text.push(b'T');
-    text.push_clock(clock(packed as u32 & 0x1_FFFF, 23)?);
-    text.push_fraction(fraction, digits)?;
-    text.quoted(out);
-    Ok(())
+    let (date, clock) = (date(packed >> 17)?, clock(packed as u32 & 0x1_FFFF, 23)?);
+    quoted(out, |text| {
+        text.push_date(date);
+        text.push(b'T');
+        text.push_clock(clock);
+        text.push_fraction(fraction, digits)
+    })
 }
 
 /// TIMESTAMP(n): seconds since 1970, then the fraction; second 0 is the server's zero date.
 pub(super) fn write_timestamp(value: &[u8], digits: u8, out: &mut Vec<u8>) -> Result<(), ValueError> {
     let (seconds, fraction) = parts::<4>(value, digits)?;
-    let mut text = Text::new();
     let of_day = (seconds % 86_400) as u32;
-    text.push_date(if seconds == 0 { (0, 0, 0) } else { civil((seconds / 86_400) as u32) });
-    text.push(b'T');
-    text.push_clock((of_day / 3600, of_day / 60 % 60, of_day % 60));
-    text.push_fraction(fraction, digits)?;
-    text.push(b'Z');
-    text.quoted(out);
-    Ok(())
+    let date = if seconds == 0 { (0, 0, 0) } else { civil((seconds / 86_400) as u32) };
+    quoted(out, |text| {
+        text.push_date(date);
+        text.push(b'T');
+        text.push_clock((of_day / 3600, of_day / 60 % 60, of_day % 60));
+        text.push_fraction(fraction, digits)?;
+        text.push(b'Z');
+        Ok(())
+    })
 }
 
 /// The calendar date of a day since 1970-01-01. Years are counted from March, in the 400-year eras of the calendar.
@@ -176,38 +178,39 @@ fn clock(packed: u32, hour_max: u32) -> Result<(u32, u32, u32), ValueError> {
     if hour <= hour_max && minute <= 59 && second <= 59 { Ok((hour, minute, second)) } else { Err(CORRUPT) }
 }
 
-/// Appends the date of a packed 64-bit temporal, as inside MySQL's JSON: `2020-01-02`, no quotes.
+/// Appends the date of a packed 64-bit temporal, as inside MySQL's JSON: `"2020-01-02"`.
 pub(crate) fn write_packed_date(packed: i64, out: &mut Vec<u8>) -> Result<(), ValueError> {
     let packed = u64::try_from(packed).map_err(|_| CORRUPT)?;
-    let mut text = Text::new();
-    text.push_date(date(packed >> 24 >> 17)?);
-    text.bare(out);
-    Ok(())
+    let date = date(packed >> 24 >> 17)?;
+    quoted(out, |text| {
+        text.push_date(date);
+        Ok(())
+    })
 }
 
-/// Appends a packed 64-bit DATETIME: `2020-01-02 03:04:05.000600`, always six digits, no quotes.
+/// Appends a packed 64-bit DATETIME: `"2020-01-02 03:04:05.000600"`, always six digits.
 pub(crate) fn write_packed_datetime(packed: i64, out: &mut Vec<u8>) -> Result<(), ValueError> {
     let packed = u64::try_from(packed).map_err(|_| CORRUPT)?;
-    let mut text = Text::new();
-    text.push_date(date(packed >> 24 >> 17)?);
-    text.push(b' ');
-    text.push_clock(clock((packed >> 24) as u32 & 0x1_FFFF, 23)?);
-    text.push_fraction(packed as u32 & 0xFF_FFFF, 6)?;
-    text.bare(out);
-    Ok(())
+    let (date, clock) = (date(packed >> 24 >> 17)?, clock((packed >> 24) as u32 & 0x1_FFFF, 23)?);
+    quoted(out, |text| {
+        text.push_date(date);
+        text.push(b' ');
+        text.push_clock(clock);
+        text.push_fraction(packed as u32 & 0xFF_FFFF, 6)
+    })
 }
 
-/// Appends a packed 64-bit TIME: `-10:11:12.500000`, always six digits, no quotes.
+/// Appends a packed 64-bit TIME: `"-10:11:12.500000"`, always six digits.
 pub(crate) fn write_packed_time(packed: i64, out: &mut Vec<u8>) -> Result<(), ValueError> {
     let size = packed.unsigned_abs();
-    let mut text = Text::new();
-    if packed < 0 {
-        text.push(b'-');
-    }
-    text.push_clock(clock(u32::try_from(size >> 24).map_err(|_| CORRUPT)?, 838)?);
-    text.push_fraction(size as u32 & 0xFF_FFFF, 6)?;
-    text.bare(out);
-    Ok(())
+    let clock = clock(u32::try_from(size >> 24).map_err(|_| CORRUPT)?, 838)?;
+    quoted(out, |text| {
+        if packed < 0 {
+            text.push(b'-');
+        }
+        text.push_clock(clock);
+        text.push_fraction(size as u32 & 0xFF_FFFF, 6)
+    })
 }
 
 #[cfg(test)]
@@ -297,9 +300,13 @@ mod tests {
             assert_eq!(String::from_utf8(out).expect("ASCII"), expected);
         };
         let ymd = ((2020i64 * 13 + 1) << 5 | 2) << 17;
-        check(write_packed_date, ymd << 24, "2020-01-02");
-        check(write_packed_datetime, (ymd | 3 << 12 | 4 << 6 | 5) << 24 | 600, "2020-01-02 03:04:05.000600");
-        check(write_packed_time, -((10 << 12 | 11 << 6 | 12) << 24 | 500_000), "-10:11:12.500000");
+        check(write_packed_date, ymd << 24, "\"2020-01-02\"");
+        check(
+            write_packed_datetime,
+            (ymd | 3 << 12 | 4 << 6 | 5) << 24 | 600,
+            "\"2020-01-02 03:04:05.000600\"",
+        );
+        check(write_packed_time, -((10 << 12 | 11 << 6 | 12) << 24 | 500_000), "\"-10:11:12.500000\"");
         assert!(write_packed_time(i64::MIN, &mut Vec::new()).is_err());
         assert!(write_packed_date(-1, &mut Vec::new()).is_err());
     }

@@ -335,3 +335,6 @@ fn dead_letter(reason: &str, record: &RowsEvent, event: Option<&[u8]>) -> Vec<u8
     line.push(b'}');
     line
 }
+
+#[cfg(test)]
+mod tests;

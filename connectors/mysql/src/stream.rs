@@ -422,4 +422,4 @@ fn is_rows(code: u8) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -23,33 +23,40 @@ impl Catalog for NoCatalog {
     }
 }
 
+/// What every event has in common.
+pub(crate) fn events() -> EventSettings {
+    EventSettings {
+        source: "/flowd/mysql/test".into(),
+        connector: "mysql",
+        name: "test".into(),
+        subject: "{db}.{table}".into(),
+        framing: Framing::Line,
+        clock_fields: false,
+    }
+}
+
 /// Makes events one behind the other, as in a file.
-struct Script {
-    stream: Stream,
+pub(crate) struct Script {
+    pub(crate) stream: Stream,
     offset: u32,
+    /// The last event.
+    pub(crate) last: Vec<u8>,
 }
 
 impl Script {
     fn at(position: &BinlogPosition) -> Self {
         let filter = TableFilter::new(&["shop.*".into()], &["shop.x*".into()], &[]).expect("a filter");
-        let events = EventSettings {
-            source: "/flowd/mysql/test".into(),
-            connector: "mysql",
-            name: "test".into(),
-            subject: "{db}.{table}".into(),
-            framing: Framing::Line,
-            clock_fields: true,
-        };
-        let settings = TableSettings { flavour: Flavour::MySql, invalid_text: InvalidText::Stop, events };
+        let settings =
+            TableSettings { flavour: Flavour::MySql, invalid_text: InvalidText::Stop, events: events() };
         let stream = Stream::new(position, filter, Tables::new(settings, Box::new(NoCatalog)));
-        Self { stream, offset: u32::try_from(position.offset).expect("small") }
+        Self { stream, offset: u32::try_from(position.offset).expect("small"), last: Vec::new() }
     }
 
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::at(&position("", None))
     }
 
-    fn event(&mut self, kind: u8, body: &[u8]) -> Result<(), Failure> {
+    pub(crate) fn event(&mut self, kind: u8, body: &[u8]) -> Result<(), Failure> {
         let length = u32::try_from(19 + body.len()).expect("small");
         self.offset += length;
         let mut event = 1_700_000_000_u32.to_le_bytes().to_vec();
@@ -59,7 +66,9 @@ impl Script {
         event.extend(self.offset.to_le_bytes());
         event.extend([0, 0]);
         event.extend(body);
-        self.stream.event(&event, 0)
+        let result = self.stream.event(&event, 0);
+        self.last = event;
+        result
     }
 
     fn gtid(&mut self, number: u8) -> Result<(), Failure> {
@@ -77,12 +86,12 @@ impl Script {
         self.event(kind::QUERY, &body)
     }
 
-    fn begin(&mut self, number: u8) {
+    pub(crate) fn begin(&mut self, number: u8) {
         self.gtid(number).expect("a GTID");
         self.query("BEGIN").expect("BEGIN");
     }
 
-    fn table_map(&mut self, table: &str) {
+    pub(crate) fn table_map(&mut self, table: &str) {
         let mut body = vec![7, 0, 0, 0, 0, 0, 0, 0];
         for name in ["shop", table] {
             body.push(u8::try_from(name.len()).expect("short"));
@@ -94,7 +103,7 @@ impl Script {
         self.event(kind::TABLE_MAP, &body).expect("a table map");
     }
 
-    fn insert(&mut self, ids: &[u8]) -> Result<(), Failure> {
+    pub(crate) fn insert(&mut self, ids: &[u8]) -> Result<(), Failure> {
         let mut body = vec![7, 0, 0, 0, 0, 0, 0, 0, 2, 0, 1, 0xff];
         for id in ids {
             body.extend([0, *id, 0, 0, 0]);
@@ -102,7 +111,7 @@ impl Script {
         self.event(kind::WRITE_ROWS_V2, &body)
     }
 
-    fn commit(&mut self) {
+    pub(crate) fn commit(&mut self) {
         self.event(kind::XID, &[0; 8]).expect("an XID");
     }
 

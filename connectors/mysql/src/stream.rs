@@ -412,8 +412,15 @@ impl Transaction {
 /// Rows of a ROWS event: ids count them, so they must be known before the next event of the table.
 fn count(table: &Table, kind: u8, body: &[u8]) -> Result<u32, RowError> {
     let mut rows = Rows::open(table, kind, body)?;
-    while rows.skip()? {}
-    Ok(rows.mark().row)
+    let mut before = rows.mark();
+    while rows.skip()? {
+        if rows.mark().offset == before.offset {
+            // An image without any column takes no byte: how many rows there are cannot be known.
+            return Err(RowError::Header { what: "rows without any column", offset: before.offset });
+        }
+        before = rows.mark();
+    }
+    Ok(before.row)
 }
 
 /// Whether the code is a ROWS event that is decoded here.

@@ -183,7 +183,9 @@ command_line() {
     cp -r --reflink=auto --sparse=always "$TREE/template" "$DATA.copy"
     mv "$DATA.copy" "$DATA"
   fi
-  COMMAND=("${EXEC[@]}" "$SERVER_PATH" "${BASE[@]}" "--datadir=$DATA" --bind-address=127.0.0.1 "--port=$PORT"
+  # Temporary tables of its own: MariaDB dies of a file that a killed server of the same process id left in /tmp.
+  rm -rf "$DATA.tmp" && mkdir "$DATA.tmp"
+  COMMAND=("${EXEC[@]}" "$SERVER_PATH" "${BASE[@]}" "--datadir=$DATA" "--tmpdir=$DATA.tmp" --bind-address=127.0.0.1 "--port=$PORT"
     "--socket=$DATA/sock" "--pid-file=$DATA/pid" "--log-error=$DATA/error.log" --server-id=1 --log-bin=binlog
     --character-set-server=utf8mb4 --binlog-format=ROW --binlog-row-image=FULL --binlog-row-metadata=FULL --max-connections=50
     --sync-binlog=0 --innodb-flush-log-at-trx-commit=0 --innodb-doublewrite=0 --skip-name-resolve)

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -12,6 +13,9 @@ use super::wait::PATIENCE;
 use super::{Events, Server, free_port, until};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_flowd");
+
+/// Two jobs of a test are two replicas: the server may still know the first when the second comes.
+static SERVER_ID: AtomicU32 = AtomicU32::new(6000);
 
 /// A configuration with its own directory: `flowd.yaml`, `state/`, and `events.jsonl`, the target unless set otherwise.
 pub struct Job {
@@ -22,14 +26,20 @@ pub struct Job {
 impl Job {
     /// Captures all of `server` from the earliest binlog on.
     pub fn new(server: &Server) -> Self {
+        Self::at(server.port)
+    }
+
+    /// The same for a port of this machine, whoever listens there.
+    pub fn at(port: u16) -> Self {
         let directory = tempfile::Builder::new().prefix("flowd-job-").tempdir().unwrap();
         let target = format!("jsonl:{}", directory.path().join("events.jsonl").display());
         Self { directory, settings: BTreeMap::new() }
             .set("connectorConfig.connectorName", "orders")
             .set("connectorConfig.hostname", "127.0.0.1")
-            .set("connectorConfig.port", &server.port.to_string())
+            .set("connectorConfig.port", &port.to_string())
             .set("connectorConfig.user", "cdc")
             .set("connectorConfig.password", "cdc")
+            .set("connectorConfig.serverId", &SERVER_ID.fetch_add(1, Ordering::Relaxed).to_string())
             .set("offsetStorageConfig.offsetStorageAddr", "./state")
             .set("pipeline.startAt", "earliest")
             .set("pipeline.target", &target)

@@ -124,6 +124,9 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        if std::thread::panicking() && !matches!(self.child.try_wait(), Ok(None)) {
+            eprintln!("{} ended by itself: {}", self.kind.name(), error_log(self.directory.path()));
+        }
         // Killed, not asked: the datadir goes with it. An error means that it is gone already.
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -169,6 +172,10 @@ fn wait_for(kind: Kind, directory: &Path, child: &mut Child) -> bool {
 }
 
 fn error_log(directory: &Path) -> String {
-    let tail = |path: PathBuf| fs::read_to_string(path).unwrap_or_default();
+    let tail = |path: PathBuf| {
+        let text = fs::read_to_string(path).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(60)..].join("\n")
+    };
     tail(directory.join("data.output")) + &tail(datadir(directory).join("error.log"))
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::on;
-use crate::harness::{ALL, Dml, Event, Events, Job, Kind, Mesh, Server, Sql};
+use crate::harness::{ALL, Dml, Event, Events, Job, Kind, Mesh, Server, Sql, until};
 
 const RESTARTS: usize = 50;
 
@@ -35,10 +35,16 @@ fn killed_while_writing_a_file(server: &Server, restarts: usize) {
     let mut dml = Dml::new(&mut sql);
     let job = Job::new(server).set("pipeline.checkpointMs", "50").set("connectorConfig.tableIncludeList", "[\"test_dml.*\"]");
     let mut kills: Vec<Kill> = Vec::new();
+    let mut bytes = 0;
     for _ in 0..restarts {
         let flowd = job.start(&[]);
-        write_for(&mut dml, &mut sql, 500);
+        // One in five is killed while it starts, the others when they have begun to write.
+        if dml.below(5) > 0 {
+            write_until(&mut dml, &mut sql, || file_bytes(&job) > bytes);
+        }
+        write_for(&mut dml, &mut sql, 150);
         flowd.kill();
+        bytes = file_bytes(&job);
         kills.push(Kill { lines: job.events().len(), acked: acked(&job) });
     }
     dml.transaction(&mut sql, 8);
@@ -47,7 +53,7 @@ fn killed_while_writing_a_file(server: &Server, restarts: usize) {
     let events = job.events();
     dml.verify(&events, &mut sql);
     let grown = kills.windows(2).filter(|pair| pair[1].lines > pair[0].lines).count();
-    assert!(grown * 3 > restarts, "only {grown} of {restarts} runs wrote anything before they were killed: nothing was tested");
+    assert!(grown * 2 > restarts, "only {grown} of {restarts} runs wrote anything before they were killed: nothing was tested");
     for (number, kill) in kills.iter().enumerate() {
         let late = events.iter().skip(kill.lines).find(|event| sequence(event).is_some_and(|sequence| sequence <= kill.acked));
         let late = late.map(|event| &event.text);
@@ -66,7 +72,10 @@ fn killed_while_publishing(server: &mut Server) {
     let mut running = None;
     for _ in 0..RESTARTS {
         let flowd = running.take().unwrap_or_else(|| job.start(&[]));
-        write_for(&mut dml, &mut sql, 500);
+        if dml.below(5) > 0 {
+            write_until(&mut dml, &mut sql, || server.dump_threads() > 0);
+        }
+        write_for(&mut dml, &mut sql, 150);
         let victim = dml.below(3);
         if victim > 0 {
             mesh.kill();
@@ -88,6 +97,18 @@ fn killed_while_publishing(server: &mut Server) {
         events.0.extend(mesh.read(&topic, |events| dml.has_all_of(table, events)).0);
     }
     dml.verify(&events, &mut sql);
+}
+
+fn file_bytes(job: &Job) -> u64 {
+    std::fs::metadata(job.path("events.jsonl")).map_or(0, |file| file.len())
+}
+
+/// Now and then a transaction, until something happens.
+fn write_until(dml: &mut Dml, sql: &mut Sql, mut happened: impl FnMut() -> bool) {
+    until("the run to begin", || {
+        dml.transaction(sql, 8);
+        happened().then_some(())
+    });
 }
 
 /// Random transactions for a random time up to `milliseconds`.

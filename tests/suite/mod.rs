@@ -7,6 +7,8 @@ mod json_columns;
 mod crash;
 mod positions;
 mod startup;
+mod access;
+mod clash;
 mod shutdown;
 mod bounds;
 mod mesh;

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::on_every_server;
-use crate::harness::{Event, Job, Server};
+use super::{on, on_every_server};
+use crate::harness::{ALL, Event, Job, Kind, Server};
 
 #[test]
 fn an_event_carries_the_documented_attributes_and_envelope() {
@@ -70,7 +70,7 @@ fn last_gtid(server: &Server) -> String {
 /// Where `source.pos` of the newest transaction must point: the ROWS event, or the GTID event where the server's
 /// events carry no position of their own.
 fn rows_event_position(server: &Server) -> (String, String) {
-    let wanted = if server.kind == crate::harness::Kind::MariaDb11 { "Gtid" } else { "Write_rows" };
+    let wanted = if server.kind == Kind::MariaDb11 { "Gtid" } else { "Write_rows" };
     let (file, _) = server.position();
     let events = server.run(&format!("SHOW BINLOG EVENTS IN '{file}'"));
     let newest = events.iter().rev().find(|event| event[2].starts_with(wanted) && event[2] != "Gtid_list").unwrap();
@@ -234,4 +234,26 @@ fn a_table_without_key_keeps_its_order_and_has_no_partition_key() {
         assert!(events.iter().all(|event| event.key().is_none()));
         assert_eq!(events.first_occurrences().len(), 6, "equal rows have different ids");
     });
+}
+
+#[test]
+fn a_type_that_is_not_transported_stops_and_names_its_column() {
+    let refused = |kinds: &[Kind], column: &str, said: &str| {
+        on(kinds, &[], |server| {
+            server.run("CREATE DATABASE test; CREATE TABLE test.fine (id INT PRIMARY KEY); INSERT INTO test.fine VALUES (1)");
+            server.run(&format!("CREATE TABLE test.t (id INT PRIMARY KEY, strange {column}); INSERT INTO test.t (id) VALUES (1)"));
+            let job = Job::new(server);
+            let outcome = job.start(&["--stop-at", "end"]).wait();
+            outcome.expect_code(4).expect_log("test.t").expect_log("strange").expect_log(said).expect_log("columnExcludeList");
+            assert_eq!(job.events().len(), 1);
+
+            let job = Job::new(server).set("connectorConfig.columnExcludeList", "[\"test.t.strange\"]");
+            job.catch_up();
+            assert_eq!(job.events().len(), 2);
+        });
+    };
+    refused(&ALL, "VARCHAR(9) CHARACTER SET big5", "big5");
+    refused(&ALL, "GEOMETRY", "GEOMETRY");
+    refused(&[Kind::MySql9], "VECTOR(3)", "VECTOR");
+    refused(&ALL[..2], "INET6", "INET6");
 }

@@ -88,6 +88,7 @@ fn without_full_metadata_a_row_from_before_a_schema_change_stops() {
         let outcome = job.start(&["--stop-at", "end"]).wait();
 
         outcome.expect_code(4).expect_log("test.t").expect_log("binlog_row_metadata");
-        assert_eq!(job.events().len(), 0, "a guess arrived");
+        let guessed: Vec<String> = job.events().iter().map(|event| event.text.clone()).collect();
+        assert!(guessed.is_empty(), "a guess arrived: {guessed:?}; log: {}", outcome.log);
     });
 }

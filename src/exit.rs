@@ -45,7 +45,7 @@ impl Ending {
             // Nothing can be done about a closed stream, and the code says enough.
             Self::Usage(error) => drop(error.print()),
             Self::Configuration(problems) => {
-                eprintln!("flowd: the configuration cannot be used:\n{problems}")
+                eprintln!("flowd: the configuration cannot be used:\n{problems}");
             }
             Self::Unusable(text) | Self::Fatal(text) => tracing::error!("{text}"),
             Self::DrainTimedOut => {

@@ -56,6 +56,7 @@ pub(crate) fn command(args: &RunArgs, flags: Vec<Flag>) -> Result<(), Ending> {
     ended
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "it stands in map_err")]
 /// At a start every failure means that something cannot be used.
 fn at_start(failure: Failure) -> Ending {
     Ending::Unusable(failure.message().to_owned())
@@ -95,7 +96,7 @@ impl<S: Source> Flow<S> {
         let (rows, checkpoints) = (metrics.acked.rows.value(), metrics.checkpoints.value());
         match &result {
             Ok(Outcome::Reached) => {
-                tracing::info!(events = rows, checkpoints, "finished: the end is reached")
+                tracing::info!(events = rows, checkpoints, "finished: the end is reached");
             }
             Ok(Outcome::Stopped) => tracing::info!(events = rows, checkpoints, "stopped"),
             Ok(Outcome::DrainTimedOut) | Err(_) => {}

@@ -145,14 +145,13 @@ fn as_shown<S: Serializer>(value: &impl std::fmt::Debug, serializer: S) -> Resul
 
 /// Reads every setting. The result means nothing once `values.problems` is not empty.
 pub(crate) fn resolve(values: &mut Values<'_>) -> Config {
-    let config = Config {
+    Config {
         pub_sub: pub_sub(values),
         connector: connector(values),
         offset_storage: offset_storage(values),
         pipeline: pipeline(values),
         warnings: Vec::new(),
-    };
-    config
+    }
 }
 
 fn pub_sub(values: &mut Values<'_>) -> PubSub {

@@ -24,6 +24,11 @@ impl<'a> Present<'a> {
         let count = (0..width).filter(|&index| bit_of(bitmap, index)).count();
         Self { bitmap, all: count == width, null_bytes: count.div_ceil(8) }
     }
+
+    /// Whether such an image takes no byte.
+    pub(super) fn is_empty(self) -> bool {
+        self.null_bytes == 0
+    }
 }
 
 /// Where in the event an image stands; for errors.

@@ -85,7 +85,8 @@ impl<'a> Rows<'a> {
     /// checksum; `table` comes from the TABLE_MAP that the event names.
     ///
     /// # Errors
-    /// A head that is cut, or another number of columns than the table has.
+    /// A head that is cut, another number of columns than the table has, or images that hold no column at all: such a
+    /// row takes no byte, so nobody can say how many there are.
     pub fn open(table: &'a Table, event_type: u8, body: &'a [u8]) -> Result<Self, RowError> {
         let header = RowsHeader::parse(event_type, body)?;
         if header.width != table.column_count() {
@@ -95,11 +96,17 @@ impl<'a> Rows<'a> {
                 map: table.column_count(),
             });
         }
+        let first = Present::new(header.first, header.width);
+        let second = Present::new(header.second, header.width);
+        if first.is_empty() && second.is_empty() {
+            let what = "rows without any column; SET GLOBAL binlog_row_image=FULL avoids them";
+            return Err(RowError::Header { what, offset: header.rows_offset });
+        }
         Ok(Self {
             table,
             kind: header.kind,
-            first: Present::new(header.first, header.width),
-            second: Present::new(header.second, header.width),
+            first,
+            second,
             reader: Reader::starting_at(body, header.rows_offset),
             row: 0,
             body,

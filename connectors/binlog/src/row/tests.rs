@@ -227,3 +227,12 @@ fn a_table_without_a_key_has_an_empty_key() {
     assert_eq!(key(&catalog), "");
     assert_eq!(key(&CatalogTable { key: vec![1, 0], ..catalog }), r#"{"b":"x","a":1}"#);
 }
+
+#[test]
+fn rows_without_any_column_are_refused_because_nobody_can_count_them() {
+    let table = table();
+    for rows in [&[][..], &[1, 2, 3]] {
+        let error = Rows::open(&table, 30, &rows_event(&[0], rows)).expect_err("no column").to_string();
+        assert!(error.contains("binlog_row_image=FULL"), "{error}");
+    }
+}

@@ -192,6 +192,28 @@ mod tests {
         assert_eq!(Method::Ed25519.answer(&[7; 32], "secret").expect("answer").len(), 64);
     }
 
+    /// MariaDB's manual shows what `ed25519_password('secret')` gives: the public key that the server stores.
+    #[test]
+    fn the_ed25519_answer_is_valid_under_the_key_that_mariadb_stores() {
+        use rustls::pki_types::alg_id;
+
+        let stored = base64::engine::general_purpose::STANDARD_NO_PAD
+            .decode("ZIgUREUg5PVgQ6LskhXmO+eZLS0nC8be6HPjYWR4YJY")
+            .expect("base64");
+        let algorithms = rustls::crypto::ring::default_provider().signature_verification_algorithms;
+        let ed25519 = algorithms.all.iter().find(|known| known.public_key_alg_id() == alg_id::ED25519);
+        let is_valid = |nonce: &[u8], answer: &[u8]| {
+            ed25519.expect("ring knows it").verify_signature(&stored, nonce, answer).is_ok()
+        };
+        for nonce in [[0; 32], [7; 32], [255; 32]] {
+            let answer = Method::Ed25519.answer(&nonce, "secret").expect("answer");
+            assert!(is_valid(&nonce, &answer));
+            assert!(!is_valid(&[1; 32], &answer), "it answers another nonce");
+            let wrong = Method::Ed25519.answer(&nonce, "Secret").expect("answer");
+            assert!(!is_valid(&nonce, &wrong), "it proves another password");
+        }
+    }
+
     #[test]
     fn a_short_nonce_is_refused() {
         for method in [Method::CachingSha2, Method::Native, Method::Ed25519] {

@@ -368,7 +368,7 @@ impl Reader<'_> {
     fn lost(&self, error: &FeedError) -> Result<Ended, Failure> {
         match error {
             // The server cannot go on from here: purged, or damaged. Another replica of our id has the same code.
-            FeedError::Server(1236, text) if !text.contains("same server_uuid/server_id") => {
+            FeedError::Server(1236, text) if !is_thrown_off(text) => {
                 let at = self.stream.position();
                 Err(Failure::Unusable(format!("{error}; asked for {} {}", at.gtids, at.place())))
             }
@@ -378,14 +378,14 @@ impl Reader<'_> {
 
     /// Another replica that holds our id throws us off, and we it: the second time within a minute is the end.
     fn check_clash(&mut self, lost: &str) -> Result<(), Failure> {
-        let thrown_off = lost.contains("same server_uuid/server_id");
+        let thrown_off = is_thrown_off(lost);
         let holder = self.holder();
         if !thrown_off && holder.is_none() {
             return Ok(());
         }
         let again = self.clash.replace(Instant::now()).is_some_and(|before| before.elapsed() < CLASH_WITHIN);
         if again {
-            let holder = holder.unwrap_or_else(|| "a replica that is not listed any more".into());
+            let holder = holder.unwrap_or_else(|| "it is gone again, or the account may not see it".into());
             return Err(Failure::Unusable(format!(
                 "another replica with server id {} reads this server's binlog and threw us off twice within a minute: \
                  {holder}; give each its own connectorConfig.serverId",
@@ -412,6 +412,12 @@ impl Reader<'_> {
 
 /// The pipeline is going down.
 struct Closed;
+
+/// Whether the server's text says that another replica took our id: "A slave with the same server_uuid/server_id as
+/// this slave has connected to the master" (1236), without the UUID on MariaDB 11 (4052), "slave/replica" on MySQL 8.
+fn is_thrown_off(text: &str) -> bool {
+    text.contains("with the same server_")
+}
 
 fn is_silence(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted)
@@ -441,5 +447,22 @@ impl Catalog for ServerCatalog {
                 other => return other,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_servers_words_for_a_taken_id_are_known() {
+        for text in [
+            "A slave with the same server_uuid/server_id as this slave has connected to the master",
+            "A slave with the same server_id is already connected",
+            "A replica with the same server_uuid/server_id as this replica has connected to the source",
+        ] {
+            assert!(is_thrown_off(text), "{text}");
+        }
+        assert!(!is_thrown_off("Could not find first log file name in binary log index file"));
     }
 }

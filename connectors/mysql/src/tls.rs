@@ -154,6 +154,11 @@ fn refused(config: &MySqlConfig, error: &rustls::Error) -> WireError {
     };
     let text = match reason {
         CertificateError::UnknownIssuer => format!("it does not come from an authority in sslCa {authority}"),
+        // MySQL calls every authority that it makes for itself the same, so this is a usual mistake.
+        CertificateError::BadSignature
+        | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => format!(
+            "it comes from another authority that has the name, but not the key, of the one in sslCa {authority}"
+        ),
         // webpki verifies no older format; the reason has no variant of its own.
         other if format!("{other:?}").contains("UnsupportedCertVersion") => {
             "it is an X.509 certificate of version 1, which cannot be verified; make one of version 3 (with extensions)"

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use self::certificates::{Authority, common_name, of_server};
+use self::certificates::{Authority, Key, common_name, of_server};
 use self::wire::{Wire, contains};
 use super::{on, on_every_server};
 use crate::harness::{Job, Kind, Outcome, Server, free_port};
@@ -96,7 +96,10 @@ fn caching_sha2_over_tls_needs_no_key() {
         let job = with_tls(job_of(&server, "sha", PASSWORD), mode);
         let job = job.set("connectorConfig.port", &wire.port.to_string());
         let_in(&job);
-        assert!(!wire.client_said("SHOW GRANTS") && !wire.client_said(PASSWORD), "{mode}: it was not encrypted");
+        assert!(
+            !wire.client_said("SHOW GRANTS") && !wire.client_said(PASSWORD),
+            "{mode}: it was not encrypted"
+        );
         assert!(!wire.client_said("sha\0"), "{mode}: the account's name went before TLS");
     }
     // Plain TCP: the server does not say why, so flowd says what may be so.
@@ -175,7 +178,11 @@ fn nothing_holds(secret: &str, directory: &Path) {
 #[test]
 fn mysql_native_password_is_spoken_with_mariadb() {
     on(&MARIADB, &[], |server| {
-        create(server, "native", &format!("IDENTIFIED VIA mysql_native_password USING PASSWORD('{PASSWORD}')"));
+        create(
+            server,
+            "native",
+            &format!("IDENTIFIED VIA mysql_native_password USING PASSWORD('{PASSWORD}')"),
+        );
         let wire = Wire::before(server);
         let job = with_tls(job_of(server, "native", PASSWORD), "disabled");
         let_in(&job.set("connectorConfig.port", &wire.port.to_string()));
@@ -191,7 +198,8 @@ fn verify_ca_works_with_the_certificates_that_mysql_makes_for_itself() {
     let server = Server::start(Kind::MySql9);
     let ca = of_server(&server, "ca.pem");
     let wire = Wire::before(&server);
-    let job = with_ca(Job::new(&server), "verify-ca", &ca).set("connectorConfig.port", &wire.port.to_string());
+    let job =
+        with_ca(Job::new(&server), "verify-ca", &ca).set("connectorConfig.port", &wire.port.to_string());
     let_in(&job);
     assert!(!wire.client_said("SHOW GRANTS"), "it was not encrypted");
     // The same certificate names no host.
@@ -202,26 +210,39 @@ fn verify_ca_works_with_the_certificates_that_mysql_makes_for_itself() {
 fn verify_ca_refuses_a_certificate_of_another_authority() {
     let server = Server::start(Kind::MySql9);
     let stranger = Authority::new("somebody");
-    turned_away(with_ca(Job::new(&server), "verify-ca", &stranger.path("ca.pem")), &["sslCa", &stranger.path("ca.pem")]);
+    turned_away(
+        with_ca(Job::new(&server), "verify-ca", &stranger.path("ca.pem")),
+        &["sslCa", &stranger.path("ca.pem")],
+    );
     // Every MySQL server of a version calls its own authority the same.
-    let namesake = Authority::new(&common_name(&of_server(&server, "ca.pem")));
-    turned_away(with_ca(Job::new(&server), "verify-ca", &namesake.path("ca.pem")), &["sslCa", &namesake.path("ca.pem")]);
-    turned_away(with_ca(Job::new(&server), "verify-identity", &namesake.path("ca.pem")), &["sslCa"]);
-    turned_away(with_ca(Job::new(&server), "verify-ca", "/nonexistent/ca.pem"), &["sslCa", "/nonexistent/ca.pem"]);
+    let name = common_name(&of_server(&server, "ca.pem"));
+    for key in [Key::Rsa, Key::Curve] {
+        let namesake = Authority::with_key(&name, key);
+        let ca = namesake.path("ca.pem");
+        turned_away(with_ca(Job::new(&server), "verify-ca", &ca), &["sslCa", &ca]);
+        turned_away(with_ca(Job::new(&server), "verify-identity", &ca), &["sslCa", &ca]);
+    }
+    turned_away(
+        with_ca(Job::new(&server), "verify-ca", "/nonexistent/ca.pem"),
+        &["sslCa", "/nonexistent/ca.pem"],
+    );
 }
 
 #[test]
 fn verify_identity_trusts_the_alternative_name_alone() {
     let authority = Authority::new("authority of the test");
     authority.sign("db", "IP:127.0.0.1");
-    let (ca, certificate, key) = (authority.path("ca.pem"), authority.path("db.pem"), authority.path("db-key.pem"));
+    let (ca, certificate, key) =
+        (authority.path("ca.pem"), authority.path("db.pem"), authority.path("db-key.pem"));
     let options = [format!("--ssl-ca={ca}"), format!("--ssl-cert={certificate}"), format!("--ssl-key={key}")];
     on(&crate::harness::ALL, &options.each_ref().map(String::as_str), |server| {
         let wire = Wire::before(server);
-        let job = with_ca(Job::new(server), "verify-identity", &ca).set("connectorConfig.port", &wire.port.to_string());
+        let job = with_ca(Job::new(server), "verify-identity", &ca)
+            .set("connectorConfig.port", &wire.port.to_string());
         let_in(&job);
         assert!(!wire.client_said("SHOW GRANTS"), "it was not encrypted");
-        let elsewhere = with_ca(Job::new(server), "verify-identity", &ca).set("connectorConfig.hostname", "localhost");
+        let elsewhere =
+            with_ca(Job::new(server), "verify-identity", &ca).set("connectorConfig.hostname", "localhost");
         turned_away(elsewhere, &["verify-identity", "localhost"]);
     });
 }
@@ -263,12 +284,18 @@ fn each_missing_right_is_named_with_the_grant_that_mends_it() {
         let job = job_of(server, "poor", PASSWORD).set("pipeline.startMs", "55000");
         for missing in ["REPLICATION SLAVE", monitor, "SELECT"] {
             let grant = format!("GRANT {missing} ON *.* TO 'poor'@'%'");
-            server.run(&format!("GRANT {RIGHTS} ON *.* TO 'poor'@'%'; REVOKE {missing} ON *.* FROM 'poor'@'%'"));
+            server.run(&format!(
+                "GRANT {RIGHTS} ON *.* TO 'poor'@'%'; REVOKE {missing} ON *.* FROM 'poor'@'%'"
+            ));
             let lacks = format!("lacks {missing}");
             let check = job.command(&["check"]);
             check.expect_code(3);
             assert!(check.stdout.contains(&lacks), "{missing}: {}", check.stdout);
-            assert!(statements(&check).iter().any(|statement| *statement == grant), "{grant}: {}", check.stdout);
+            assert!(
+                statements(&check).iter().any(|statement| *statement == grant),
+                "{grant}: {}",
+                check.stdout
+            );
             assert_eq!(check.stdout.matches("problem:").count(), 1, "only one is missing: {}", check.stdout);
             job.start(&[]).wait().expect_code(3).expect_log(&lacks).expect_log(&grant);
         }
@@ -282,7 +309,8 @@ fn the_statements_that_check_prints_are_enough() {
         let job = job_of(server, "poor", PASSWORD).set("connectorConfig.tableIncludeList", "[\"shop.*\"]");
         let check = job.command(&["check"]);
         check.expect_code(3);
-        let grants: Vec<_> = statements(&check).into_iter().filter(|text| text.starts_with("GRANT")).collect();
+        let grants: Vec<_> =
+            statements(&check).into_iter().filter(|text| text.starts_with("GRANT")).collect();
         assert!(grants.contains(&"GRANT SELECT ON `shop`.* TO 'poor'@'%'".to_owned()), "{}", check.stdout);
         grants.iter().for_each(|grant| drop(server.run(grant)));
         let_in(&job);

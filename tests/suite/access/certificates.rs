@@ -5,17 +5,29 @@ use std::process::{Command, Stdio};
 
 use crate::harness::Server;
 
+/// The kind of an authority's keys.
+#[derive(Debug, Clone, Copy)]
+pub enum Key {
+    Rsa,
+    Curve,
+}
+
 /// A directory with an authority (`ca.pem`) and what it signed.
 pub struct Authority {
     directory: tempfile::TempDir,
+    key: Key,
 }
 
 impl Authority {
     /// A self-signed authority of this common name.
     pub fn new(name: &str) -> Self {
+        Self::with_key(name, Key::Curve)
+    }
+
+    pub fn with_key(name: &str, key: Key) -> Self {
         let directory = tempfile::Builder::new().prefix("flowd-ca-").tempdir().unwrap();
         std::fs::write(directory.path().join("openssl.cnf"), "[req]\ndistinguished_name=dn\n[dn]\n").unwrap();
-        let authority = Self { directory };
+        let authority = Self { directory, key };
         authority.request("ca", name, &["-addext", "basicConstraints=critical,CA:TRUE"]);
         authority
     }
@@ -25,7 +37,11 @@ impl Authority {
         let (ca, key) = (self.path("ca.pem"), self.path("ca-key.pem"));
         let alternative_name = format!("subjectAltName={alternative_name}");
         let constraints = "basicConstraints=critical,CA:FALSE";
-        self.request(name, name, &["-CA", &ca, "-CAkey", &key, "-addext", &alternative_name, "-addext", constraints]);
+        self.request(
+            name,
+            name,
+            &["-CA", &ca, "-CAkey", &key, "-addext", &alternative_name, "-addext", constraints],
+        );
     }
 
     /// Where a file of the directory lies.
@@ -34,10 +50,20 @@ impl Authority {
     }
 
     fn request(&self, file: &str, name: &str, arguments: &[&str]) {
+        let new_key: &[&str] = match self.key {
+            Key::Rsa => &["rsa:2048"],
+            Key::Curve => &["ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"],
+        };
         let run = Command::new("openssl")
-            .args(["req", "-x509", "-nodes", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-days", "30"])
+            .args(["req", "-x509", "-nodes", "-days", "30", "-newkey"])
+            .args(new_key)
             .args(["-config", &self.path("openssl.cnf"), "-subj", &format!("/CN={name}")])
-            .args(["-keyout", &self.path(&format!("{file}-key.pem")), "-out", &self.path(&format!("{file}.pem"))])
+            .args([
+                "-keyout",
+                &self.path(&format!("{file}-key.pem")),
+                "-out",
+                &self.path(&format!("{file}.pem")),
+            ])
             .args(arguments)
             .stdin(Stdio::null())
             .output()

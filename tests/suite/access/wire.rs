@@ -19,9 +19,13 @@ impl Wire {
     /// Its thread waits for connections until the test's process ends.
     pub fn before(server: &Server) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let wire =
-            Self { port: listener.local_addr().unwrap().port(), to_server: Arc::default(), to_client: Arc::default() };
-        let (to_server, to_client, port) = (Arc::clone(&wire.to_server), Arc::clone(&wire.to_client), server.port);
+        let wire = Self {
+            port: listener.local_addr().unwrap().port(),
+            to_server: Arc::default(),
+            to_client: Arc::default(),
+        };
+        let (to_server, to_client, port) =
+            (Arc::clone(&wire.to_server), Arc::clone(&wire.to_client), server.port);
         thread::spawn(move || {
             for client in listener.incoming() {
                 let client = client.unwrap();

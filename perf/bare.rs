@@ -9,7 +9,7 @@
 
 use std::error::Error;
 
-use flowd_binlog::event::{Header, Rotate, kind};
+use flowd_binlog::event::{self, Header, Rotate, kind};
 use flowd_mysql::begin::decide;
 use flowd_mysql::config::{InvalidText, MySqlConfig, MySqlSettings, Secret, SnapshotMode, SslMode};
 use flowd_mysql::dump::{self, Replica};
@@ -60,8 +60,8 @@ fn read_to(feed: &mut Feed<tls::Stream>, file: &str, offset: u64) -> Result<(u64
                 events += 1;
                 bytes += u64::from(header.length);
                 if header.kind == kind::ROTATE {
-                    let body = event.get(19..).ok_or("a short ROTATE")?;
-                    in_last_file = Rotate::parse(body)?.file.starts_with(file);
+                    let body = event::body(&header, event, event::detect_checksum(event))?;
+                    in_last_file = Rotate::parse(body)?.file == file;
                     place = 4;
                 } else if !header.is_artificial() {
                     place = if header.log_pos == 0 { place + u64::from(header.length) } else { header.log_pos.into() };

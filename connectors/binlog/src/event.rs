@@ -64,7 +64,9 @@ pub enum BadEvent {
     #[error("an event of type {0} ends too early")]
     Truncated(u8),
     /// Its CRC32 is not that of its bytes.
-    #[error("an event of type {kind} has checksum {stored:08x}, its bytes have {computed:08x}: the stream or the binlog file is damaged")]
+    #[error(
+        "an event of type {kind} has checksum {stored:08x}, its bytes have {computed:08x}: the stream or the binlog file is damaged"
+    )]
     Checksum {
         /// Event type.
         kind: u8,
@@ -277,7 +279,8 @@ impl<'a> Gtid<'a> {
         let size = usize::try_from(reader.varint().map_err(early)?).map_err(|_| bad("a huge size"))?;
         let head = body.len() - reader.rest().len();
         let fields = size.checked_sub(head).ok_or_else(|| bad("a size smaller than its head"))?;
-        let mut reader = Reader::new(reader.rest().get(..fields).ok_or(BadEvent::Truncated(kind::GTID_TAGGED))?);
+        let mut reader =
+            Reader::new(reader.rest().get(..fields).ok_or(BadEvent::Truncated(kind::GTID_TAGGED))?);
         reader.varint().map_err(early)?; // last non-ignorable field
         let mut gtid = Self { uuid: Uuid([0; 16]), tag: "", number: 0, original_commit_us: None };
         let mut immediate = 0;
@@ -388,7 +391,9 @@ impl Statement {
                 _ if any(second, &["USER", "ROLE", "SERVER", "RESOURCE"]) => Self::Other,
                 _ => Self::Definition,
             },
-            _ if any(first, &["INSERT", "UPDATE", "DELETE", "REPLACE", "LOAD", "WITH", "CALL"]) => Self::RowChange,
+            _ if any(first, &["INSERT", "UPDATE", "DELETE", "REPLACE", "LOAD", "WITH", "CALL"]) => {
+                Self::RowChange
+            }
             _ => Self::Other,
         }
     }
@@ -401,7 +406,8 @@ fn words(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     std::iter::from_fn(move || {
         loop {
             rest = skip_comment(rest)?;
-            let is_word = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$') || *byte >= 0x80;
+            let is_word =
+                |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$') || *byte >= 0x80;
             let length = rest.iter().take_while(|byte| is_word(byte)).count();
             let (word, tail) = rest.split_at(length);
             if length > 0 {

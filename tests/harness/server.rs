@@ -143,15 +143,10 @@ pub(super) fn script() -> Command {
 
 fn launch(kind: Kind, datadir: &Path, port: u16, arguments: &[String]) -> Child {
     let log = fs::File::create(datadir.with_extension("output")).unwrap();
-    // A MariaDB that starts deletes all `#sql*` files of its tmpdir; in a shared one those of a running server, which
-    // may die of it.
-    let tmpdir = datadir.with_extension("tmp");
-    fs::create_dir_all(&tmpdir).unwrap();
     script()
         .args(["run", kind.name()])
         .arg(datadir)
         .arg(port.to_string())
-        .arg(format!("--tmpdir={}", tmpdir.display()))
         .args(arguments)
         .stdin(Stdio::null())
         .stdout(log.try_clone().unwrap())

@@ -183,7 +183,7 @@ command_line() {
     cp -r --reflink=auto --sparse=always "$TREE/template" "$DATA.copy"
     mv "$DATA.copy" "$DATA"
   fi
-  # Temporary tables of its own: MariaDB dies of a file that a killed server of the same process id left in /tmp.
+  # Temporary tables in a place of their own: a MariaDB that starts clears those of others away, who then die.
   rm -rf "$DATA.tmp" && mkdir "$DATA.tmp"
   COMMAND=("${EXEC[@]}" "$SERVER_PATH" "${BASE[@]}" "--datadir=$DATA" "--tmpdir=$DATA.tmp" --bind-address=127.0.0.1 "--port=$PORT"
     "--socket=$DATA/sock" "--pid-file=$DATA/pid" "--log-error=$DATA/error.log" --server-id=1 --log-bin=binlog

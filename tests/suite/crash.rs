@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::on;
-use crate::harness::{ALL, Dml, Event, Events, Job, Kind, Mesh, Server, Sql, until};
+use crate::harness::{ALL, Dml, Event, Events, Flowd, Job, Kind, Mesh, Server, Sql, until};
 
 const RESTARTS: usize = 50;
 
@@ -37,10 +37,10 @@ fn killed_while_writing_a_file(server: &Server, restarts: usize) {
     let mut kills: Vec<Kill> = Vec::new();
     let mut bytes = 0;
     for _ in 0..restarts {
-        let flowd = job.start(&[]);
+        let mut flowd = job.start(&[]);
         // One in five is killed while it starts, the others when they have begun to write.
         if dml.below(5) > 0 {
-            write_until(&mut dml, &mut sql, || file_bytes(&job) > bytes);
+            write_until(&mut dml, &mut sql, &mut flowd, || file_bytes(&job) > bytes);
         }
         write_for(&mut dml, &mut sql, 150);
         flowd.kill();
@@ -71,9 +71,9 @@ fn killed_while_publishing(server: &mut Server) {
         .set("connectorConfig.tableIncludeList", "[\"test_dml.*\"]");
     let mut running = None;
     for _ in 0..RESTARTS {
-        let flowd = running.take().unwrap_or_else(|| job.start(&[]));
+        let mut flowd = running.take().unwrap_or_else(|| job.start(&[]));
         if dml.below(5) > 0 {
-            write_until(&mut dml, &mut sql, || server.dump_threads() > 0);
+            write_until(&mut dml, &mut sql, &mut flowd, || server.dump_threads() > 0);
         }
         write_for(&mut dml, &mut sql, 150);
         let victim = dml.below(3);
@@ -104,9 +104,15 @@ fn file_bytes(job: &Job) -> u64 {
 }
 
 /// Now and then a transaction, until something happens.
-fn write_until(dml: &mut Dml, sql: &mut Sql, mut happened: impl FnMut() -> bool) {
+fn write_until(dml: &mut Dml, sql: &mut Sql, flowd: &mut Flowd, mut happened: impl FnMut() -> bool) {
+    // Far apart: a run may take a second to begin, and what is written meanwhile must all be checked.
+    let mut last: Option<Instant> = None;
     until("the run to begin", || {
-        dml.transaction(sql, 8);
+        if last.is_none_or(|last| last.elapsed() > Duration::from_millis(50)) {
+            dml.transaction(sql, 8);
+            last = Some(Instant::now());
+        }
+        assert!(flowd.is_running(), "flowd ended by itself: {}", flowd.log());
         happened().then_some(())
     });
 }

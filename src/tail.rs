@@ -6,22 +6,20 @@
 
 use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
-use flowd_codec::frame::{
-    Command, Decoder, Frame, Header, Properties, Subscription, SubscriptionMode, UserAgent, encode_parts,
-};
+use flowd_codec::frame::{Command, Decoder, Frame, Subscription, SubscriptionMode, UserAgent};
+use flowd_codec::session::{ClientSession, Push, Received, Role, SessionError, Timing};
 use thiserror::Error;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout};
+use tokio::time::{timeout, timeout_at};
 
 use crate::signals::Signals;
 
 const CONNECT_MAX: Duration = Duration::from_secs(5);
-const ANSWER_MAX: Duration = Duration::from_secs(20);
-const HEARTBEAT: Duration = Duration::from_secs(20);
+const SEND_MAX: Duration = Duration::from_secs(20);
 /// A first start gives up after this; later it tries for ever.
 const START_MAX: Duration = Duration::from_secs(30);
 const READ_SIZE: usize = 64 << 10;
@@ -48,10 +46,23 @@ pub struct TailArguments {
 enum TailError {
     #[error("{0}")]
     Connection(#[from] io::Error),
-    #[error("the server refused {command}: {text}")]
-    Refused { command: Command, text: String },
+    #[error("{0}")]
+    Session(#[from] SessionError),
+    #[error("the server said: {0}")]
+    SentAway(String),
     #[error("stdout: {0}")]
     Output(io::Error),
+}
+
+impl TailError {
+    /// Whether a new connection may be better. A server that says no to who we are or to what we want will say so again.
+    fn can_heal(&self) -> bool {
+        match self {
+            Self::Connection(_) | Self::SentAway(_) | Self::Session(SessionError::Silent { .. }) => true,
+            Self::Session(SessionError::Refused { request, .. }) => *request == Command::HeartbeatRequest,
+            Self::Output(_) => false,
+        }
+    }
 }
 
 /// Prints events until `count` is reached or a signal comes. Exit codes: 0 done or stopped, 3 the server cannot be
@@ -105,13 +116,13 @@ impl<W: Write> Tail<W> {
             let before = self.left;
             match self.follow().await {
                 Ok(()) => return Ok(()),
-                Err(TailError::Connection(error)) => {
-                    if !self.listened && started.elapsed() >= START_MAX {
-                        return Err(TailError::Connection(error));
+                Err(error) => {
+                    let is_start_over = !self.listened && started.elapsed() >= START_MAX;
+                    if is_start_over || !error.can_heal() {
+                        return Err(error);
                     }
                     tracing::warn!(mesh = %self.arguments.mesh, %error, ?pause, "not connected; trying again");
                 }
-                Err(error) => return Err(error),
             }
             if self.left < before {
                 pause = BACK_OFF.0;
@@ -123,65 +134,55 @@ impl<W: Write> Tail<W> {
 
     /// One connection's life; `Ok` when enough was printed.
     async fn follow(&mut self) -> Result<(), TailError> {
-        let mut link = Link::connect(&self.arguments.mesh).await?;
-        link.ask(Command::HelloRequest, &json(&agent(&self.arguments.group))).await?;
         let subscription = Subscription::new([&*self.arguments.topic], SubscriptionMode::Clustering);
-        link.ask(Command::SubscribeRequest, &json(&subscription)).await?;
-        link.ask(Command::ListenRequest, &[]).await?;
-        if !std::mem::replace(&mut self.listened, true) {
-            tracing::info!(topic = %self.arguments.topic, group = %self.arguments.group, "listening");
-        }
-        while self.left > 0 {
-            let goodbye = self.print(&mut link)?;
-            link.send().await?;
-            if self.left > 0 {
-                if let Some(text) = goodbye {
-                    return Err(io::Error::new(
-                        io::ErrorKind::ConnectionReset,
-                        format!("the server said: {text}"),
-                    )
-                    .into());
-                }
-                link.receive().await?;
+        let session = ClientSession::new(
+            agent(&self.arguments.group),
+            Role::Subscriber(subscription),
+            Timing::default(),
+        );
+        let mut link = Link::open(&self.arguments.mesh, session).await?;
+        while !link.session.is_over() {
+            link.receive().await?;
+            self.print(&mut link)?;
+            if self.left == 0 {
+                // Its answer says that the acknowledgements before it were taken.
+                link.session.leave(Instant::now(), &mut link.out);
+            } else if let Some(reason) = link.sent_away.take() {
+                link.send().await?;
+                return Err(TailError::SentAway(reason));
             }
         }
-        // Its answer says that the acknowledgements before it were taken.
-        link.ask(Command::ClientGoodbyeRequest, &[]).await
+        Ok(())
     }
 
-    /// Prints the events at hand and queues their acknowledgements; returns the server's goodbye, if there is one.
-    fn print(&mut self, link: &mut Link) -> Result<Option<String>, TailError> {
-        let mut goodbye = None;
-        let mut acks = Vec::new();
-        while self.left > 0
-            && let Some(frame) = link.next_frame()?
-        {
-            match frame.header.command {
-                Command::AsyncMessageToClient
-                | Command::BroadcastMessageToClient
-                | Command::RequestToClient => {
-                    if frame.header.code == 0 && !frame.body.is_empty() {
-                        self.write_line(&frame.body).map_err(TailError::Output)?;
-                        self.left -= 1;
-                    } else {
-                        tracing::warn!(
-                            desc = frame.header.desc,
-                            "the server pushed an event that it could not write"
-                        );
-                    }
-                    acks.push(frame.header);
+    /// Prints the events at hand and queues their acknowledgements. Once enough was printed, what else comes is left to
+    /// the next subscriber.
+    fn print(&mut self, link: &mut Link) -> Result<(), TailError> {
+        let mut pushes = Vec::new();
+        while let Some(frame) = link.next_frame()? {
+            match link.take(&frame)? {
+                Received::Push(push) if self.left > 0 => {
+                    self.print_push(&push)?;
+                    pushes.push(push);
                 }
-                Command::ServerGoodbyeRequest | Command::RedirectToClient => {
-                    goodbye = Some(frame.header.desc.unwrap_or_default());
+                Received::Ready if !std::mem::replace(&mut self.listened, true) => {
+                    tracing::info!(topic = %self.arguments.topic, group = %self.arguments.group, "listening");
                 }
                 _ => {}
             }
         }
         self.output.flush().map_err(TailError::Output)?;
-        for push in acks {
-            link.queue(push.command.answer().unwrap_or(push.command), push.seq, &[]);
+        pushes.iter().for_each(|push| push.write_ack(&mut link.out));
+        Ok(())
+    }
+
+    fn print_push(&mut self, push: &Push) -> Result<(), TailError> {
+        if push.code == 0 && !push.body.is_empty() {
+            self.left -= 1;
+            return self.write_line(&push.body).map_err(TailError::Output);
         }
-        Ok(goodbye)
+        tracing::warn!(reason = push.reason.as_deref(), "the server pushed an event that it could not write");
+        Ok(())
     }
 
     /// A line break in an event's JSON can only be white space.
@@ -196,96 +197,61 @@ impl<W: Write> Tail<W> {
     }
 }
 
-/// A connection: frames in, frames out, heartbeats.
+/// A connection: the session's socket and clock.
 struct Link {
     stream: TcpStream,
     decoder: Decoder,
+    session: ClientSession,
     out: Vec<u8>,
-    seq: u64,
-    /// Pushes that came while an answer was waited for.
-    early: Vec<Frame>,
+    /// Why the server wants us to go, if it does.
+    sent_away: Option<String>,
 }
 
 impl Link {
-    async fn connect(address: &str) -> io::Result<Self> {
+    async fn open(address: &str, session: ClientSession) -> io::Result<Self> {
         let stream = timeout(CONNECT_MAX, TcpStream::connect(address))
             .await
             .unwrap_or_else(|late| Err(late.into()))?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, decoder: Decoder::new(), out: Vec::new(), seq: 0, early: Vec::new() })
-    }
-
-    fn queue(&mut self, command: Command, seq: Option<String>, body: &[u8]) {
-        let header = Header { command, code: 0, desc: None, seq, properties: Properties::new() };
-        encode_parts(&header, body, &mut self.out);
+        let mut link = Self { stream, decoder: Decoder::new(), session, out: Vec::new(), sent_away: None };
+        link.session.start(Instant::now(), &mut link.out);
+        Ok(link)
     }
 
     async fn send(&mut self) -> io::Result<()> {
-        let sent = timeout(ANSWER_MAX, self.stream.write_all(&self.out))
-            .await
-            .unwrap_or_else(|late| Err(late.into()));
+        let sent =
+            timeout(SEND_MAX, self.stream.write_all(&self.out)).await.unwrap_or_else(|late| Err(late.into()));
         self.out.clear();
         sent
     }
 
-    /// Waits for bytes; sends heartbeats meanwhile and gives up on a server that does not answer them.
-    async fn receive(&mut self) -> io::Result<()> {
-        for wait in [HEARTBEAT, ANSWER_MAX] {
-            self.decoder.buffer_mut().reserve(READ_SIZE);
-            match timeout(wait, self.stream.read_buf(self.decoder.buffer_mut())).await {
-                Ok(Ok(0)) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(result) => return result.map(|_| ()),
-                Err(_) => {
-                    let seq = self.next_seq();
-                    self.queue(Command::HeartbeatRequest, Some(seq), &[]);
-                    self.send().await?;
-                }
-            }
+    /// Sends what is queued and waits for bytes, which the session's clock may cut short.
+    async fn receive(&mut self) -> Result<(), TailError> {
+        self.session.tick(Instant::now(), &mut self.out)?;
+        self.send().await?;
+        let until = self.session.wake_at().expect("a session that is not over waits for something");
+        self.decoder.buffer_mut().reserve(READ_SIZE);
+        match timeout_at(until.into(), self.stream.read_buf(self.decoder.buffer_mut())).await {
+            Ok(Ok(0)) => Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+            Ok(Err(error)) => Err(error.into()),
+            Ok(Ok(_)) | Err(_) => Ok(()),
         }
-        Err(io::ErrorKind::TimedOut.into())
-    }
-
-    fn next_seq(&mut self) -> String {
-        self.seq += 1;
-        self.seq.to_string()
     }
 
     fn next_frame(&mut self) -> io::Result<Option<Frame>> {
-        if !self.early.is_empty() {
-            return Ok(Some(self.early.remove(0)));
-        }
         self.decoder.next_frame().map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
     }
 
-    /// Sends a request and waits for its answer.
-    async fn ask(&mut self, command: Command, body: &[u8]) -> Result<(), TailError> {
-        let seq = self.next_seq();
-        self.queue(command, Some(seq.clone()), body);
-        self.send().await?;
-        let answer = async {
-            let mut early = Vec::new();
-            loop {
-                match self.next_frame()? {
-                    None => {
-                        self.decoder.buffer_mut().reserve(READ_SIZE);
-                        let read = self.stream.read_buf(self.decoder.buffer_mut()).await?;
-                        if read == 0 {
-                            return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
-                        }
-                    }
-                    Some(frame) if Some(frame.header.command) == command.answer() => {
-                        self.early.append(&mut early);
-                        return Ok(frame.header);
-                    }
-                    Some(frame) => early.push(frame),
-                }
-            }
-        };
-        let header = timeout(ANSWER_MAX, answer).await.unwrap_or_else(|late| Err(late.into()))?;
-        match header.code {
-            0 => Ok(()),
-            _ => Err(TailError::Refused { command, text: header.desc.unwrap_or_default() }),
+    /// Gives a frame to the session and remembers a goodbye.
+    fn take<'a>(&mut self, frame: &'a Frame) -> Result<Received<'a>, SessionError> {
+        let received = self.session.receive(frame, Instant::now(), &mut self.out)?;
+        match &received {
+            Received::ServerGoodbye { reason, .. } => self.sent_away = Some(reason.clone()),
+            Received::Redirected(Some(to)) => self.sent_away = Some(format!("go to {to}")),
+            Received::Redirected(None) => self.sent_away = Some("go elsewhere".to_owned()),
+            _ => {}
         }
+        Ok(received)
     }
 }
 
@@ -295,25 +261,19 @@ fn agent(group: &str) -> UserAgent {
     UserAgent {
         env: text("PRD"),
         subsystem: text("flowd"),
-        path: text("/"),
-        pid: std::process::id().cast_signed(),
-        host: text("localhost"),
-        version: text("2.0"),
         username: text("flowd"),
         password: text(""),
         idc: text("DEFAULT"),
         group: text(group),
-        purpose: text("sub"),
-        ..UserAgent::default()
+        ..UserAgent::of_process(std::process::id())
     }
-}
-
-fn json(body: &impl serde::Serialize) -> Vec<u8> {
-    serde_json::to_vec(body).expect("texts and numbers can be written as JSON")
 }
 
 #[cfg(test)]
 mod tests {
+    use flowd_codec::frame::{Header, Properties, encode_parts};
+    use flowd_codec::session::Outcome;
+
     use super::*;
     use crate::mesh::{Server, ServerConfig};
 
@@ -323,10 +283,9 @@ mod tests {
 
     fn publish(mesh: &str, ids: std::ops::Range<u32>) {
         runtime().block_on(async {
-            let mut link = Link::connect(mesh).await.expect("the mesh listens");
-            let publisher = UserAgent { purpose: Some("pub".to_owned()), ..agent("p") };
-            link.ask(Command::HelloRequest, &json(&publisher)).await.expect("greeted");
-            for id in ids {
+            let session = ClientSession::new(agent("p"), Role::Publisher, Timing::default());
+            let mut link = Link::open(mesh, session).await.expect("the mesh listens");
+            for id in ids.clone() {
                 let event = format!(
                     "{{\"specversion\":\"1.0\",\"id\":\"{id}\",\"source\":\"/s\",\"type\":\"t\",\"subject\":\"T\",\n\"datacontenttype\":\"application/cloudevents+json\",\"data\":{{\"n\":{id}}}}}"
                 );
@@ -336,8 +295,16 @@ mod tests {
                 };
                 encode_parts(&header, event.as_bytes(), &mut link.out);
             }
-            // The answer to a later request says that all publishes before it were taken.
-            link.ask(Command::ClientGoodbyeRequest, &[]).await.expect("answered");
+            let mut acks = Vec::new();
+            while acks.len() < ids.len() {
+                link.receive().await.expect("the mesh answers");
+                while let Some(frame) = link.next_frame().expect("sound frames") {
+                    if let Received::Ack(ack) = link.take(&frame).expect("greeted") {
+                        acks.push(ack.outcome == Outcome::Accepted);
+                    }
+                }
+            }
+            assert!(acks.iter().all(|is_accepted| *is_accepted));
         });
     }
 
@@ -372,6 +339,17 @@ mod tests {
         assert_eq!(tail(&mesh, 120).join().expect("no panic"), ids(0..120));
         assert_eq!(tail(&mesh, 80).join().expect("no panic"), ids(120..200));
         server.shutdown().expect("a clean end");
+    }
+
+    #[test]
+    fn only_a_refusal_of_what_we_are_or_want_is_final() {
+        let refused =
+            |request| TailError::from(SessionError::Refused { request, reason: "no".to_owned() }).can_heal();
+        for request in [Command::HelloRequest, Command::SubscribeRequest, Command::ListenRequest] {
+            assert!(!refused(request), "{request}");
+        }
+        // The server has lost our session: a new one will do.
+        assert!(refused(Command::HeartbeatRequest));
     }
 
     #[test]

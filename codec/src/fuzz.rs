@@ -95,7 +95,7 @@ mod tests {
         writer.data().extend_from_slice(br#"{"after":{"a":"x\n","b":[1.5,null]}}"#);
         writer.finish();
         let ack = Header {
-            desc: Some("success".to_owned()),
+            desc: Some("success".into()),
             properties: Properties::push(),
             ..Header::request(Command::AsyncMessageToServerAck, "1")
         };

@@ -11,13 +11,14 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use compact_str::CompactString;
 use thiserror::Error;
 
 use crate::frame::{Command, Frame, Header, Redirect, Subscription, UserAgent, encode_parts};
 
 mod ack;
 
-pub use ack::{Ack, Outcome, Retry, publish_ack};
+pub use ack::{About, Ack, Outcome, Reason, Retry, publish_ack};
 
 /// How long a session waits, and how often it calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,7 +84,7 @@ pub enum SessionError {
         reason: String,
     },
     /// No answer in time: the connection is dead or the server hangs.
-    #[error("no answer to {request} within {} s", .within.as_secs())]
+    #[error("no answer to {request} within {within:?}")]
     Silent {
         /// What was asked.
         request: Command,
@@ -98,11 +99,11 @@ pub struct Push {
     /// The command that it came with.
     pub command: Command,
     /// To be echoed by the ack.
-    pub seq: Option<String>,
+    pub seq: Option<CompactString>,
     /// Not 0 where the server could not encode the event: the body is then empty. Count it, ack it, go on.
     pub code: i32,
     /// The server's text, if the code is not 0.
-    pub reason: Option<String>,
+    pub reason: Option<CompactString>,
     /// The event as structured JSON.
     pub body: Bytes,
 }
@@ -112,7 +113,7 @@ impl Push {
     /// since such an ack would be ignored.
     pub fn write_ack(&self, out: &mut Vec<u8>) {
         if let (Some(command), Some(seq)) = (self.command.answer(), &self.seq) {
-            encode_parts(&Header::request(command, seq.as_str()), &[], out);
+            encode_parts(&Header::request(command, seq.clone()), &[], out);
         }
     }
 }
@@ -175,6 +176,11 @@ impl ClientSession {
     /// Whether new publishes may be sent.
     pub fn is_ready(&self) -> bool {
         self.state == State::Ready
+    }
+
+    /// Whether nothing more will come of it: left, refused or dead.
+    pub fn is_over(&self) -> bool {
+        self.state == State::Over
     }
 
     /// Takes one frame; appends what has to be sent in return.
@@ -347,12 +353,12 @@ fn push_of(frame: &Frame) -> Push {
 /// Answers a server's request, if it can be answered: without a seq nobody waits for it.
 fn answer(request: &Header, command: Command, out: &mut Vec<u8>) {
     if let Some(seq) = &request.seq {
-        encode_parts(&Header::request(command, seq.as_str()), &[], out);
+        encode_parts(&Header::request(command, seq.clone()), &[], out);
     }
 }
 
 fn reason_of(header: &Header) -> String {
-    header.desc.clone().unwrap_or_else(|| format!("code {} without a text", header.code))
+    Reason::of(header).to_string()
 }
 
 #[cfg(test)]

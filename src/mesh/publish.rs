@@ -11,7 +11,7 @@ use flowd_codec::event::view::{
     Data, EventView, ExtensionValue, SpecVersion, decode_event, is_attribute_name,
 };
 use flowd_codec::frame::{Header, PUBLISH_SIZE_MAX, Properties, UserAgent};
-use flowd_codec::json::{write_i64, write_string, write_u64};
+use flowd_codec::json::{write_string, write_u64};
 use serde_json::value::RawValue;
 
 use super::broker::Delivery;
@@ -280,10 +280,7 @@ pub(crate) fn write_push(
 
 /// Sets the `seq` of a header that is used again and again.
 pub(crate) fn set_seq(header: &mut Header, seq: u64) {
-    let mut digits = std::mem::take(&mut header.seq).unwrap_or_default().into_bytes();
-    digits.clear();
-    write_i64(&mut digits, seq as i64);
-    header.seq = String::from_utf8(digits).ok();
+    header.seq = Some(itoa::Buffer::new().format(seq).into());
 }
 
 #[cfg(test)]

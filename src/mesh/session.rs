@@ -158,9 +158,9 @@ impl Session {
         let result = match command {
             Command::AsyncMessageToServer | Command::BroadcastMessageToServer => {
                 if self.faults.drop_ack() {
-                    publish_event(header, &body, &mut self.body, broker, &mut Outbox::default());
+                    publish_event(&header, &body, &mut self.body, broker, &mut Outbox::default());
                 } else {
-                    publish_event(header, &body, &mut self.body, broker, out);
+                    publish_event(&header, &body, &mut self.body, broker, out);
                 }
                 return Course::Stay;
             }
@@ -404,7 +404,7 @@ fn room(window: usize, unacked: usize, remembered: usize) -> usize {
 }
 
 /// Stores a published event and queues its acknowledgement.
-fn publish_event(header: Header, body: &[u8], scratch: &mut Vec<u8>, broker: &mut Broker, out: &mut Outbox) {
+fn publish_event(header: &Header, body: &[u8], scratch: &mut Vec<u8>, broker: &mut Broker, out: &mut Outbox) {
     scratch.clear();
     let checked = publish::check(&header.properties, body, publish::now_ms());
     let stored = checked.and_then(|event| {
@@ -415,38 +415,35 @@ fn publish_event(header: Header, body: &[u8], scratch: &mut Vec<u8>, broker: &mu
     let durable = broker.durable();
     match stored {
         Ok(lsn) => {
-            let command = header.command.answer().unwrap_or(header.command);
-            let header = reply_header(command, 0, "success", header.seq);
-            out.reply(lsn, durable, |out| encode_parts(&header, scratch, out));
+            let reply = reply_to(header, 0, "success");
+            out.reply(lsn, durable, |out| encode_parts(&reply, scratch, out));
         }
-        Err(text) => answer(&header, Err(text), 0, broker, out),
+        Err(text) => answer(header, Err(text), 0, broker, out),
     }
 }
 
 /// Queues the plain answer to a request: code 0 `success`, or code 1 with a text.
 fn answer(header: &Header, result: Result<(), String>, lsn: u64, broker: &Broker, out: &mut Outbox) {
-    let command = header.command.answer().unwrap_or(header.command);
     let reply = match result {
-        Ok(()) => reply_header(command, 0, "success", header.seq.clone()),
-        Err(text) => reply_header(command, 1, &text, header.seq.clone()),
+        Ok(()) => reply_to(header, 0, "success"),
+        Err(text) => reply_to(header, 1, &text),
     };
     out.reply(lsn, broker.durable(), |out| encode_parts(&reply, &[], out));
 }
 
+fn reply_to(request: &Header, code: i32, desc: &str) -> Header {
+    let command = request.command.answer().unwrap_or(request.command);
+    reply_header(command, code, desc, request.seq.as_deref().unwrap_or_default())
+}
+
 /// A reply's header. The Java SDK closes on a frame without `seq`, so there always is one.
-fn reply_header(command: Command, code: i32, desc: &str, seq: Option<String>) -> Header {
-    Header {
-        command,
-        code,
-        desc: Some(desc.to_owned()),
-        seq: Some(seq.unwrap_or_default()),
-        properties: Properties::new(),
-    }
+fn reply_header(command: Command, code: i32, desc: &str, seq: &str) -> Header {
+    Header { code, desc: Some(desc.into()), ..Header::request(command, seq) }
 }
 
 /// A frame that the server sends of its own accord.
 pub(crate) fn write_goodbye(out: &mut Vec<u8>, code: i32, desc: &str) {
-    let header = reply_header(Command::ServerGoodbyeRequest, code, desc, Some("0".to_owned()));
+    let header = reply_header(Command::ServerGoodbyeRequest, code, desc, "0");
     encode_parts(&header, &[], out);
 }
 

@@ -414,7 +414,7 @@ fn many_events_in_flight_all_arrive_in_order() {
     });
     let acks = std::thread::spawn(move || {
         for id in 0..20_000u64 {
-            assert_eq!(publisher.receive().header.seq, Some(id.to_string()));
+            assert_eq!(publisher.receive().header.seq.as_deref(), Some(id.to_string().as_str()));
         }
     });
     assert_eq!(reader.drain(20_000), (0..20_000).collect::<Vec<_>>());

@@ -50,6 +50,22 @@ pub struct UserAgent {
     pub unack: i32,
 }
 
+impl UserAgent {
+    /// A client with the process id `pid`, and what the Java connectors say of path, host, port and version. A server
+    /// puts the peer's address in the place of host and port.
+    pub fn of_process(pid: u32) -> Self {
+        let text = |text: &str| Some(text.to_owned());
+        Self {
+            path: text("/"),
+            pid: i32::try_from(pid).unwrap_or(i32::MAX),
+            host: text("localhost"),
+            port: 8362,
+            version: text("2.0"),
+            ..Self::default()
+        }
+    }
+}
+
 /// Without password and token, which must not reach a log.
 impl fmt::Debug for UserAgent {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -134,4 +150,14 @@ pub struct Redirect {
     pub ip: String,
     /// Port.
     pub port: i32,
+}
+
+/// The address as text, an IPv6 one in brackets.
+impl fmt::Display for Redirect {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.ip.contains(':') && !self.ip.starts_with('[') {
+            return write!(formatter, "[{}]:{}", self.ip, self.port);
+        }
+        write!(formatter, "{}:{}", self.ip, self.port)
+    }
 }

@@ -5,6 +5,7 @@
 //! the error.
 
 use bytes::{Bytes, BytesMut};
+use compact_str::CompactString;
 use thiserror::Error;
 
 use super::header::{CommandName, RawHeader, shortened};
@@ -189,7 +190,7 @@ fn package_length(head: &[u8; FRAME_HEAD_SIZE], limit: u32) -> Result<u32, Decod
 }
 
 fn parse_header(json: &[u8], body_size: usize) -> Result<Header, DecodeError> {
-    if let Some(header) = own_publish(json) {
+    if let Some(header) = own_publish(json).or_else(|| plain_ack(json)) {
         return Ok(header);
     }
     let raw: RawHeader =
@@ -208,15 +209,24 @@ fn parse_header(json: &[u8], body_size: usize) -> Result<Header, DecodeError> {
 fn own_publish(json: &[u8]) -> Option<Header> {
     let rest = json.strip_prefix(PUBLISH_HEADER_BEFORE_SEQ)?;
     let seq = rest.strip_suffix(PUBLISH_HEADER_AFTER_SEQ)?;
-    if seq.len() != SEQ_WIDTH || !seq.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    let seq = String::from_utf8(seq.to_vec()).ok()?;
-    Some(Header {
-        command: Command::AsyncMessageToServer,
-        code: 0,
-        desc: None,
-        seq: Some(seq),
-        properties: Properties::publish(),
-    })
+    let seq = own_seq(seq)?;
+    Some(Header { properties: Properties::publish(), ..Header::request(Command::AsyncMessageToServer, seq) })
+}
+
+/// Recognises a successful ack of a publish of ours, as the Java encoder writes it: the one header that a publisher
+/// meets with every event.
+pub(super) fn plain_ack(json: &[u8]) -> Option<Header> {
+    let rest = json.strip_prefix(ACK_BEFORE_SEQ)?;
+    let seq = own_seq(rest.strip_suffix(ACK_AFTER_SEQ)?)?;
+    let desc = Some(CompactString::const_new("success"));
+    Some(Header { desc, ..Header::request(Command::AsyncMessageToServerAck, seq) })
+}
+
+const ACK_BEFORE_SEQ: &[u8] = br#"{"cmd":"ASYNC_MESSAGE_TO_SERVER_ACK","code":0,"desc":"success","seq":""#;
+const ACK_AFTER_SEQ: &[u8] = br#"","properties":{},"command":"ASYNC_MESSAGE_TO_SERVER_ACK"}"#;
+
+/// A seq as [`set_publish_seq`](super::set_publish_seq) writes it.
+fn own_seq(seq: &[u8]) -> Option<&str> {
+    let is_own = seq.len() == SEQ_WIDTH && seq.iter().all(u8::is_ascii_digit);
+    is_own.then(|| std::str::from_utf8(seq).ok())?
 }

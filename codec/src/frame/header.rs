@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use compact_str::{CompactString, ToCompactString as _};
 use serde::Deserialize;
 use serde::de::{self, Deserializer, IgnoredAny, MapAccess, Visitor};
 
@@ -79,17 +80,17 @@ pub struct Header {
     pub command: Command,
     /// 0 is success; every failure is 1 and differs by `desc` alone. 0 in requests.
     pub code: i32,
-    /// The text of a result.
-    pub desc: Option<String>,
-    /// Echoed by the answer, unchanged. Any text.
-    pub seq: Option<String>,
+    /// The text of a result. Up to 24 bytes, such as `success`, need no memory of their own.
+    pub desc: Option<CompactString>,
+    /// Echoed by the answer, unchanged. Any text; a seq of ours needs no memory of its own.
+    pub seq: Option<CompactString>,
     /// Properties.
     pub properties: Properties,
 }
 
 impl Header {
     /// The header of a request: code 0, no text, no properties.
-    pub fn request(command: Command, seq: impl Into<String>) -> Self {
+    pub fn request(command: Command, seq: impl Into<CompactString>) -> Self {
         Self { command, code: 0, desc: None, seq: Some(seq.into()), properties: Properties::new() }
     }
 
@@ -129,8 +130,8 @@ impl Header {
 pub(super) struct RawHeader {
     pub(super) command: Option<CommandName>,
     pub(super) code: i32,
-    pub(super) desc: Option<String>,
-    pub(super) seq: Option<String>,
+    pub(super) desc: Option<CompactString>,
+    pub(super) seq: Option<CompactString>,
     pub(super) properties: Properties,
 }
 
@@ -267,7 +268,7 @@ impl<'de> Deserialize<'de> for Code {
 }
 
 /// A text, or a number or boolean as text, or null for none.
-struct Text(Option<String>);
+struct Text(Option<CompactString>);
 
 impl<'de> Deserialize<'de> for Text {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -280,23 +281,23 @@ impl<'de> Deserialize<'de> for Text {
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Text, E> {
-                Ok(Text(Some(text.to_owned())))
+                Ok(Text(Some(text.into())))
             }
 
             fn visit_u64<E: de::Error>(self, number: u64) -> Result<Text, E> {
-                Ok(Text(Some(number.to_string())))
+                Ok(Text(Some(number.to_compact_string())))
             }
 
             fn visit_i64<E: de::Error>(self, number: i64) -> Result<Text, E> {
-                Ok(Text(Some(number.to_string())))
+                Ok(Text(Some(number.to_compact_string())))
             }
 
             fn visit_f64<E: de::Error>(self, number: f64) -> Result<Text, E> {
-                Ok(Text(Some(number.to_string())))
+                Ok(Text(Some(number.to_compact_string())))
             }
 
             fn visit_bool<E: de::Error>(self, value: bool) -> Result<Text, E> {
-                Ok(Text(Some(value.to_string())))
+                Ok(Text(Some(value.to_compact_string())))
             }
 
             fn visit_unit<E: de::Error>(self) -> Result<Text, E> {

@@ -88,7 +88,7 @@ fn golden_frames() -> Vec<Frame> {
     publish.properties.set("protocolversion", "1.0");
     publish.properties.set("protocoldesc", "tcp");
     publish.properties.set("protocoltype", "cloudevents");
-    let success = Header { desc: Some("success".to_owned()), ..Header::request(Command::HelloResponse, seq) };
+    let success = Header { desc: Some("success".into()), ..Header::request(Command::HelloResponse, seq) };
     let redirect = Header { seq: None, ..Header::request(Command::RedirectToClient, "") };
     let subscription = Subscription::new(["T"], SubscriptionMode::Clustering);
     let redirect_to = Redirect { ip: "10.0.0.1".to_owned(), port: 10_000 };
@@ -321,7 +321,7 @@ fn the_seq_of_a_publish_is_set_in_place() {
     for seq in [0, 42, u64::MAX] {
         set_publish_seq(&mut frame, seq);
         let decoded = decode_all(&frame).expect("valid").remove(0);
-        assert_eq!(decoded.header.seq, Some(format!("{seq:020}")));
+        assert_eq!(decoded.header.seq, Some(format!("{seq:020}").into()));
         assert_eq!(decoded.header.properties, Properties::publish());
     }
 }
@@ -334,6 +334,23 @@ fn the_short_way_for_our_own_publish_reads_what_the_json_parser_reads() {
     let text = String::from_utf8(ours[FRAME_HEAD_SIZE..].to_vec()).expect("UTF-8");
     let spaced = text.replace(":{", ": {");
     assert_eq!(header_of(&text), header_of(&spaced));
+}
+
+#[test]
+fn the_short_way_for_a_plain_ack_reads_what_the_json_parser_reads() {
+    let header = Header {
+        desc: Some("success".into()),
+        ..Header::request(Command::AsyncMessageToServerAck, "00000000000000000077")
+    };
+    let mut ack = Vec::new();
+    encode(&Frame::bare(header.clone()), &mut ack);
+    let text = String::from_utf8(ack[FRAME_HEAD_SIZE..].to_vec()).expect("UTF-8");
+    assert!(decoder::plain_ack(text.as_bytes()).is_some());
+    let spaced = text.replace(":{", ": {");
+    assert_eq!((header_of(&text), header_of(&spaced)), (Ok(header.clone()), Ok(header)));
+    for other in [text.replace("0077", "077"), text.replace("0077", "00-7"), text.replace("success", "no")] {
+        assert_eq!(decoder::plain_ack(other.as_bytes()), None, "{other}");
+    }
 }
 
 #[test]

@@ -14,41 +14,42 @@
 //! | anything else, a bare `NullPointerException` included (the server loses true reasons that way) | retry |
 
 use std::borrow::Cow;
+use std::fmt;
 
-use crate::frame::{Command, Frame};
+use crate::frame::{Command, Frame, Header, SEQ_WIDTH};
 use crate::json;
 
-/// The answer to a publish.
+/// The answer to a publish. It borrows from its frame: reading one asks for no memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ack<'a> {
-    /// The event's id, where the answer has a body. It is right even where the seq is another event's (section 5.4):
-    /// an ack with an id counts for that event and no other.
-    pub id: Option<Cow<'a, str>>,
-    /// The seq of the answer; counts only where there is no id.
-    pub seq: Option<&'a str>,
+    /// Which event it answers.
+    pub about: About<'a>,
     /// What to do with the event.
-    pub outcome: Outcome,
+    pub outcome: Outcome<'a>,
 }
 
-impl Ack<'_> {
-    /// The seq as the number that [`set_publish_seq`](crate::frame::set_publish_seq) wrote. `None` for a seq that is
-    /// not ours.
-    pub fn seq_number(&self) -> Option<u64> {
-        let seq = self.seq.filter(|seq| seq.len() == crate::frame::SEQ_WIDTH)?;
-        // `parse` would take a sign.
-        seq.bytes().all(|byte| byte.is_ascii_digit()).then(|| seq.parse().ok())?
-    }
+/// Which event an ack is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum About<'a> {
+    /// The one with this id, which the ack's body names. It is right even where the seq is another event's
+    /// (section 5.4).
+    Id(Cow<'a, str>),
+    /// The one that was sent with this seq, since the ack has no body. It is the number that
+    /// [`set_publish_seq`](crate::frame::set_publish_seq) wrote.
+    Seq(u64),
+    /// None of ours: a body without an id, or no body and no seq that we could have written.
+    Unknown,
 }
 
 /// What to do with a published event.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome<'a> {
     /// The server has it.
     Accepted,
-    /// Send it again, for ever; with the server's text.
-    Retryable(Retry, String),
+    /// Send it again, for ever.
+    Retryable(Retry, Reason<'a>),
     /// The server will never take it: reject it, with this reason.
-    Permanent(String),
+    Permanent(Reason<'a>),
 }
 
 /// How to send an event again.
@@ -62,7 +63,40 @@ pub enum Retry {
     Later,
 }
 
+/// Why the server said no. It is shown as the server's text, with the remedy where one is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reason<'a> {
+    /// The result code, not 0.
+    pub code: i32,
+    /// The server's text; may be empty.
+    pub text: &'a str,
+    /// What the server's operator can do.
+    pub remedy: Option<&'static str>,
+}
+
+impl<'a> Reason<'a> {
+    /// Of a header that carries a result.
+    pub(super) fn of(header: &'a Header) -> Self {
+        Self { code: header.code, text: header.desc.as_deref().unwrap_or_default(), remedy: None }
+    }
+
+    fn says(&self, phrases: &[&str]) -> bool {
+        phrases.iter().any(|phrase| self.text.contains(phrase))
+    }
+}
+
+impl fmt::Display for Reason<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.text {
+            "" => write!(formatter, "code {} without a text", self.code)?,
+            text => formatter.write_str(text)?,
+        }
+        self.remedy.map_or(Ok(()), |remedy| write!(formatter, " ({remedy})"))
+    }
+}
+
 const SIZE: &str = "event size exceeds the limit";
+const SIZE_REMEDY: &str = "raise eventMesh.server.maxEventSize of the server, or send less in one event";
 const OVERLOAD: [&str; 4] = ["SEND_TOO_FAST", "Tps overload", "flow control", "RejectedExecutionException"];
 const SESSION: [&str; 2] = ["no session", "will be closed"];
 const LATER: [&str; 3] = ["not created", "not subscribed", "Send message error"];
@@ -88,37 +122,42 @@ const CODE_OVERLOAD: i32 = 3;
 /// REQUEST_TO_SERVER is answered by an event, not by an ack, and is not meant here.
 pub fn publish_ack(frame: &Frame) -> Option<Ack<'_>> {
     let header = &frame.header;
-    if !matches!(header.command, Command::AsyncMessageToServerAck | Command::BroadcastMessageToServerAck) {
-        return None;
+    match header.command {
+        Command::AsyncMessageToServerAck | Command::BroadcastMessageToServerAck => {}
+        // A command that the server does not handle comes back as itself (section 2).
+        Command::AsyncMessageToServer | Command::BroadcastMessageToServer if header.code != 0 => {}
+        _ => return None,
     }
-    let outcome = match header.code {
-        0 => Outcome::Accepted,
-        code => outcome(code, header.desc.as_deref().unwrap_or("")),
-    };
-    Some(Ack { id: body_id(&frame.body), seq: header.seq.as_deref(), outcome })
+    let outcome = if header.code == 0 { Outcome::Accepted } else { refused(Reason::of(header)) };
+    Some(Ack { about: about(frame), outcome })
 }
 
-fn outcome(code: i32, text: &str) -> Outcome {
-    let says = |phrases: &[&str]| phrases.iter().any(|phrase| text.contains(phrase));
-    let full = || if text.is_empty() { format!("code {code} without a text") } else { text.to_owned() };
-    if text.contains(SIZE) {
-        let remedy = "raise eventMesh.server.maxEventSize of the server, or send less in one event";
-        return Outcome::Permanent(format!("{text} ({remedy})"));
+fn about(frame: &Frame) -> About<'_> {
+    if frame.body.is_empty() {
+        return frame.header.seq.as_deref().and_then(own_seq).map_or(About::Unknown, About::Seq);
     }
-    if code == CODE_OVERLOAD || says(&OVERLOAD) {
-        return Outcome::Retryable(Retry::Overload, full());
+    body_id(&frame.body).map_or(About::Unknown, About::Id)
+}
+
+/// The number in a seq of ours; of nobody else's.
+fn own_seq(seq: &str) -> Option<u64> {
+    // `parse` would take a sign.
+    let is_own = seq.len() == SEQ_WIDTH && seq.bytes().all(|byte| byte.is_ascii_digit());
+    is_own.then(|| seq.parse().ok())?
+}
+
+fn refused(reason: Reason<'_>) -> Outcome<'_> {
+    match reason {
+        _ if reason.text.contains(SIZE) => Outcome::Permanent(Reason { remedy: Some(SIZE_REMEDY), ..reason }),
+        _ if reason.code == CODE_OVERLOAD || reason.says(&OVERLOAD) => {
+            Outcome::Retryable(Retry::Overload, reason)
+        }
+        _ if reason.says(&SESSION) => Outcome::Retryable(Retry::Session, reason),
+        // Before the permanent ones: these texts end with a topic, which may hold any word.
+        _ if reason.says(&LATER) => Outcome::Retryable(Retry::Later, reason),
+        _ if reason.code == CODE_ACL || reason.says(&NEVER) => Outcome::Permanent(reason),
+        _ => Outcome::Retryable(Retry::Later, reason),
     }
-    if says(&SESSION) {
-        return Outcome::Retryable(Retry::Session, full());
-    }
-    // Before the permanent ones: these texts end with a topic, which may hold any word.
-    if says(&LATER) {
-        return Outcome::Retryable(Retry::Later, full());
-    }
-    if code == CODE_ACL || says(&NEVER) {
-        return Outcome::Permanent(full());
-    }
-    Outcome::Retryable(Retry::Later, full())
 }
 
 /// The id in an answer's body: a JSON object, or one inside a JSON string literal, as the Java SDK writes bodies.

@@ -60,8 +60,8 @@ impl Play {
 }
 
 fn frame(command: Command, code: i32, seq: Option<&str>, body: &'static [u8]) -> Frame {
-    let desc = (code != 0).then(|| "a reason".to_owned());
-    let header = Header { code, desc, seq: seq.map(str::to_owned), ..Header::request(command, "") };
+    let desc = (code != 0).then(|| "a reason".into());
+    let header = Header { code, desc, seq: seq.map(Into::into), ..Header::request(command, "") };
     Frame { header, body: Bytes::from_static(body) }
 }
 
@@ -256,29 +256,44 @@ fn answers_that_nobody_waits_for_change_nothing() {
     assert!(play.session.is_ready());
 }
 
-fn check_ack(code: i32, desc: &str, body: &'static [u8], expected: &Ack<'_>) {
-    let mut frame = frame(Command::AsyncMessageToServerAck, code, Some("00000000000000000042"), body);
-    frame.header.desc = Some(desc.to_owned());
-    assert_eq!(publish_ack(&frame).as_ref(), Some(expected), "{desc}");
+fn ack_frame(code: i32, desc: &str, seq: Option<&str>, body: &'static [u8]) -> Frame {
+    let mut frame = frame(Command::AsyncMessageToServerAck, code, seq, body);
+    frame.header.desc = Some(desc.into());
+    frame
 }
 
 #[test]
-fn an_ack_carries_the_id_of_its_body_and_its_seq() {
-    let bean = br#"{"data":{"node":{"id":"inner"}},"id":"outer","source":"/","specVersion":"V1","attributeNames":["id"]}"#;
-    let ack = |id: Option<&'static str>| Ack {
-        id: id.map(Into::into),
-        seq: Some("00000000000000000042"),
-        outcome: Outcome::Accepted,
+fn an_ack_with_a_body_is_about_its_id_and_one_without_about_its_seq() {
+    let check = |seq: Option<&str>, body: &'static [u8], expected: About<'_>| {
+        let frame = ack_frame(0, "success", seq, body);
+        assert_eq!(
+            publish_ack(&frame),
+            Some(Ack { about: expected, outcome: Outcome::Accepted }),
+            "{frame:?}"
+        );
     };
-    check_ack(0, "success", bean, &ack(Some("outer")));
-    check_ack(0, "success", br#""{\"id\":\"quoted\"}""#, &ack(Some("quoted")));
-    for nothing in [&b""[..], b"{}", b"\"", b"\"x\"", b"{\"id\":7}", b"\xff"] {
-        check_ack(0, "success", nothing, &ack(None));
+    let seq = Some("00000000000000000042");
+    let bean = br#"{"data":{"node":{"id":"inner"}},"id":"outer","source":"/","specVersion":"V1","attributeNames":["id"]}"#;
+    check(seq, bean, About::Id("outer".into()));
+    check(None, br#""{\"id\":\"quoted\"}""#, About::Id("quoted".into()));
+    check(seq, b"", About::Seq(42));
+    for nothing in [&b"{}"[..], b"\"", b"\"x\"", b"{\"id\":7}", b"[1]", b"\xff"] {
+        check(seq, nothing, About::Unknown);
     }
-    assert_eq!(ack(None).seq_number(), Some(42));
-    for foreign in ["7", "+0000000000000000042", "99999999999999999999", "c1"] {
-        assert_eq!(Ack { seq: Some(foreign), ..ack(None) }.seq_number(), None, "{foreign}");
+    for foreign in ["7", "+0000000000000000042", "99999999999999999999", "c1", ""] {
+        check(Some(foreign), b"", About::Unknown);
     }
+    check(None, b"", About::Unknown);
+}
+
+#[test]
+fn a_publish_that_comes_back_as_itself_is_refused() {
+    let mut frame = ack_frame(1, "java.lang.NullPointerException", Some("00000000000000000042"), b"");
+    frame.header.command = Command::AsyncMessageToServer;
+    let ack = publish_ack(&frame).expect("an answer");
+    assert!(matches!(ack, Ack { about: About::Seq(42), outcome: Outcome::Retryable(Retry::Later, _) }));
+    frame.header.code = 0;
+    assert_eq!(publish_ack(&frame), None);
 }
 
 #[test]
@@ -295,33 +310,39 @@ fn refusals_that_can_heal_are_retried_and_the_others_are_not() {
         (1, "The topic:T is not created", Retry::Later),
         (1, "java.lang.NullPointerException", Retry::Later),
         (7, "something new", Retry::Later),
+        (1, "", Retry::Later),
     ];
     for (code, text, retry) in retried {
-        assert_eq!(outcome_of(code, text), Outcome::Retryable(retry, text.to_owned()));
+        check_outcome(code, text, &Outcome::Retryable(retry, Reason { code, text, remedy: None }));
     }
     let permanent = [
         (1, "java.lang.Exception: event is null"),
         (1, "io.cloudevents.rw.CloudEventRWException: Invalid extensions name: A_B"),
         (1, "java.lang.Exception: group:g has no auth to pub the topic:T"),
         (2, "aclFail"),
+        (2, ""),
     ];
     for (code, text) in permanent {
-        assert_eq!(outcome_of(code, text), Outcome::Permanent(text.to_owned()));
+        check_outcome(code, text, &Outcome::Permanent(Reason { code, text, remedy: None }));
     }
-    assert!(matches!(outcome_of(1, ""), Outcome::Retryable(Retry::Later, text) if !text.is_empty()));
+}
+
+fn check_outcome(code: i32, text: &str, expected: &Outcome<'_>) {
+    let frame = ack_frame(code, text, None, b"");
+    assert_eq!(publish_ack(&frame).expect("an ack").outcome, *expected, "{code} {text}");
 }
 
 #[test]
 fn a_refusal_by_size_names_the_servers_setting() {
-    let Outcome::Permanent(reason) = outcome_of(1, "java.lang.Exception: event size exceeds the limit: 1000")
-    else {
-        panic!("permanent");
+    let frame = ack_frame(1, "java.lang.Exception: event size exceeds the limit: 1000", None, b"");
+    let Outcome::Permanent(reason) = publish_ack(&frame).expect("an ack").outcome else {
+        panic!("permanent")
     };
-    assert!(reason.contains("limit: 1000") && reason.contains("eventMesh.server.maxEventSize"), "{reason}");
+    let shown = reason.to_string();
+    assert!(shown.contains("limit: 1000") && shown.contains("eventMesh.server.maxEventSize"), "{shown}");
 }
 
-fn outcome_of(code: i32, text: &str) -> Outcome {
-    let mut frame = frame(Command::AsyncMessageToServerAck, code, None, b"");
-    frame.header.desc = Some(text.to_owned());
-    publish_ack(&frame).expect("an ack").outcome
+#[test]
+fn a_refusal_without_a_text_shows_its_code() {
+    assert_eq!(Reason { code: 7, text: "", remedy: None }.to_string(), "code 7 without a text");
 }

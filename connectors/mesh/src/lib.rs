@@ -15,13 +15,12 @@ pub mod stdout;
 pub mod target;
 
 mod address;
-mod answer;
 mod arrival;
 mod bell;
 mod connection;
+mod letter;
 mod link;
 mod pool;
-mod refusal;
 mod retry;
 mod session;
 mod shared;

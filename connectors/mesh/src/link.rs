@@ -1,8 +1,10 @@
 //! Opening a connection: TCP and HELLO (protocol manual, section 3.1).
 
 use std::io;
+use std::time::Instant;
 
-use flowd_codec::frame::{Command, Decoder, Frame, Header, UserAgent, encode_parts};
+use flowd_codec::frame::{Decoder, UserAgent};
+use flowd_codec::session::{ClientSession, Received, Role, SessionError, Timing};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -13,6 +15,7 @@ use crate::config::MeshConfig;
 pub(crate) struct Link {
     pub(crate) stream: TcpStream,
     pub(crate) decoder: Decoder,
+    pub(crate) session: ClientSession,
 }
 
 /// Why there is none.
@@ -45,72 +48,61 @@ pub(crate) async fn open(address: &str, config: &MeshConfig) -> Result<Link, NoL
 
 async fn greet(address: &str, config: &MeshConfig) -> Result<Link, NoLink> {
     let failed = |error: io::Error| NoLink::Unreachable(format!("{address}: {error}"));
-    let mut stream = TcpStream::connect(address).await.map_err(failed)?;
+    let stream = TcpStream::connect(address).await.map_err(failed)?;
     // Frames are written in large pieces; none should wait for a window of acknowledgements.
     stream.set_nodelay(true).map_err(failed)?;
-    stream.write_all(&hello(config)).await.map_err(failed)?;
-    let mut decoder = Decoder::new();
-    loop {
-        let frame = decoder.next_frame().map_err(|error| {
-            NoLink::Unreachable(format!("{address} does not speak EventMesh's TCP protocol: {error}"))
-        })?;
-        match frame {
-            Some(frame) if frame.header.command == Command::HelloResponse => {
-                accepted(address, &frame)?;
-                return Ok(Link { stream, decoder });
-            }
-            Some(frame) if frame.header.command == Command::ServerGoodbyeRequest => {
-                return Err(NoLink::Unreachable(format!("{address} said goodbye: {}", text(&frame.header))));
-            }
-            Some(_) => {}
-            None => {
-                if stream.read_buf(decoder.buffer_mut()).await.map_err(failed)? == 0 {
-                    return Err(NoLink::Unreachable(format!(
-                        "{address} closed the connection instead of greeting"
-                    )));
+    let timing = Timing { heartbeat: config.timing.heartbeat, answer: config.timing.heartbeat_answer };
+    let session = ClientSession::new(agent(config), Role::Publisher, timing);
+    let mut link = Link { stream, decoder: Decoder::new(), session };
+    let mut out = Vec::new();
+    link.session.start(Instant::now(), &mut out);
+    while !link.session.is_ready() {
+        link.stream.write_all(&out).await.map_err(failed)?;
+        out.clear();
+        if link.stream.read_buf(link.decoder.buffer_mut()).await.map_err(failed)? == 0 {
+            return Err(NoLink::Unreachable(format!("{address} closed the connection instead of greeting")));
+        }
+        link.take_greeting(address, &mut out)?;
+    }
+    Ok(link)
+}
+
+impl Link {
+    /// Takes the frames at hand up to the one that makes the session ready; what follows it stays in the decoder.
+    fn take_greeting(&mut self, address: &str, out: &mut Vec<u8>) -> Result<(), NoLink> {
+        while !self.session.is_ready() {
+            let frame = self.decoder.next_frame().map_err(|error| {
+                NoLink::Unreachable(format!("{address} does not speak EventMesh's TCP protocol: {error}"))
+            })?;
+            let Some(frame) = frame else { return Ok(()) };
+            match self.session.receive(&frame, Instant::now(), out) {
+                Ok(Received::ServerGoodbye { reason, .. }) => {
+                    return Err(NoLink::Unreachable(format!("{address} said goodbye: {reason}")));
                 }
+                Ok(Received::Redirected(_)) => {
+                    return Err(NoLink::Unreachable(format!("{address} redirected instead of greeting")));
+                }
+                Ok(_) => {}
+                Err(error @ SessionError::Refused { .. }) => {
+                    return Err(NoLink::Refused(format!("{address}: {error}")));
+                }
+                Err(error) => return Err(NoLink::Unreachable(format!("{address}: {error}"))),
             }
         }
+        Ok(())
     }
 }
 
-fn accepted(address: &str, frame: &Frame) -> Result<(), NoLink> {
-    match frame.header.code {
-        0 => Ok(()),
-        code => {
-            let text = text(&frame.header);
-            Err(NoLink::Refused(format!("{address} refused the HELLO with code {code}: {text}")))
-        }
-    }
-}
-
-/// The text of a result; not every server sends one.
-pub(crate) fn text(header: &Header) -> &str {
-    header.desc.as_deref().unwrap_or("no text given")
-}
-
-/// The HELLO of a publisher, with every field that the Java server or a later one may ask for.
-fn hello(config: &MeshConfig) -> Vec<u8> {
+/// Who we say we are, with every field that the Java server or a later one may ask for.
+fn agent(config: &MeshConfig) -> UserAgent {
     let some = |text: &str| Some(text.to_owned());
-    let agent = UserAgent {
+    UserAgent {
         env: some(&config.env),
         subsystem: some(&config.app_id),
-        path: some("/"),
-        pid: i32::try_from(std::process::id()).unwrap_or(i32::MAX),
-        // The server puts the peer's address in their place; these are what the Java connectors send.
-        host: some("localhost"),
-        port: 8362,
-        version: some("2.0"),
         username: some(&config.user_name),
         password: some(&config.password),
-        token: None,
         idc: some(&config.idc),
         group: some(&config.group),
-        purpose: some("pub"),
-        unack: 0,
-    };
-    let body = serde_json::to_vec(&agent).expect("texts and numbers always have a JSON form");
-    let mut out = Vec::new();
-    encode_parts(&Header::request(Command::HelloRequest, "hello"), &body, &mut out);
-    out
+        ..UserAgent::of_process(std::process::id())
+    }
 }

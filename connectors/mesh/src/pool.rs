@@ -29,7 +29,7 @@ use hashbrown::HashTable;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
-pub(crate) use self::answers::{Answer, Verdict};
+pub(crate) use self::answers::Verdict;
 use self::held::Parcels;
 use self::line::Line;
 use self::slot::{Slot, Stage};
@@ -226,7 +226,7 @@ impl Pool {
         let place = self.slots[slot as usize].place;
         let size = self.parcels.frame(place).len();
         if size > self.max_event_bytes {
-            let topic = crate::answer::topic(self.parcels.json(place));
+            let topic = crate::letter::topic(self.parcels.json(place));
             let reason = format!(
                 "an event of topic {topic} is {size} bytes as a frame, over the {} bytes that EventMesh carries",
                 self.max_event_bytes
@@ -350,7 +350,7 @@ impl Pool {
         let rejected = self.rejected.pop_front()?;
         let place = self.slots[self.gate.slot(rejected.admission) as usize].place;
         let (event, id) = (self.parcels.json(place), String::from_utf8_lossy(self.parcels.id(place)));
-        let line = crate::answer::dead_letter(&rejected.reason, &crate::answer::topic(event), &id, event);
+        let line = crate::letter::dead_letter(&rejected.reason, &crate::letter::topic(event), &id, event);
         Some((rejected, line))
     }
 

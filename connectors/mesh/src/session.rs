@@ -1,18 +1,21 @@
-//! One greeted connection: publishes out, answers in, heartbeats, and being sent away (protocol manual, section 3).
+//! One greeted connection: publishes out, answers in, and leaving, of itself or sent away (protocol manual, section 3).
+//! The session's own frames are the affair of [`ClientSession`](flowd_codec::session::ClientSession); here are its
+//! socket and its clock.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io::{ErrorKind, IoSlice};
 use std::pin::{Pin, pin};
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use flowd_codec::frame::{Command, Frame, Header, Redirect, encode_parts};
-use tokio::time::{Instant, Sleep, sleep_until};
+use flowd_codec::frame::Frame;
+use flowd_codec::session::{Ack, Outcome, Received};
+use tokio::time::{Sleep, sleep_until};
 use tracing::debug;
 
-use crate::link::{Link, text};
-use crate::pool::{Answer, Given, Verdict};
+use crate::link::Link;
+use crate::pool::{Given, Verdict};
 use crate::shared::Shared;
 
 /// Frames that go into one write.
@@ -52,10 +55,8 @@ pub(crate) struct Session<'a> {
     first: Vec<u8>,
     first_written: usize,
     is_blocked: bool,
-    heartbeat_at: Instant,
-    heartbeat_sent: Option<Instant>,
-    heartbeats: u64,
-    /// The pool's time at the beginning of this turn.
+    /// The beginning of this turn, and the same as the pool's time.
+    now: Instant,
     now_ms: u64,
     leaving: Option<Leaving>,
 }
@@ -70,9 +71,7 @@ impl<'a> Session<'a> {
             first: Vec::new(),
             first_written: 0,
             is_blocked: false,
-            heartbeat_at: Instant::now() + shared.config.timing.heartbeat,
-            heartbeat_sent: None,
-            heartbeats: 0,
+            now: Instant::now(),
             now_ms: shared.now_ms(),
             leaving: None,
         }
@@ -81,7 +80,7 @@ impl<'a> Session<'a> {
     /// Runs until the session ends. The caller tells the pool that the line is lost.
     pub(crate) async fn run(mut self) -> End {
         self.shared.pool.borrow_mut().open(self.line);
-        let mut clock = pin!(sleep_until(self.heartbeat_at));
+        let mut clock = pin!(sleep_until(self.now.into()));
         loop {
             if let Err(reason) = self.turn() {
                 return End::Lost(reason);
@@ -101,10 +100,10 @@ impl<'a> Session<'a> {
 
     /// Everything that can be done now.
     fn turn(&mut self) -> Result<(), String> {
+        self.now = Instant::now();
         self.now_ms = self.shared.now_ms();
         self.read()?;
-        let now = Instant::now();
-        self.beat(now)?;
+        self.link.session.tick(self.now, &mut self.first).map_err(|error| error.to_string())?;
         if self.leaving.is_none() && self.shared.moves[self.line].take() {
             self.leave(End::Moved);
         }
@@ -112,6 +111,8 @@ impl<'a> Session<'a> {
     }
 
     fn read(&mut self) -> Result<(), String> {
+        // What came behind the greeting, the first time.
+        self.take_frames()?;
         for _ in 0..READS_MAX {
             let buffer = self.link.decoder.buffer_mut();
             buffer.reserve(READ_BYTES);
@@ -137,65 +138,39 @@ impl<'a> Session<'a> {
     }
 
     fn take(&mut self, frame: &Frame) -> Result<(), String> {
-        let header = &frame.header;
-        match header.command {
-            Command::AsyncMessageToServerAck => return self.take_answer(frame),
-            // A command that the server does not handle comes back as itself (section 2).
-            Command::AsyncMessageToServer if header.code != 0 => return self.take_answer(frame),
-            Command::HeartbeatResponse => self.heartbeat_sent = None,
-            Command::HeartbeatRequest => self.reply(Command::HeartbeatResponse, header),
-            Command::ServerGoodbyeRequest => {
-                self.reply(Command::ServerGoodbyeResponse, header);
-                self.leave(End::SentAway { reason: format!("goodbye: {}", text(header)), to: None });
+        let received = self.link.session.receive(frame, self.now, &mut self.first);
+        match received.map_err(|error| error.to_string())? {
+            Received::Ack(ack) => return self.take_ack(&ack),
+            Received::ServerGoodbye { reason, .. } => {
+                self.leave(End::SentAway { reason: format!("goodbye: {reason}"), to: None });
             }
-            Command::RedirectToClient => {
-                let redirect = serde_json::from_slice::<Redirect>(&frame.body);
-                let to = redirect.ok().map(|redirect| format!("{}:{}", redirect.ip, redirect.port));
-                let reason =
-                    format!("redirected to {}", to.as_deref().unwrap_or("an address that cannot be read"));
-                self.leave(End::SentAway { reason, to });
+            Received::Redirected(to) => {
+                let to = to.map(|to| to.to_string());
+                let address = to.as_deref().unwrap_or("an address that cannot be read");
+                self.leave(End::SentAway { reason: format!("redirected to {address}"), to });
             }
-            other => debug!(command = other.name(), "a frame that a publisher has no use for"),
+            Received::Nothing | Received::Ready | Received::Left => {}
+            Received::Push(_) | Received::Unexpected(_) => {
+                debug!(command = %frame.header.command, "a frame that a publisher has no use for");
+            }
         }
         Ok(())
     }
 
-    fn take_answer(&mut self, frame: &Frame) -> Result<(), String> {
-        let Header { code, desc, seq, .. } = &frame.header;
-        let desc = desc.as_deref().unwrap_or_default();
-        let answer = Answer { code: *code, desc, seq: seq.as_deref(), body: &frame.body };
-        match self.shared.pool.borrow_mut().answer(self.line, &answer, self.now_ms) {
-            Verdict::Keep => Ok(()),
-            Verdict::Reopen => Err(format!("the server dropped the session: {desc}")),
+    fn take_ack(&mut self, ack: &Ack<'_>) -> Result<(), String> {
+        let verdict = self.shared.pool.borrow_mut().answer(self.line, ack, self.now_ms);
+        match (verdict, ack.outcome) {
+            (Verdict::Reopen, Outcome::Retryable(_, reason)) => {
+                Err(format!("the server dropped the session: {reason}"))
+            }
+            _ => Ok(()),
         }
-    }
-
-    fn reply(&mut self, command: Command, to: &Header) {
-        let header = Header { seq: to.seq.clone(), ..Header::request(command, "") };
-        encode_parts(&header, &[], &mut self.first);
-    }
-
-    fn beat(&mut self, now: Instant) -> Result<(), String> {
-        let timing = &self.shared.config.timing;
-        if let Some(sent) = self.heartbeat_sent
-            && now >= sent + timing.heartbeat_answer
-        {
-            return Err(format!("no answer to a heartbeat for {} ms", timing.heartbeat_answer.as_millis()));
-        }
-        if now >= self.heartbeat_at {
-            self.heartbeats += 1;
-            let header = Header::request(Command::HeartbeatRequest, format!("heartbeat-{}", self.heartbeats));
-            encode_parts(&header, &[], &mut self.first);
-            self.heartbeat_sent.get_or_insert(now);
-            self.heartbeat_at = now + timing.heartbeat;
-        }
-        Ok(())
     }
 
     /// Takes no more to send, and goes once what is in flight is answered.
     fn leave(&mut self, end: End) {
         self.shared.pool.borrow_mut().drain(self.line);
-        self.leaving = Some(Leaving { by: Instant::now() + self.shared.config.timing.drain, end });
+        self.leaving = Some(Leaving { by: self.now + self.shared.config.timing.drain, end });
     }
 
     fn left(&mut self) -> Option<End> {
@@ -273,10 +248,9 @@ impl<'a> Session<'a> {
 
     /// Until there may be something to do.
     async fn wait(&mut self, mut clock: Pin<&mut Sleep>) {
-        let timing = &self.shared.config.timing;
-        let answer_by = self.heartbeat_sent.map(|sent| sent + timing.heartbeat_answer);
         let leave_by = self.leaving.as_ref().map(|leaving| leaving.by);
-        let until = [answer_by, leave_by].into_iter().flatten().fold(self.heartbeat_at, Instant::min);
+        let until = self.link.session.wake_at().into_iter().chain(leave_by).min();
+        let until = until.expect("a session that is not over wakes for its heartbeats").into();
         if clock.deadline() != until {
             clock.as_mut().reset(until);
         }
@@ -295,7 +269,7 @@ impl<'a> Session<'a> {
     /// Tells the server that we go and waits a moment for its answer; then the socket is closed, answer or not.
     async fn say_goodbye(&mut self) {
         self.outgoing.clear();
-        encode_parts(&Header::request(Command::ClientGoodbyeRequest, "goodbye"), &[], &mut self.first);
+        self.link.session.leave(self.now, &mut self.first);
         let farewell = async {
             loop {
                 if self.write_rest().is_err() || self.is_answered_goodbye() {
@@ -339,10 +313,10 @@ impl<'a> Session<'a> {
             Err(error) => return error.kind() != ErrorKind::WouldBlock,
         }
         while let Ok(Some(frame)) = self.link.decoder.next_frame() {
-            if frame.header.command == Command::ClientGoodbyeResponse || self.take(&frame).is_err() {
+            if self.take(&frame).is_err() {
                 return true;
             }
         }
-        false
+        self.link.session.is_over()
     }
 }

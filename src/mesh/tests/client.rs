@@ -62,7 +62,7 @@ impl Client {
         self.send(Command::AsyncMessageToServer, &id.to_string(), Properties::publish(), body.as_bytes());
         let frame = self.receive();
         assert_eq!(frame.header.command, Command::AsyncMessageToServerAck);
-        assert_eq!(frame.header.seq, Some(id.to_string()));
+        assert_eq!(frame.header.seq.as_deref(), Some(id.to_string().as_str()));
         if frame.header.code == 0 {
             let bean: Value = serde_json::from_slice(&frame.body).expect("the ack's body is JSON");
             assert_eq!(bean["id"], id.to_string());
@@ -100,7 +100,7 @@ impl Client {
         assert_eq!(frame.header.properties.get("protocoltype"), Some("cloudevents"));
         let event: Value = serde_json::from_slice(&frame.body).expect("an event");
         let id = event["id"].as_str().and_then(|id| id.parse().ok()).expect("our ids are numbers");
-        (frame.header.seq.expect("a push has a seq"), id)
+        (frame.header.seq.expect("a push has a seq").into(), id)
     }
 
     pub(super) fn ack(&mut self, seq: &str) {

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use flowd_codec::frame::Decoder;
+use flowd_codec::frame::{Command, Decoder, Frame, Header};
+use flowd_codec::session::publish_ack;
 use flowd_engine::order::Order;
 
 use super::*;
@@ -32,7 +33,7 @@ fn sends(pool: &mut Pool, line: usize, now_ms: u64) -> Vec<(Given, String, Strin
         let frame = decoder.next_frame().unwrap().unwrap();
         let event: serde_json::Value = serde_json::from_slice(&frame.body).unwrap();
         pool.written(given);
-        Some((given, frame.header.seq.unwrap(), event["id"].as_str().unwrap().to_owned()))
+        Some((given, frame.header.seq.unwrap().into(), event["id"].as_str().unwrap().to_owned()))
     })
     .collect()
 }
@@ -43,12 +44,26 @@ fn ids(sends: &[(Given, String, String)]) -> Vec<&str> {
 
 fn ack(pool: &mut Pool, line: usize, id: &str) {
     let body = format!("{{\"id\":\"{id}\"}}");
-    let answer = Answer { code: 0, desc: "success", seq: Some("7"), body: body.as_bytes() };
-    assert_eq!(pool.answer(line, &answer, 0), Verdict::Keep);
+    assert_eq!(answer(pool, line, 0, "7", "success", &body, 0), Verdict::Keep);
 }
 
 fn refuse(pool: &mut Pool, line: usize, seq: &str, desc: &str, now_ms: u64) -> Verdict {
-    pool.answer(line, &Answer { code: 1, desc, seq: Some(seq), body: b"" }, now_ms)
+    answer(pool, line, 1, seq, desc, "", now_ms)
+}
+
+fn answer(
+    pool: &mut Pool,
+    line: usize,
+    code: i32,
+    seq: &str,
+    desc: &str,
+    body: &str,
+    now_ms: u64,
+) -> Verdict {
+    let header =
+        Header { code, desc: Some(desc.into()), ..Header::request(Command::AsyncMessageToServerAck, seq) };
+    let frame = Frame { header, body: body.to_owned().into() };
+    pool.answer(line, &publish_ack(&frame).unwrap(), now_ms)
 }
 
 #[test]

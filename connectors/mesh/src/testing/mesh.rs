@@ -137,9 +137,9 @@ impl World {
         seq: Option<&str>,
         body: &[u8],
     ) {
-        let header = Header { code, desc: Some(desc.to_owned()), ..Header::request(command, "") };
+        let header = Header { code, desc: Some(desc.into()), ..Header::request(command, "") };
         let mut bytes = Vec::new();
-        encode_parts(&Header { seq: seq.map(str::to_owned), ..header }, body, &mut bytes);
+        encode_parts(&Header { seq: seq.map(Into::into), ..header }, body, &mut bytes);
         self.write(connection, &bytes);
     }
 

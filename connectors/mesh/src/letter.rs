@@ -1,25 +1,8 @@
-//! Which event an answer is about: the `id` in its body (protocol manual, sections 4.7 and 5.4).
+//! What is told of an event that the mesh will not take: its topic, and its dead-letter line.
 
 use std::borrow::Cow;
 
 use serde::Deserialize;
-
-#[derive(Deserialize)]
-struct Bean<'a> {
-    #[serde(borrow)]
-    id: Cow<'a, str>,
-}
-
-/// The event id in an answer's body: a JSON object with `id`, or the same as a JSON string literal.
-pub(crate) fn body_id(body: &[u8]) -> Option<Cow<'_, str>> {
-    if body.first() == Some(&b'"') {
-        let text: String = serde_json::from_slice(body).ok()?;
-        let bean: Bean<'_> = serde_json::from_str(&text).ok()?;
-        return Some(Cow::Owned(bean.id.into_owned()));
-    }
-    // The usual case costs one pass and no memory: ids need no unescaping.
-    serde_json::from_slice::<Bean<'_>>(body).ok().map(|bean| bean.id)
-}
 
 #[derive(Deserialize)]
 struct Subject<'a> {
@@ -49,17 +32,6 @@ pub(crate) fn dead_letter(reason: &str, topic: &str, id: &str, event: &[u8]) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_id_is_found_in_every_shape_of_body() {
-        let java = br#"{"data":{"node":{"id":"inner"}},"id":"outer","source":"/","attributeNames":["id"]}"#;
-        assert_eq!(body_id(java).as_deref(), Some("outer"));
-        assert_eq!(body_id(br#"{"id":"a"}"#).as_deref(), Some("a"));
-        assert_eq!(body_id(br#""{\"id\":\"a\"}""#).as_deref(), Some("a"));
-        for nothing in [&b"{}"[..], b"", b"\"", b"\"x\"", b"{\"id\":7}", b"[1]", b"{\"id\":\"a\"", b"\xff"] {
-            assert_eq!(body_id(nothing), None);
-        }
-    }
 
     #[test]
     fn a_dead_letter_is_one_json_object() {

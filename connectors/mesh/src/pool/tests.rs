@@ -182,3 +182,36 @@ fn a_lost_session_is_told_and_its_events_go_out_on_the_other_line() {
     pool.open(0);
     assert!(!pool.has_work(0, 60));
 }
+
+#[test]
+fn an_unknown_refusal_is_sent_again_for_ever() {
+    let mut pool = pool(&two_lines());
+    push(&mut pool, 0, [(0, 1)]);
+    for round in 0..300 {
+        let now_ms = round * 10_000;
+        pool.tick(now_ms);
+        let sent = sends(&mut pool, 0, now_ms);
+        assert_eq!(ids(&sent), ["id-0"], "round {round}");
+        assert_eq!(refuse(&mut pool, 0, &sent[0].1, "something new", now_ms), Verdict::Keep);
+    }
+    assert!(pool.next_rejected().is_none());
+}
+
+#[test]
+fn a_refusal_by_size_names_topic_and_setting_and_one_for_good_its_text() {
+    let mut pool = pool(&two_lines());
+    push(&mut pool, 0, [(0, 1), (1, 2)]);
+    let sent = sends(&mut pool, 0, 0);
+    refuse(&mut pool, 0, &sent[0].1, "java.lang.Exception: event size exceeds the limit: 1000", 0);
+    refuse(&mut pool, 0, &sent[1].1, "java.lang.Exception: group:g has no auth to pub the topic:T", 0);
+    for needles in
+        [["shop.orders", "limit: 1000 (raise eventMesh.server.maxEventSize"], ["shop.orders", "no auth"]]
+    {
+        let (rejected, line) = pool.next_rejected().unwrap();
+        let line = String::from_utf8(line).unwrap();
+        for needle in needles {
+            assert!(rejected.reason.contains(needle) && line.contains(needle), "{line}");
+        }
+    }
+    assert_eq!(pool.in_flight(0), 0);
+}

@@ -338,6 +338,32 @@ fn a_connection_without_answers_to_heartbeats_is_dead() {
 }
 
 #[test]
+fn a_heartbeat_refused_for_want_of_a_session_opens_the_connection_anew() {
+    // Only the second connection's publishes are answered: the first must be left for its heartbeat's sake.
+    let server = MeshServer::start(on_publish(|world, publish| {
+        if world.heartbeat_refusals == 0 {
+            world.ack(publish);
+        }
+    }));
+    server.world.lock().unwrap().heartbeat_refusals = 1;
+    let timing = Timing { heartbeat: Duration::from_millis(40), ..config(&[&server]).timing };
+    let config =
+        MeshConfig { timing, ack_timeout: Duration::from_secs(60), connections: 1, ..config(&[&server]) };
+    let ran = check(&server, config, 1, 8, 8);
+    assert!(ran.stats.reconnects.get() >= 1);
+}
+
+#[test]
+fn a_publish_that_comes_back_as_itself_is_sent_again() {
+    let mut seen = HashSet::new();
+    let server = MeshServer::start(on_publish(move |world, publish| {
+        if seen.insert(publish.id.clone()) { world.bounce(publish) } else { world.ack(publish) }
+    }));
+    let ran = check(&server, config(&[&server]), 2, 10, 7);
+    assert_eq!((ran.stats.refused.get(), ran.stats.timed_out.get()), (20, 0));
+}
+
+#[test]
 fn connections_of_a_lost_address_move_on_and_come_back() {
     let mut first = MeshServer::start(on_publish(|world, publish| world.ack(publish)));
     let second = MeshServer::start(on_publish(|world, publish| world.ack(publish)));

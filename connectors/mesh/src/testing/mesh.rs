@@ -40,6 +40,8 @@ pub(crate) struct World {
     pub(crate) refuse_hello: Option<(i32, String)>,
     pub(crate) answers_heartbeats: bool,
     pub(crate) heartbeats: usize,
+    /// So many heartbeats are refused, for want of a session.
+    pub(crate) heartbeat_refusals: usize,
     pub(crate) hellos: Vec<Value>,
     pub(crate) goodbyes: usize,
     /// Every publish, in the order of arrival.
@@ -89,6 +91,12 @@ impl World {
 
     pub(crate) fn refuse(&mut self, publish: &Publish, text: &str) {
         self.send(publish.connection, Command::AsyncMessageToServerAck, 1, text, Some(&publish.seq), b"");
+    }
+
+    /// What a server does with a command that it does not know.
+    pub(crate) fn bounce(&mut self, publish: &Publish) {
+        let text = "java.lang.NullPointerException";
+        self.send(publish.connection, Command::AsyncMessageToServer, 1, text, Some(&publish.seq), b"");
     }
 
     pub(crate) fn goodbye(&mut self, connection: usize) {
@@ -263,7 +271,11 @@ fn take(
         }
         (Command::HeartbeatRequest, Some(number)) => {
             world.heartbeats += 1;
-            if world.answers_heartbeats {
+            if world.heartbeat_refusals > 0 {
+                world.heartbeat_refusals -= 1;
+                let text = "java.lang.Exception: no session is found";
+                world.send(number, Command::HeartbeatResponse, 1, text, seq, b"");
+            } else if world.answers_heartbeats {
                 world.send(number, Command::HeartbeatResponse, 0, "success", seq, b"");
             }
         }

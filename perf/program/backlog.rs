@@ -71,7 +71,9 @@ fn wide(database: &Database, rows: u64) -> Result<(Vec<String>, Arrived), Failur
         UNION ALL SELECT 6 UNION ALL SELECT 7 UNION ALL SELECT 8 UNION ALL SELECT 9)";
     let places = rows.max(10).to_string().len();
     let from: Vec<String> = (0..places).map(|place| format!("{digit} p{place}")).collect();
-    let number: Vec<String> = (0..places).map(|place| format!("p{place}.d * {}", 10_u64.pow(u32::try_from(place).unwrap_or(0)))).collect();
+    let number: Vec<String> = (0..places)
+        .map(|place| format!("p{place}.d * {}", 10_u64.pow(u32::try_from(place).unwrap_or(0))))
+        .collect();
     let numbers = format!("SELECT 1 + {} AS n FROM {}", number.join(" + "), from.join(", "));
     database.sql(&format!(
         "SET sql_log_bin = 0; CREATE DATABASE test; {WIDE}; CREATE TABLE test.numbers (n INT PRIMARY KEY);
@@ -85,7 +87,8 @@ fn wide(database: &Database, rows: u64) -> Result<(Vec<String>, Arrived), Failur
     let [events, numbers, rows_crc] = sums.trim().split('\t').collect::<Vec<_>>()[..] else {
         return Err(format!("three sums expected: {sums}").into());
     };
-    let expected = Arrived { events: events.parse()?, numbers: numbers.parse()?, rows_crc: rows_crc.parse()? };
+    let expected =
+        Arrived { events: events.parse()?, numbers: numbers.parse()?, rows_crc: rows_crc.parse()? };
     Ok((vec!["test.users".to_owned()], expected))
 }
 
@@ -100,7 +103,8 @@ fn updates(database: &Database, count: u64) -> Result<(Vec<String>, Arrived), Fa
 }
 
 fn fill(rows: u64) -> String {
-    let values: Vec<String> = (1..=rows).map(|id| format!("({id}, 0, REPEAT('c', 119), REPEAT('p', 59))")).collect();
+    let values: Vec<String> =
+        (1..=rows).map(|id| format!("({id}, 0, REPEAT('c', 119), REPEAT('p', 59))")).collect();
     format!("INSERT INTO test.sb VALUES {}", values.join(","))
 }
 
@@ -116,14 +120,17 @@ fn mixed(database: &Database, count: u64) -> Result<(Vec<String>, Arrived), Fail
         statements.push(format!("INSERT INTO {table} VALUES (n, (n - 1) * 40 + {number}, REPEAT('c', 100), REPEAT('p', 50), NOW(3))"));
         for _ in 0..3 {
             number += 1;
-            statements.push(format!("UPDATE {table} SET k = (n - 1) * 40 + {number}, c = CONCAT('u', k) WHERE id = n"));
+            statements.push(format!(
+                "UPDATE {table} SET k = (n - 1) * 40 + {number}, c = CONCAT('u', k) WHERE id = n"
+            ));
         }
         statements.push(format!("DELETE FROM {table} WHERE id = n"));
     }
     let rounds = (count / 50).max(1);
     repeat(database, &statements, rounds)?;
     // A delete carries the number of the last update before it once more: every fourth number, in each table.
-    let deleted: u128 = (0..rounds).flat_map(|round| (1..=10).map(move |table| u128::from(round * 40 + table * 4))).sum();
+    let deleted: u128 =
+        (0..rounds).flat_map(|round| (1..=10).map(move |table| u128::from(round * 40 + table * 4))).sum();
     Ok((tables, Arrived { events: rounds * 50, numbers: upto(rounds * 40) + deleted, rows_crc: 0 }))
 }
 
@@ -166,7 +173,8 @@ impl Row {
     fn checked(&self) -> Option<String> {
         let Self { id, email, street, zip_code, subscription, last_login, age, .. } = self;
         let age = age.as_ref()?;
-        let texts = [email, street, zip_code, subscription, last_login].map(|text| text.as_deref().unwrap_or("-"));
+        let texts =
+            [email, street, zip_code, subscription, last_login].map(|text| text.as_deref().unwrap_or("-"));
         Some(format!("{id}|{}|{age}", texts.join("|")))
     }
 }

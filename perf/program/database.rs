@@ -32,7 +32,9 @@ impl Database {
         let deadline = Instant::now() + Duration::from_secs(300);
         while database.sql("DO 1").is_err() {
             if database.child.try_wait()?.is_some() || Instant::now() > deadline {
-                return Err(format!("{name} does not start; see {}/error.log", database.datadir.display()).into());
+                return Err(
+                    format!("{name} does not start; see {}/error.log", database.datadir.display()).into()
+                );
             }
             std::thread::sleep(Duration::from_millis(50));
         }

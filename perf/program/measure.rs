@@ -26,7 +26,11 @@ pub(crate) fn run(command: &mut Command) -> Result<(Cost, String), Failure> {
     let status = child.wait()?;
     cost.wall_s = cost.wall_s.max(0.001);
     let log = fs::read_to_string(log.path())?;
-    if status.success() { Ok((cost, log)) } else { Err(format!("{command:?} ended with {status}:\n{log}").into()) }
+    if status.success() {
+        Ok((cost, log))
+    } else {
+        Err(format!("{command:?} ended with {status}:\n{log}").into())
+    }
 }
 
 /// Watches until the process has ended. It is not reaped yet then, so that its last figures can still be read.
@@ -37,8 +41,14 @@ fn watch(child: &Child, begin: Instant) -> Cost {
         let stat = fs::read_to_string(format!("{process}/stat")).unwrap_or_default();
         let fields: Vec<&str> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
         if matches!(fields.first().copied(), Some("Z") | Some("X") | Some("") | None) {
-            let ticks = |field: usize| fields.get(field).and_then(|text| text.parse::<f64>().ok()).unwrap_or(f64::NAN);
-            return Cost { wall_s: begin.elapsed().as_secs_f64(), cpu_s: (ticks(11) + ticks(12)) * TICK, rss_peak_bytes };
+            let ticks = |field: usize| {
+                fields.get(field).and_then(|text| text.parse::<f64>().ok()).unwrap_or(f64::NAN)
+            };
+            return Cost {
+                wall_s: begin.elapsed().as_secs_f64(),
+                cpu_s: (ticks(11) + ticks(12)) * TICK,
+                rss_peak_bytes,
+            };
         }
         rss_peak_bytes = peak(&process).unwrap_or(rss_peak_bytes).max(rss_peak_bytes);
         std::thread::sleep(Duration::from_millis(5));

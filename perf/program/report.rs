@@ -10,12 +10,19 @@ use crate::measure::Cost;
 pub(crate) fn machine(arguments: &Arguments) {
     let cpus = std::thread::available_parallelism().map_or(0, usize::from);
     let model = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = model.lines().find_map(|line| line.strip_prefix("model name\t: ")).unwrap_or("unknown").to_owned();
+    let model =
+        model.lines().find_map(|line| line.strip_prefix("model name\t: ")).unwrap_or("unknown").to_owned();
     let congestion = fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control").unwrap_or_default();
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let Arguments { server, memory, order, window, connections, checkpoint_ms, runs, .. } = arguments;
-    println!("# {cpus} x {model}; TCP {}; load before {}", congestion.trim(), load.split(' ').next().unwrap_or_default());
-    println!("# {server}; memory {memory}, order {order}, window {window}, connections {connections}, checkpointMs {checkpoint_ms}; median of {runs}");
+    println!(
+        "# {cpus} x {model}; TCP {}; load before {}",
+        congestion.trim(),
+        load.split(' ').next().unwrap_or_default()
+    );
+    println!(
+        "# {server}; memory {memory}, order {order}, window {window}, connections {connections}, checkpointMs {checkpoint_ms}; median of {runs}"
+    );
 }
 
 /// The table of one workload.
@@ -32,7 +39,10 @@ impl Report {
 
     pub(crate) fn head(&self) {
         println!("# {:?}: {} rows, {:.1} MB of binlog", self.workload, self.events, self.megabytes());
-        println!("{:<12} {:>10} {:>8} {:>8} {:>8} {:>12} {:>9}", "target", "rows/s", "MB/s", "wall s", "CPU s", "CPU s/M rows", "peak MiB");
+        println!(
+            "{:<12} {:>10} {:>8} {:>8} {:>8} {:>12} {:>9}",
+            "target", "rows/s", "MB/s", "wall s", "CPU s", "CPU s/M rows", "peak MiB"
+        );
     }
 
     /// Rates of what arrived; the bare reader's are of what it read.

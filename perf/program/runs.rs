@@ -27,7 +27,8 @@ pub(crate) struct Bench<'a> {
 impl<'a> Bench<'a> {
     pub(crate) fn prepare(arguments: &'a Arguments, workload: Workload) -> Result<Self, Failure> {
         let directory = tempfile::Builder::new().prefix("flowd-drain-").tempdir()?;
-        let programs = std::env::current_exe()?.parent().and_then(Path::parent).ok_or("no build directory")?.to_owned();
+        let programs =
+            std::env::current_exe()?.parent().and_then(Path::parent).ok_or("no build directory")?.to_owned();
         let database = Database::start(&arguments.server, directory.path())?;
         eprintln!("drain: writing {workload:?} to {}", database.name);
         let backlog = workload.write(&database, arguments.rows)?;
@@ -85,8 +86,15 @@ impl<'a> Bench<'a> {
             .find(|line| line["message"] == "dropped")
             .ok_or_else(|| format!("flowd logged no totals of the drop target:\n{log}"))?;
         let expected = (self.backlog.expected.events, format!("{reference:016x}"));
-        let found = (totals["events"].as_u64().unwrap_or(0), totals["checksum"].as_str().unwrap_or("none").to_owned());
-        if found == expected { Ok(cost) } else { Err(format!("dropped {found:?}, and {expected:?} was written").into()) }
+        let found = (
+            totals["events"].as_u64().unwrap_or(0),
+            totals["checksum"].as_str().unwrap_or("none").to_owned(),
+        );
+        if found == expected {
+            Ok(cost)
+        } else {
+            Err(format!("dropped {found:?}, and {expected:?} was written").into())
+        }
     }
 
     fn published(&self) -> Result<Cost, Failure> {
@@ -115,7 +123,8 @@ impl<'a> Bench<'a> {
         let config = run.join("flowd.yaml");
         let Arguments { memory, order, window, connections, checkpoint_ms, .. } = self.arguments;
         let port = self.database.port;
-        let mesh = mesh_port.map_or(String::new(), |port| format!("pubSubConfig:\n  meshAddress: 127.0.0.1:{port}\n"));
+        let mesh = mesh_port
+            .map_or(String::new(), |port| format!("pubSubConfig:\n  meshAddress: 127.0.0.1:{port}\n"));
         let text = format!(
             "{mesh}connectorConfig:\n  connectorName: drain\n  hostname: 127.0.0.1\n  port: {port}\n  user: cdc\n  password: cdc\n  \
              tableIncludeList: [\"test.*\"]\noffsetStorageConfig:\n  offsetStorageAddr: ./state\npipeline:\n  startAt: earliest\n  \
@@ -123,7 +132,9 @@ impl<'a> Bench<'a> {
         );
         File::create(&config)?.write_all(text.as_bytes())?;
         let mut command = Command::new(self.programs.join("flowd"));
-        command.args(["--connector", "mysql-cdc", "--log-format", "json", "--target", target, "--config"]).arg(config);
+        command
+            .args(["--connector", "mysql-cdc", "--log-format", "json", "--target", target, "--config"])
+            .arg(config);
         command.args(&self.arguments.flowd_arg);
         Ok(command)
     }

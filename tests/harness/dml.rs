@@ -31,8 +31,14 @@ impl Change {
     /// What an event says.
     pub fn of(event: &Event) -> Self {
         let row = if event.op() == "d" { event.before() } else { event.after() };
-        let number = |column: &str| row[column].as_i64().unwrap_or_else(|| panic!("no {column} in {}", event.text));
-        Self { table: event.table().to_owned(), id: number("id"), op: event.op().to_owned(), rev: number("rev") }
+        let number =
+            |column: &str| row[column].as_i64().unwrap_or_else(|| panic!("no {column} in {}", event.text));
+        Self {
+            table: event.table().to_owned(),
+            id: number("id"),
+            op: event.op().to_owned(),
+            rev: number("rev"),
+        }
     }
 }
 
@@ -196,7 +202,11 @@ fn same_changes(committed: &[Change], arrived: &[Change]) {
         return;
     }
     let without = |some: &[Change], others: &[Change]| {
-        some.iter().filter(|change| others.binary_search(change).is_err()).take(5).cloned().collect::<Vec<_>>()
+        some.iter()
+            .filter(|change| others.binary_search(change).is_err())
+            .take(5)
+            .cloned()
+            .collect::<Vec<_>>()
     };
     panic!(
         "{} changes were committed and {} arrived; missing: {:?} …, foreign: {:?} …",

@@ -44,11 +44,10 @@ impl Event {
         self.json.get("partitionkey").map(|key| key.as_str().expect("partitionkey is a string"))
     }
 
-    /// The text without the envelope's own `ts_*`, which say when the event was built and differ between replays.
-    pub fn lasting(&self) -> String {
-        let Some(start) = self.text.rfind(r#","ts_ms":"#) else { return self.text.clone() };
-        let end = start + self.text[start..].find('}').expect("the envelope ends");
-        format!("{}{}", &self.text[..start], &self.text[end..])
+    /// The text up to the envelope's own `ts_*`, which say when the event was built and differ between replays. They
+    /// are the last of what flowd writes; what stands behind them are the attributes that a mesh adds on the way.
+    pub fn lasting(&self) -> &str {
+        self.text.rfind(r#","ts_ms":"#).map_or(&self.text, |end| &self.text[..end])
     }
 }
 
@@ -87,12 +86,14 @@ impl Events {
 
     /// Every id once, where it occurred first; panics where a repeated id has other bytes.
     pub fn first_occurrences(&self) -> Self {
-        let mut seen: HashMap<&str, String> = HashMap::new();
+        let mut seen: HashMap<&str, &str> = HashMap::new();
         let mut first = Vec::new();
         for event in self.iter() {
             let lasting = event.lasting();
             match seen.get(event.id()) {
-                Some(earlier) => assert_eq!(*earlier, lasting, "the id {} occurs again with other bytes", event.id()),
+                Some(earlier) => {
+                    assert_eq!(*earlier, lasting, "the id {} occurs again with other bytes", event.id())
+                }
                 None => {
                     seen.insert(event.id(), lasting);
                     first.push(event.clone());

@@ -61,7 +61,8 @@ impl Job {
 
     /// Publishes to `mesh` instead of a file.
     pub fn publishing_to(self, mesh: &Mesh) -> Self {
-        self.set("pipeline.target", "mesh").set("pubSubConfig.meshAddress", &format!("127.0.0.1:{}", mesh.port))
+        self.set("pipeline.target", "mesh")
+            .set("pubSubConfig.meshAddress", &format!("127.0.0.1:{}", mesh.port))
     }
 
     /// The configuration file, as it stands.
@@ -209,7 +210,11 @@ impl Flowd {
     pub fn wait_for(mut self, patience: Duration) -> Outcome {
         let deadline = Instant::now() + patience;
         while self.is_running() {
-            assert!(Instant::now() < deadline, "flowd does not end within {patience:?}; its log: {}", self.log());
+            assert!(
+                Instant::now() < deadline,
+                "flowd does not end within {patience:?}; its log: {}",
+                self.log()
+            );
             std::thread::sleep(Duration::from_millis(10));
         }
         let status = self.child.wait().unwrap();
@@ -276,7 +281,8 @@ impl Mesh {
     pub fn restart(&mut self) {
         let listen = format!("127.0.0.1:{}", self.port);
         let data = self.directory.path().join("data").display().to_string();
-        self.process = Some(Flowd::launch(self.directory.path(), &["mesh", "--listen", &listen, "--data", &data]));
+        self.process =
+            Some(Flowd::launch(self.directory.path(), &["mesh", "--listen", &listen, "--data", &data]));
         until("the mesh to listen", || std::net::TcpStream::connect(&listen).ok());
     }
 

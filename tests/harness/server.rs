@@ -89,7 +89,8 @@ impl Server {
 
     /// The GTID set of all that was ever committed here.
     pub fn gtid(&self) -> String {
-        let variable = if self.kind.is_mysql() { "@@GLOBAL.gtid_executed" } else { "@@GLOBAL.gtid_binlog_pos" };
+        let variable =
+            if self.kind.is_mysql() { "@@GLOBAL.gtid_executed" } else { "@@GLOBAL.gtid_binlog_pos" };
         self.run(&format!("SELECT {variable}"))[0][0].replace("\\n", "")
     }
 
@@ -113,7 +114,8 @@ impl Server {
 
     /// How many dump threads (replication clients) the server has.
     pub fn dump_threads(&self) -> usize {
-        let rows = self.run("SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE COMMAND LIKE 'Binlog Dump%'");
+        let rows =
+            self.run("SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE COMMAND LIKE 'Binlog Dump%'");
         rows[0][0].parse().unwrap()
     }
 

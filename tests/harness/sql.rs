@@ -33,7 +33,8 @@ impl Sql {
 
     /// Whether the server of `datadir` answers.
     pub fn answers(kind: Kind, datadir: &Path) -> bool {
-        let quiet = client(kind, datadir).args(["-e", "DO 1"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        let quiet =
+            client(kind, datadir).args(["-e", "DO 1"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
         quiet.is_ok_and(|status| status.success())
     }
 

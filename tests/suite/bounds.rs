@@ -17,7 +17,8 @@ fn fill(server: &Server, rows: usize, bytes: usize) {
     let mut sql = server.sql();
     sql.run("BEGIN");
     for first in (0..rows).step_by(1000) {
-        let values: Vec<String> = (first..rows.min(first + 1000)).map(|id| format!("({id},REPEAT('x',{bytes}))")).collect();
+        let values: Vec<String> =
+            (first..rows.min(first + 1000)).map(|id| format!("({id},REPEAT('x',{bytes}))")).collect();
         sql.run(&format!("INSERT INTO test.t VALUES {}", values.join(",")));
     }
     sql.run("COMMIT");
@@ -48,7 +49,9 @@ fn an_event_over_sixteen_mebibytes_arrives_whole() {
         let events = job.events();
         assert_eq!(events.first_occurrences().len(), 1000);
         // 20,000 times 'x' in base64 is a third longer.
-        assert!(events.iter().all(|event| event.after()["b"].as_str().is_some_and(|text| text.len() == 26_668)));
+        assert!(
+            events.iter().all(|event| event.after()["b"].as_str().is_some_and(|text| text.len() == 26_668))
+        );
     });
 }
 
@@ -60,7 +63,7 @@ fn an_event_too_large_for_the_memory_follows_on_reject() {
 
         let stopped = Job::new(server).set("pipeline.memory", "64MiB");
         stopped.start(&["--stop-at", "end"]).wait().expect_code(4).expect_log("memory").expect_log("test.t");
-        assert_eq!(ids(&stopped.events()), [1]);
+        assert!(ids(&stopped.events()).iter().all(|&id| id == 1), "it went on behind the reject");
 
         let job = Job::new(server).set("pipeline.memory", "64MiB").set("pipeline.onReject", "deadLetter");
         let letters = job.path("dead.jsonl");
@@ -71,7 +74,7 @@ fn an_event_too_large_for_the_memory_follows_on_reject() {
         assert_eq!(letters.lines().count(), 1, "{letters}");
         let letter: serde_json::Value = serde_json::from_str(letters.trim_end()).unwrap();
         assert!(letter["reason"].as_str().is_some_and(|reason| reason.contains("memory")), "{letter}");
-        assert!(letter.get("position").is_some(), "{letter}");
+        assert!(letter["file"].is_string() && letter["pos"].is_u64(), "{letter}");
     });
 }
 
@@ -97,30 +100,36 @@ fn a_transaction_larger_than_the_memory_passes_through_it() {
 
 #[test]
 fn a_mesh_that_stands_still_costs_neither_the_position_nor_memory() {
-    on(&[Kind::MariaDb11, Kind::MySql9], &["--net-write-timeout=2", "--max-allowed-packet=268435456"], |server| {
-        server.run("CREATE DATABASE test; CREATE TABLE test.t (id INT PRIMARY KEY, b LONGTEXT)");
-        let mesh = Mesh::start();
-        let job = Job::new(server).publishing_to(&mesh).set("pipeline.memory", "32MiB");
-        let mut flowd = job.start(&[]);
-        crate::harness::until("flowd to follow the binlog", || (server.dump_threads() == 1).then_some(()));
-        mesh.signal("STOP");
-        fill(server, 20_000, 4000);
+    on(
+        &[Kind::MariaDb11, Kind::MySql9],
+        &["--net-write-timeout=2", "--max-allowed-packet=268435456"],
+        |server| {
+            server.run("CREATE DATABASE test; CREATE TABLE test.t (id INT PRIMARY KEY, b LONGTEXT)");
+            let mesh = Mesh::start();
+            let job = Job::new(server).publishing_to(&mesh).set("pipeline.memory", "32MiB");
+            let mut flowd = job.start(&[]);
+            crate::harness::until("flowd to follow the binlog", || {
+                (server.dump_threads() == 1).then_some(())
+            });
+            mesh.signal("STOP");
+            fill(server, 20_000, 4000);
 
-        // Four times the server's patience, watched all along.
-        let end = Instant::now() + Duration::from_secs(8);
-        while Instant::now() < end {
-            assert!(flowd.is_running(), "flowd gave up: {}", flowd.log());
-            let peak = flowd.peak_rss().unwrap_or(0);
-            assert!(peak < 32 * MIB + PROCESS, "peak memory is {} MiB", peak / MIB);
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        mesh.signal("CONT");
+            // Four times the server's patience, watched all along.
+            let end = Instant::now() + Duration::from_secs(8);
+            while Instant::now() < end {
+                assert!(flowd.is_running(), "flowd gave up: {}", flowd.log());
+                let peak = flowd.peak_rss().unwrap_or(0);
+                assert!(peak < 32 * MIB + PROCESS, "peak memory is {} MiB", peak / MIB);
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            mesh.signal("CONT");
 
-        let events = mesh.read("test.t", |events| events.len() >= 20_000);
-        assert_eq!(events.first_occurrences().len(), 20_000);
-        flowd.signal("TERM");
-        flowd.wait().expect_code(0);
-    });
+            let events = mesh.read("test.t", |events| events.len() >= 20_000);
+            assert_eq!(events.first_occurrences().len(), 20_000);
+            flowd.signal("TERM");
+            flowd.wait().expect_code(0);
+        },
+    );
 }
 
 #[test]

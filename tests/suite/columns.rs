@@ -23,19 +23,32 @@ fn every_column_type_arrives_as_documented_from_mysql_9() {
 }
 
 /// The session's zone is not UTC, so that a TIMESTAMP taken for local time shows.
-const SESSION: &str = "SET time_zone='+02:00', sql_mode='', NAMES utf8mb4; CREATE DATABASE IF NOT EXISTS test; USE test";
+const SESSION: &str =
+    "SET time_zone='+02:00', sql_mode='', NAMES utf8mb4; CREATE DATABASE IF NOT EXISTS test; USE test";
 
 fn every_column_type_arrives_as_documented(kind: Kind) {
     let server = Server::start(kind);
     let mut sql = server.sql();
     sql.run(SESSION);
     let cases: Vec<Case> = cases::all().into_iter().filter(|case| case.exists_on(kind)).collect();
-    let keyed = write(&mut sql, &cases, Shape { table: "keyed", key: "PRIMARY KEY (id)", partition_key: |id| Some(format!(r#"{{"id":{id}}}"#)) });
-    let pair = write(&mut sql, &cases, Shape {
-        table: "pair",
-        key: "PRIMARY KEY (half, id)",
-        partition_key: |id| Some(format!(r#"{{"half":"h\u0001","id":{id}}}"#)),
-    });
+    let keyed = write(
+        &mut sql,
+        &cases,
+        Shape {
+            table: "keyed",
+            key: "PRIMARY KEY (id)",
+            partition_key: |id| Some(format!(r#"{{"id":{id}}}"#)),
+        },
+    );
+    let pair = write(
+        &mut sql,
+        &cases,
+        Shape {
+            table: "pair",
+            key: "PRIMARY KEY (half, id)",
+            partition_key: |id| Some(format!(r#"{{"half":"h\u0001","id":{id}}}"#)),
+        },
+    );
     let bare = write(&mut sql, &cases, Shape { table: "bare", key: "KEY (id)", partition_key: |_| None });
 
     let job = Job::new(&server);
@@ -67,7 +80,8 @@ struct Expected {
 /// image. Gives what must arrive.
 fn write(sql: &mut Sql, cases: &[Case], shape: Shape) -> Vec<Expected> {
     let Shape { table, key, partition_key } = shape;
-    let columns: Vec<String> = cases.iter().enumerate().map(|(index, case)| format!("c{index} {} NULL", case.column)).collect();
+    let columns: Vec<String> =
+        cases.iter().enumerate().map(|(index, case)| format!("c{index} {} NULL", case.column)).collect();
     sql.run(&format!("CREATE TABLE {table} (id INT, half CHAR(2), {}, {key})", columns.join(", ")));
     let count = cases.iter().map(|case| case.values.len()).max().unwrap_or(0);
     let mut expected = Vec::new();
@@ -112,7 +126,8 @@ fn row(cases: &[Case], id: i64, turn: Option<usize>) -> Value {
 
 fn assignments(cases: &[Case], turn: Option<usize>) -> String {
     let literal = |case: &Case| turn.map_or("NULL".to_owned(), |turn| case.at(turn).0.to_owned());
-    let list: Vec<String> = cases.iter().enumerate().map(|(index, case)| format!("c{index} = {}", literal(case))).collect();
+    let list: Vec<String> =
+        cases.iter().enumerate().map(|(index, case)| format!("c{index} = {}", literal(case))).collect();
     list.join(", ")
 }
 
@@ -121,7 +136,9 @@ fn compare(cases: &[Case], events: &Events, expected: &[Expected]) {
     for (event, expected) in events.iter().zip(expected) {
         assert_eq!(event.op(), expected.op, "{}", event.text);
         assert_eq!(event.key(), expected.key.as_deref(), "{}", event.text);
-        for (image, actual, expected) in [("before", event.before(), &expected.before), ("after", event.after(), &expected.after)] {
+        for (image, actual, expected) in
+            [("before", event.before(), &expected.before), ("after", event.after(), &expected.after)]
+        {
             images(cases, event, image, (actual, expected), &mut faults);
         }
     }
@@ -138,7 +155,8 @@ fn images(cases: &[Case], event: &Event, image: &str, pair: (&Value, &Value), fa
     };
     assert_eq!(actual.len(), expected.len(), "number of columns in {image} of {}", event.text);
     for (name, expected) in expected {
-        let actual = actual.get(name).unwrap_or_else(|| panic!("no column {name} in {image} of {}", event.text));
+        let actual =
+            actual.get(name).unwrap_or_else(|| panic!("no column {name} in {image} of {}", event.text));
         if !same(actual, expected) {
             let column = name.strip_prefix('c').and_then(|index| index.parse::<usize>().ok());
             let column = column.map_or(name.as_str(), |index| cases[index].column.as_str());

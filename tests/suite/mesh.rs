@@ -22,8 +22,9 @@ fn a_subscriber_gets_every_event_as_it_was_published() {
         let events = crate::harness::until("all events at the subscriber", || {
             Some(crate::harness::Events::parse(&tail.output())).filter(|events| events.len() >= 400)
         });
-        let mut published: Vec<String> = file.events().of("t").iter().map(Event::lasting).collect();
-        let mut received: Vec<String> = events.first_occurrences().iter().map(Event::lasting).collect();
+        let (filed, received) = (file.events().of("t"), events.first_occurrences());
+        let mut published: Vec<&str> = filed.iter().map(Event::lasting).collect();
+        let mut received: Vec<&str> = received.iter().map(Event::lasting).collect();
         published.sort();
         received.sort();
         assert_eq!(received, published);

@@ -1,18 +1,18 @@
 //! The promises, a module a subject.
 
+mod access;
+mod bounds;
+mod clash;
 mod columns;
+mod crash;
+mod java;
+mod json_columns;
+mod mesh;
+mod positions;
 mod rows;
 mod schema;
-mod json_columns;
-mod crash;
-mod positions;
-mod startup;
-mod access;
-mod clash;
 mod shutdown;
-mod bounds;
-mod mesh;
-mod java;
+mod startup;
 
 use crate::harness::{ALL, Kind, Server};
 

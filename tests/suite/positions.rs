@@ -116,7 +116,11 @@ fn a_purged_position_is_refused_and_says_what_is_missing() {
 
         let outcome = job.start(&["--stop-at", "end"]).wait();
 
-        let missing = if server.kind.is_mysql() { server.gtid().split(':').next().unwrap().to_owned() } else { "0-1-".to_owned() };
+        let missing = if server.kind.is_mysql() {
+            server.gtid().split(':').next().unwrap().to_owned()
+        } else {
+            "0-1-".to_owned()
+        };
         outcome.expect_code(3).expect_log(&missing).expect_log("purged");
         assert_eq!(ids(&job.events()), [1], "flowd moved its position by itself");
     });
@@ -159,13 +163,17 @@ fn the_acked_position_moves_over_what_is_not_captured() {
     on_every_server(|server| {
         server.run(TABLE);
         insert(server, 1);
-        let job = Job::new(server).set("connectorConfig.tableIncludeList", "[\"test.t\"]").set("pipeline.checkpointMs", "50");
+        let job = Job::new(server)
+            .set("connectorConfig.tableIncludeList", "[\"test.t\"]")
+            .set("pipeline.checkpointMs", "50");
         let flowd = job.start(&[]);
         job.wait_for_events(1);
         let busy: Vec<String> = (0..200).map(|id| format!("INSERT INTO test.busy VALUES ({id})")).collect();
         server.run(&busy.join("; "));
         let end = server.gtid();
-        until("the acked position to reach the end", || (job.position()["acked"]["gtid"] == end.as_str()).then_some(()));
+        until("the acked position to reach the end", || {
+            (job.position()["acked"]["gtid"] == end.as_str()).then_some(())
+        });
 
         // What was acked over is not needed any more: the binlog before it may go, while flowd is down.
         flowd.kill();
@@ -185,7 +193,9 @@ fn the_position_can_be_asked_while_flowd_runs() {
         let flowd = job.start(&[]);
         job.wait_for_events(1);
         let end = server.gtid();
-        let position = until("a checkpoint", || Some(job.position()).filter(|position| position["acked"]["gtid"] == end.as_str()));
+        let position = until("a checkpoint", || {
+            Some(job.position()).filter(|position| position["acked"]["gtid"] == end.as_str())
+        });
         for name in ["read", "emitted", "acked"] {
             assert_eq!(position[name]["gtid"], end.as_str(), "{name} of {position}");
         }

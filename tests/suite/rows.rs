@@ -20,7 +20,8 @@ fn an_event_carries_the_documented_attributes_and_envelope() {
         let event = &events.0[0];
         attributes(event, server.kind.connector());
         let source = &event.data()["source"];
-        let number = |member: &str| source[member].as_u64().unwrap_or_else(|| panic!("no {member}: {}", event.text));
+        let number =
+            |member: &str| source[member].as_u64().unwrap_or_else(|| panic!("no {member}: {}", event.text));
         assert_eq!(number("ts_ms"), number("ts_us") / 1000);
         assert_eq!(number("ts_ns"), number("ts_us") * 1000);
         let thread = if server.kind.is_mysql() { number("thread").to_string() } else { "null".to_owned() };
@@ -39,7 +40,8 @@ fn an_event_carries_the_documented_attributes_and_envelope() {
 }
 
 fn attributes(event: &Event, connector: &str) {
-    let attribute = |name: &str| event.json[name].as_str().unwrap_or_else(|| panic!("no {name}: {}", event.text));
+    let attribute =
+        |name: &str| event.json[name].as_str().unwrap_or_else(|| panic!("no {name}: {}", event.text));
     assert_eq!(attribute("specversion"), "1.0");
     assert_eq!(attribute("source"), format!("/flowd/{connector}/orders"));
     assert_eq!(attribute("type"), "flowd.change.c");
@@ -62,7 +64,9 @@ fn rfc3339(server: &Server, time_us: u64) -> String {
 fn last_gtid(server: &Server) -> String {
     let set = server.gtid();
     match set.rsplit_once(':') {
-        Some((uuid, range)) if server.kind.is_mysql() => format!("{uuid}:{}", range.rsplit('-').next().unwrap()),
+        Some((uuid, range)) if server.kind.is_mysql() => {
+            format!("{uuid}:{}", range.rsplit('-').next().unwrap())
+        }
         _ => set,
     }
 }
@@ -73,7 +77,8 @@ fn rows_event_position(server: &Server) -> (String, String) {
     let wanted = if server.kind == Kind::MariaDb11 { "Gtid" } else { "Write_rows" };
     let (file, _) = server.position();
     let events = server.run(&format!("SHOW BINLOG EVENTS IN '{file}'"));
-    let newest = events.iter().rev().find(|event| event[2].starts_with(wanted) && event[2] != "Gtid_list").unwrap();
+    let newest =
+        events.iter().rev().find(|event| event[2].starts_with(wanted) && event[2] != "Gtid_list").unwrap();
     (newest[0].clone(), newest[1].clone())
 }
 
@@ -86,7 +91,9 @@ fn every_change_has_its_own_id_however_many_rows_an_event_holds() {
         // Several events of one transaction, two tables in turn, and key changes that have two halves.
         for table in ["a", "b"] {
             sql.run(&format!("BEGIN; INSERT INTO {table} VALUES {}", values.join(",")));
-            sql.run(&format!("UPDATE {table} SET t = 'y'; UPDATE {table} SET id = id + 1000; DELETE FROM {table}; COMMIT"));
+            sql.run(&format!(
+                "UPDATE {table} SET t = 'y'; UPDATE {table} SET id = id + 1000; DELETE FROM {table}; COMMIT"
+            ));
         }
 
         let job = Job::new(server);
@@ -128,7 +135,8 @@ fn a_partial_row_image_leaves_absent_columns_out() {
             ("d", json!({"id": 3, "a": 2, "n": null}), Value::Null),
         ];
         let events = job.events();
-        let arrived: Vec<_> = events.iter().map(|event| (event.op(), event.before().clone(), event.after().clone())).collect();
+        let arrived: Vec<_> =
+            events.iter().map(|event| (event.op(), event.before().clone(), event.after().clone())).collect();
         assert_eq!(arrived, expected);
         let keys: Vec<&str> = events.iter().map(|event| event.key().unwrap()).collect();
         let ids = [1, 1, 1, 2, 2, 3, 3, 3, 3].map(|id| format!(r#"{{"id":{id}}}"#));
@@ -143,12 +151,15 @@ fn the_key_is_the_primary_key_or_the_first_unique_one_without_null() {
         sql.run("CREATE DATABASE test; USE test");
         sql.run("CREATE TABLE u (a INT, b INT NOT NULL, c INT NOT NULL, UNIQUE (a), UNIQUE second (c, b), UNIQUE third (b))");
         sql.run("CREATE TABLE n (a INT, UNIQUE (a)); CREATE TABLE p (t TEXT, i INT, PRIMARY KEY (t(3), i))");
-        sql.run("INSERT INTO u VALUES (1, 2, 3); INSERT INTO n VALUES (1); INSERT INTO p VALUES ('abcdef', 1)");
+        sql.run(
+            "INSERT INTO u VALUES (1, 2, 3); INSERT INTO n VALUES (1); INSERT INTO p VALUES ('abcdef', 1)",
+        );
 
         let job = Job::new(server);
         job.catch_up();
 
-        let keys: Vec<Option<String>> = job.events().iter().map(|event| event.key().map(str::to_owned)).collect();
+        let keys: Vec<Option<String>> =
+            job.events().iter().map(|event| event.key().map(str::to_owned)).collect();
         let some = |key: &str| Some(key.to_owned());
         assert_eq!(keys, [some(r#"{"c":3,"b":2}"#), None, some(r#"{"t":"abcdef","i":1}"#)]);
     });
@@ -202,11 +213,16 @@ fn filters_choose_tables_and_columns() {
             .set("connectorConfig.columnExcludeList", r#"["test.a.secret"]"#);
         job.catch_up();
 
-        let arrived: Vec<(String, &str, bool)> = job.events().0.iter().map(|event| {
-            let name = format!("{}.{}", event.data()["source"]["db"].as_str().unwrap(), event.table());
-            let op = if event.op() == "u" { "u" } else { "c" };
-            (name, op, event.after().get("secret").is_some())
-        }).collect();
+        let arrived: Vec<(String, &str, bool)> = job
+            .events()
+            .0
+            .iter()
+            .map(|event| {
+                let name = format!("{}.{}", event.data()["source"]["db"].as_str().unwrap(), event.table());
+                let op = if event.op() == "u" { "u" } else { "c" };
+                (name, op, event.after().get("secret").is_some())
+            })
+            .collect();
         let names = |name: &str, op: &'static str, secret| (name.to_owned(), op, secret);
         let expected = [
             names("test.a", "c", false),
@@ -244,7 +260,12 @@ fn a_type_that_is_not_transported_stops_and_names_its_column() {
             server.run(&format!("CREATE TABLE test.t (id INT PRIMARY KEY, strange {column}); INSERT INTO test.t (id) VALUES (1)"));
             let job = Job::new(server);
             let outcome = job.start(&["--stop-at", "end"]).wait();
-            outcome.expect_code(4).expect_log("test.t").expect_log("strange").expect_log(said).expect_log("columnExcludeList");
+            outcome
+                .expect_code(4)
+                .expect_log("test.t")
+                .expect_log("strange")
+                .expect_log(said)
+                .expect_log("columnExcludeList");
             assert_eq!(job.events().len(), 1);
 
             let job = Job::new(server).set("connectorConfig.columnExcludeList", "[\"test.t.strange\"]");

@@ -12,7 +12,8 @@ fn a_wrong_configuration_is_told_with_key_and_line_before_anything_is_opened() {
         let file = directory.path().join("flowd.yaml");
         std::fs::write(&file, yaml).unwrap();
         let file = file.display().to_string();
-        let outcome = Flowd::launch(directory.path(), &["--connector", "mysql-cdc", "--config", &file]).wait();
+        let outcome =
+            Flowd::launch(directory.path(), &["--connector", "mysql-cdc", "--config", &file]).wait();
         outcome.expect_code(2);
         for text in said {
             outcome.expect_log(text);
@@ -27,7 +28,10 @@ fn a_wrong_configuration_is_told_with_key_and_line_before_anything_is_opened() {
     refuse(&format!("{base}  port: many\n{storage}"), &["port", "many", "5"]);
     refuse(&format!("{base}  sslMode: maybe\n{storage}"), &["sslMode", "maybe", "verify-ca", "5"]);
     refuse(&format!("{base}  password: ${{FLOWD_TEST_UNSET}}\n{storage}"), &["password", "FLOWD_TEST_UNSET"]);
-    refuse(&format!("{base}  password: file:/nonexistent/secret\n{storage}"), &["password", "/nonexistent/secret"]);
+    refuse(
+        &format!("{base}  password: file:/nonexistent/secret\n{storage}"),
+        &["password", "/nonexistent/secret"],
+    );
     refuse(&format!("{base}  snapshotMode: initial\n{storage}"), &["snapshotMode", "never"]);
     refuse(&format!("{base}  slaveId: 3\n{storage}"), &["slaveId", "serverId"]);
     refuse(&format!("{base}pipeline:\n  memory: lots\n{storage}"), &["memory", "lots", "6"]);
@@ -39,7 +43,8 @@ fn a_wrong_configuration_is_told_with_key_and_line_before_anything_is_opened() {
 #[test]
 fn a_secret_is_never_printed() {
     on(&[Kind::MariaDb11], &[], |server| {
-        let job = Job::new(server).set("connectorConfig.password", "correct-horse").set("pipeline.startMs", "0");
+        let job =
+            Job::new(server).set("connectorConfig.password", "correct-horse").set("pipeline.startMs", "0");
         let outcome = job.start(&[]).wait();
         outcome.expect_code(3);
         assert!(!outcome.log.contains("correct-horse"), "{}", outcome.log);
@@ -69,7 +74,8 @@ fn refused_credentials_end_the_start_at_once() {
 fn missing_grants_end_the_start_with_the_statement_that_mends_it() {
     on_every_server(|server| {
         server.run("CREATE USER 'poor'@'%' IDENTIFIED BY 'poor'; GRANT SELECT ON *.* TO 'poor'@'%'");
-        let job = Job::new(server).set("connectorConfig.user", "poor").set("connectorConfig.password", "poor");
+        let job =
+            Job::new(server).set("connectorConfig.user", "poor").set("connectorConfig.password", "poor");
         job.start(&[]).wait().expect_code(3).expect_log("GRANT").expect_log("REPLICATION SLAVE");
         let check = job.command(&["check"]);
         check.expect_code(3);
@@ -105,12 +111,16 @@ fn check_names_what_the_server_lacks() {
 #[test]
 fn an_unreachable_server_is_retried_for_start_ms() {
     on(&[Kind::MariaDb11], &[], |server| {
-        let job = Job::new(server).set("connectorConfig.port", &free_port().to_string()).set("pipeline.startMs", "1500");
+        let job = Job::new(server)
+            .set("connectorConfig.port", &free_port().to_string())
+            .set("pipeline.startMs", "1500");
         let begin = Instant::now();
         job.start(&[]).wait().expect_code(3).expect_log("127.0.0.1");
         assert!(begin.elapsed() >= Duration::from_millis(1400), "it gave up after {:?}", begin.elapsed());
 
-        let job = Job::new(server).set("pipeline.target", "mesh").set("pubSubConfig.meshAddress", &format!("127.0.0.1:{}", free_port()));
+        let job = Job::new(server)
+            .set("pipeline.target", "mesh")
+            .set("pubSubConfig.meshAddress", &format!("127.0.0.1:{}", free_port()));
         let job = job.set("pipeline.startMs", "0");
         job.start(&[]).wait().expect_code(3);
     });

@@ -67,6 +67,7 @@ head -1 "$WORK/events"
 
 say "6. kill -9, changes while flowd is dead, and a start"
 kill -9 "$FLOWD_PID"
+wait "$FLOWD_PID" 2>/dev/null || true
 sql shop -e "UPDATE orders SET total = 19.80 WHERE id = 1; INSERT INTO orders SELECT seq, 'Grace', seq, NOW(3) FROM seq_2_to_1000; DELETE FROM orders WHERE id = 1"
 start_flowd
 wait_for 60 events 1002
@@ -75,4 +76,7 @@ IDS=$(grep -o '"id":"[^"]*"' "$WORK/events" | sort -u | wc -l)
 tail -1 "$WORK/events"
 say "7. the subscriber has $IDS different events (1 + 1 + 999 + 1 = 1002 changes were made)"
 [ "$IDS" = 1002 ]
+say "8. a clean stop, and where flowd stands"
+kill "$FLOWD_PID"
+wait "$FLOWD_PID"
 "$FLOWD" position --config "$WORK/flowd.yml"

@@ -168,10 +168,10 @@ impl<'de> Deserialize<'de> for RawHeader {
                 let mut header = RawHeader::default();
                 while let Some(field) = map.next_key()? {
                     match field {
-                        Field::Cmd => header.command = map.next_value::<Cmd>()?.0,
-                        Field::Code => header.code = map.next_value::<Code>()?.0,
-                        Field::Desc => header.desc = map.next_value::<Text>()?.0,
-                        Field::Seq => header.seq = map.next_value::<Text>()?.0,
+                        Field::Cmd => header.command = map.next_value::<Scalar<'_>>()?.command()?,
+                        Field::Code => header.code = map.next_value::<Scalar<'_>>()?.code()?,
+                        Field::Desc => header.desc = map.next_value::<Scalar<'_>>()?.text(),
+                        Field::Seq => header.seq = map.next_value::<Scalar<'_>>()?.text(),
                         Field::Properties => {
                             header.properties = map.next_value::<Option<Properties>>()?.unwrap_or_default();
                         }
@@ -185,127 +185,105 @@ impl<'de> Deserialize<'de> for RawHeader {
     }
 }
 
-/// `cmd`: a name, a number, or a number as text; null is as good as missing.
-struct Cmd(Option<CommandName>);
+/// A value that should be a text or a number: senders write the one for the other.
+enum Scalar<'a> {
+    Null,
+    Bool(bool),
+    Unsigned(u64),
+    Signed(i64),
+    Float(f64),
+    Text(Cow<'a, str>),
+}
 
-impl<'de> Deserialize<'de> for Cmd {
+impl<'de> Deserialize<'de> for Scalar<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct CmdVisitor;
-        impl Visitor<'_> for CmdVisitor {
-            type Value = Cmd;
+        struct ScalarVisitor;
+        impl<'de> Visitor<'de> for ScalarVisitor {
+            type Value = Scalar<'de>;
 
             fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("a command's name or number")
+                formatter.write_str("a text or a number")
             }
 
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Cmd, E> {
-                let numbered = || text.parse().ok().and_then(Command::from_number);
-                Ok(Cmd(Some(match Command::from_name(text).or_else(numbered) {
-                    Some(command) => CommandName::Known(command),
-                    None => CommandName::Unknown(shortened(text)),
-                })))
+            fn visit_unit<E: de::Error>(self) -> Result<Self::Value, E> {
+                Ok(Scalar::Null)
             }
 
-            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Cmd, E> {
-                let known = Command::from_number(number).map(CommandName::Known);
-                Ok(Cmd(Some(known.unwrap_or_else(|| CommandName::Unknown(number.to_string())))))
+            fn visit_bool<E: de::Error>(self, value: bool) -> Result<Self::Value, E> {
+                Ok(Scalar::Bool(value))
             }
 
-            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Cmd, E> {
-                Ok(Cmd(Some(CommandName::Unknown(number.to_string()))))
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Self::Value, E> {
+                Ok(Scalar::Unsigned(number))
             }
 
-            fn visit_unit<E: de::Error>(self) -> Result<Cmd, E> {
-                Ok(Cmd(None))
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Self::Value, E> {
+                Ok(Scalar::Signed(number))
+            }
+
+            fn visit_f64<E: de::Error>(self, number: f64) -> Result<Self::Value, E> {
+                Ok(Scalar::Float(number))
+            }
+
+            fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Scalar::Text(Cow::Borrowed(text)))
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Scalar::Text(Cow::Owned(text.to_owned())))
             }
         }
-        deserializer.deserialize_any(CmdVisitor)
+        deserializer.deserialize_any(ScalarVisitor)
+    }
+}
+
+impl Scalar<'_> {
+    /// As `cmd`: a name, a number, or a number as text; null is as good as missing.
+    fn command<E: de::Error>(&self) -> Result<Option<CommandName>, E> {
+        let known = match self {
+            Self::Null => return Ok(None),
+            Self::Unsigned(number) => Command::from_number(*number),
+            Self::Text(name) => {
+                Command::from_name(name).or_else(|| name.parse().ok().and_then(Command::from_number))
+            }
+            Self::Signed(_) => None,
+            Self::Bool(_) | Self::Float(_) => return Err(E::custom("cmd is neither a name nor a number")),
+        };
+        let unknown = || CommandName::Unknown(shortened(self.text().as_deref().unwrap_or_default()));
+        Ok(Some(known.map_or_else(unknown, CommandName::Known)))
+    }
+
+    /// As `code`: a number, a number as text, or null for 0.
+    fn code<E: de::Error>(&self) -> Result<i32, E> {
+        let code = match self {
+            Self::Null => Some(0),
+            Self::Unsigned(number) => i32::try_from(*number).ok(),
+            Self::Signed(number) => i32::try_from(*number).ok(),
+            Self::Text(text) => text.parse().ok(),
+            Self::Bool(_) | Self::Float(_) => None,
+        };
+        code.ok_or_else(|| {
+            let text = shortened(self.text().as_deref().unwrap_or_default());
+            E::custom(format_args!("code {text:?} is no number of 32 bits"))
+        })
+    }
+
+    /// As `desc` or `seq`: a text, a number or boolean as text, or null for none.
+    fn text(&self) -> Option<CompactString> {
+        Some(match self {
+            Self::Null => return None,
+            Self::Bool(value) => value.to_compact_string(),
+            Self::Unsigned(number) => number.to_compact_string(),
+            Self::Signed(number) => number.to_compact_string(),
+            Self::Float(number) => number.to_compact_string(),
+            Self::Text(text) => text.as_ref().into(),
+        })
     }
 }
 
 /// At most 64 characters of a text from outside, for a message.
 pub(super) fn shortened(text: &str) -> String {
     text.chars().take(64).collect()
-}
-
-/// `code`: a number, a number as text, or null for 0.
-struct Code(i32);
-
-impl<'de> Deserialize<'de> for Code {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct CodeVisitor;
-        impl Visitor<'_> for CodeVisitor {
-            type Value = Code;
-
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("a 32-bit code")
-            }
-
-            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Code, E> {
-                i32::try_from(number)
-                    .map(Code)
-                    .map_err(|_| E::custom(format_args!("code {number} is beyond 32 bits")))
-            }
-
-            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Code, E> {
-                i32::try_from(number)
-                    .map(Code)
-                    .map_err(|_| E::custom(format_args!("code {number} is beyond 32 bits")))
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Code, E> {
-                text.parse()
-                    .map(Code)
-                    .map_err(|_| E::custom(format_args!("code {:?} is no number", shortened(text))))
-            }
-
-            fn visit_unit<E: de::Error>(self) -> Result<Code, E> {
-                Ok(Code(0))
-            }
-        }
-        deserializer.deserialize_any(CodeVisitor)
-    }
-}
-
-/// A text, or a number or boolean as text, or null for none.
-struct Text(Option<CompactString>);
-
-impl<'de> Deserialize<'de> for Text {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct TextVisitor;
-        impl Visitor<'_> for TextVisitor {
-            type Value = Text;
-
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("a text")
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Text, E> {
-                Ok(Text(Some(text.into())))
-            }
-
-            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Text, E> {
-                Ok(Text(Some(number.to_compact_string())))
-            }
-
-            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Text, E> {
-                Ok(Text(Some(number.to_compact_string())))
-            }
-
-            fn visit_f64<E: de::Error>(self, number: f64) -> Result<Text, E> {
-                Ok(Text(Some(number.to_compact_string())))
-            }
-
-            fn visit_bool<E: de::Error>(self, value: bool) -> Result<Text, E> {
-                Ok(Text(Some(value.to_compact_string())))
-            }
-
-            fn visit_unit<E: de::Error>(self) -> Result<Text, E> {
-                Ok(Text(None))
-            }
-        }
-        deserializer.deserialize_any(TextVisitor)
-    }
 }
 
 impl<'de> Deserialize<'de> for Properties {

@@ -1,5 +1,7 @@
 //! A session against a scripted server, in virtual time.
 
+use std::borrow::Cow;
+
 use super::*;
 use crate::frame::{Decoder, SubscriptionMode};
 
@@ -284,6 +286,26 @@ fn an_ack_with_a_body_is_about_its_id_and_one_without_about_its_seq() {
         check(Some(foreign), b"", About::Unknown);
     }
     check(None, b"", About::Unknown);
+}
+
+#[test]
+fn reading_an_ack_asks_for_no_memory() {
+    let header = Header {
+        desc: Some("success".into()),
+        ..Header::request(Command::AsyncMessageToServerAck, "00000000000000000042")
+    };
+    let mut bytes = Vec::new();
+    encode_parts(&header, br#"{"data":{"node":1},"id":"g:1"}"#, &mut bytes);
+    let mut decoder = Decoder::new();
+    decoder.feed(&bytes);
+    let received = decoder.buffer_mut().as_ptr_range();
+    let frame = decoder.next_frame().expect("valid").expect("whole");
+    for text in [&frame.header.seq, &frame.header.desc] {
+        assert!(!text.as_ref().expect("both are there").is_heap_allocated());
+    }
+    assert!(received.contains(&frame.body.as_ptr()));
+    let ack = publish_ack(&frame).expect("an ack");
+    assert!(matches!(ack.about, About::Id(Cow::Borrowed("g:1"))));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! In the order of a run: [`cli`] reads the command line, [`config`] makes it, the environment and the file one
 //! checked configuration, `run` joins source, engine and target, [`exit`] says how it all ends. [`mesh`] and [`tail`]
-//! are the two subcommands that need none of it.
+//! are the two subcommands that need no configuration.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -36,10 +36,10 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(line)
     });
     let result = started.map_err(Ending::from).and_then(dispatch);
-    result.unwrap_or_else(|ending| ending.report())
+    result.map_or_else(|ending| ending.report(), |()| ExitCode::SUCCESS)
 }
 
-fn dispatch(CommandLine { cli, flags }: CommandLine) -> Result<ExitCode, Ending> {
+fn dispatch(CommandLine { cli, flags }: CommandLine) -> Result<(), Ending> {
     let command = cli.into_command();
     let takes_keys = matches!(command, Command::Run(_) | Command::Position(_) | Command::Check(_));
     if let Some(flag) = flags.first()
@@ -52,10 +52,10 @@ fn dispatch(CommandLine { cli, flags }: CommandLine) -> Result<ExitCode, Ending>
         Command::Position(args) => position::command(&args, flags)?,
         Command::Check(args) => check::command(&args, flags)?,
         Command::Connectors => answer(&connectors::table())?,
-        Command::Mesh(arguments) => return Ok(mesh::command(&arguments)),
-        Command::Tail(arguments) => return Ok(tail::command(&arguments)),
+        Command::Mesh(arguments) => mesh::command(&arguments)?,
+        Command::Tail(arguments) => tail::command(&arguments)?,
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// Writes an answer to standard output. A reader that has gone away wants no more of it.

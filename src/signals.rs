@@ -1,9 +1,18 @@
 //! SIGINT and SIGTERM: the first asks for a clean stop, the second ends the process at once with 128 + its number.
 
 use flowd_engine::stop::Stop;
+use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::exit;
+use crate::exit::{self, Ending};
+
+/// A subcommand's event loop, on its own thread, with the signals caught.
+pub(crate) fn event_loop() -> Result<(Runtime, Signals), Ending> {
+    let failed = |error: std::io::Error| Ending::Unusable(format!("cannot start the event loop: {error}"));
+    let runtime = Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    let signals = runtime.block_on(async { Signals::catch() }).map_err(failed)?;
+    Ok((runtime, signals))
+}
 
 /// The two signals, caught from here on.
 pub struct Signals {

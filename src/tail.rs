@@ -5,7 +5,6 @@
 //! again after a lost connection (delivery is at least once).
 
 use std::io::{self, BufWriter, Write};
-use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -16,7 +15,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{timeout, timeout_at};
 
-use crate::signals::Signals;
+use crate::exit::Ending;
+use crate::signals::event_loop;
 
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 const SEND_MAX: Duration = Duration::from_secs(20);
@@ -50,7 +50,7 @@ enum TailError {
     Session(#[from] SessionError),
     #[error("the server said: {0}")]
     SentAway(String),
-    #[error("stdout: {0}")]
+    #[error("standard output cannot be written: {0}")]
     Output(io::Error),
 }
 
@@ -65,16 +65,12 @@ impl TailError {
     }
 }
 
-/// Prints events until `count` is reached or a signal comes. Exit codes: 0 done or stopped, 3 the server cannot be
-/// reached or refuses, 4 stdout cannot be written.
-pub fn command(arguments: &TailArguments) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            tracing::error!(%error, "cannot start");
-            return ExitCode::from(3);
-        }
-    };
+/// Prints events until `count` is reached or a signal comes.
+///
+/// # Errors
+/// `Unusable` where the server cannot be reached or refuses, `Fatal` where stdout cannot be written.
+pub fn command(arguments: &TailArguments) -> Result<(), Ending> {
+    let (runtime, mut signals) = event_loop()?;
     let output = BufWriter::with_capacity(256 << 10, io::stdout().lock());
     let mut tail = Tail {
         arguments: arguments.clone(),
@@ -83,7 +79,6 @@ pub fn command(arguments: &TailArguments) -> ExitCode {
         listened: false,
     };
     let result = runtime.block_on(async {
-        let mut signals = Signals::catch()?;
         tokio::select! {
             result = tail.run() => result,
             // The second signal takes the default way: nothing here waits long enough to need it.
@@ -91,13 +86,11 @@ pub fn command(arguments: &TailArguments) -> ExitCode {
         }
     });
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => Ok(()),
         // Whoever reads our output has enough of it.
-        Err(TailError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!("{error}");
-            ExitCode::from(if matches!(error, TailError::Output(_)) { 4 } else { 3 })
-        }
+        Err(TailError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        Err(error @ TailError::Output(_)) => Err(Ending::Fatal(error.to_string())),
+        Err(error) => Err(Ending::Unusable(error.to_string())),
     }
 }
 

@@ -22,6 +22,7 @@ pub use self::given::Flag;
 pub use self::problem::{Origin, Problem, Problems};
 pub use self::resolve::{Config, MeshAddress, OffsetStorage, OnReject, Order, Pipeline, PubSub, Target};
 pub use self::values::Secret;
+pub(crate) use self::values::bytes;
 
 use self::given::Layers;
 use self::values::Values;

@@ -232,7 +232,7 @@ fn absolute(path: &str, origin: &Origin, file: &Path, working: &Path) -> PathBuf
 }
 
 /// Plain bytes, or a whole number with a unit.
-fn bytes(text: &str) -> Option<u64> {
+pub(crate) fn bytes(text: &str) -> Option<u64> {
     const UNITS: [(&str, u64); 8] = [
         ("KiB", 1 << 10),
         ("MiB", 1 << 20),

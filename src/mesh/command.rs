@@ -1,13 +1,14 @@
 //! `flowd mesh`: the embedded server on its own.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
 
 use super::{FaultPlan, Server, ServerConfig};
-use crate::signals::Signals;
+use crate::config::bytes;
+use crate::exit::Ending;
+use crate::signals::event_loop;
 
 /// Arguments of `flowd mesh`.
 #[derive(Debug, Args)]
@@ -53,23 +54,14 @@ impl MeshArguments {
     }
 }
 
-/// Runs the server until a signal or a failure ends it. Exit codes: 0 stopped by a signal, 3 it cannot start, 4 it
-/// failed while running; a second signal ends at once with 128 and its number.
-pub fn command(arguments: &MeshArguments) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            tracing::error!(%error, "cannot start");
-            return ExitCode::from(3);
-        }
-    };
+/// Runs the server until a signal or a failure ends it; a second signal ends at once with 128 and its number.
+///
+/// # Errors
+/// `Unusable` where it cannot start, `Fatal` where it failed while running.
+pub fn command(arguments: &MeshArguments) -> Result<(), Ending> {
     // Signals are caught before the server says that it listens.
-    let signals = runtime.block_on(async { Signals::catch() });
-    let (mut signals, server) = match (signals, Server::start(arguments.config())) {
-        (Ok(signals), Ok(server)) => (signals, server),
-        (Err(error), _) => return refuse(&error),
-        (_, Err(error)) => return refuse(&error),
-    };
+    let (runtime, mut signals) = event_loop()?;
+    let server = Server::start(arguments.config()).map_err(|error| Ending::Unusable(error.to_string()))?;
     runtime.block_on(async {
         let mut look = tokio::time::interval(Duration::from_millis(100));
         let mut stopping = false;
@@ -87,32 +79,12 @@ pub fn command(arguments: &MeshArguments) -> ExitCode {
             }
         }
     });
-    match server.wait() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!("{error}");
-            ExitCode::from(4)
-        }
-    }
+    server.wait().map_err(|error| Ending::Fatal(error.to_string()))
 }
 
-fn refuse(error: &dyn std::error::Error) -> ExitCode {
-    tracing::error!("{error}");
-    ExitCode::from(3)
-}
-
-/// `64MiB`, `1 GiB`, `65536`.
 fn parse_size(text: &str) -> Result<u64, String> {
-    let digits = text.trim_end_matches(|character: char| character.is_ascii_alphabetic() || character == ' ');
-    let unit: u64 = match text[digits.len()..].trim() {
-        "" | "B" => 1,
-        "KiB" => 1 << 10,
-        "MiB" => 1 << 20,
-        "GiB" => 1 << 30,
-        other => return Err(format!("unit {other:?} is not known: use KiB, MiB or GiB")),
-    };
-    let count: u64 = digits.parse().map_err(|_| format!("{digits:?} is no whole number"))?;
-    count.checked_mul(unit).filter(|bytes| *bytes >= 1 << 16).ok_or_else(|| "at least 64KiB".to_owned())
+    let size = bytes(text).ok_or("not bytes, nor a number with KiB, MiB or GiB")?;
+    if size >= 1 << 16 { Ok(size) } else { Err("at least 64KiB".to_owned()) }
 }
 
 #[cfg(test)]
@@ -120,10 +92,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_have_binary_units() {
-        assert_eq!(parse_size("64MiB"), Ok(64 << 20));
+    fn what_is_retained_has_a_lower_bound() {
         assert_eq!(parse_size("1 GiB"), Ok(1 << 30));
         assert_eq!(parse_size("65536"), Ok(65_536));
-        assert!(parse_size("1MB").is_err() && parse_size("5").is_err() && parse_size("-1KiB").is_err());
+        assert!(parse_size("65535").is_err() && parse_size("-1KiB").is_err());
     }
 }

@@ -5,7 +5,6 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use flowd_codec::event::view::{
     Data, EventView, ExtensionValue, SpecVersion, decode_event, is_attribute_name,
@@ -69,11 +68,6 @@ impl Envelope {
         tail.push(b'}');
         Self { tail }
     }
-}
-
-/// Milliseconds since 1970.
-pub(crate) fn now_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_millis() as u64)
 }
 
 /// Looks whether a publish is an event that can be delivered.

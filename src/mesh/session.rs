@@ -20,6 +20,7 @@ use super::faults::Faults;
 use super::outbox::{FULL, Outbox};
 use super::publish::{self, Envelope};
 use super::topic::Seat;
+use crate::time::now_ms;
 
 /// Topics one session may subscribe to.
 const SUBSCRIPTIONS_MAX: usize = 4_096;
@@ -218,7 +219,7 @@ impl Session {
         let count = client.readings.len();
         // The reading that goes first changes, so that a busy topic does not starve the others.
         self.first = (self.first + 1) % count;
-        let now_ms = publish::now_ms();
+        let now_ms = now_ms();
         let mut taken = 0;
         for step in 0..count {
             let reading = &client.readings[(self.first + step) % count];
@@ -406,7 +407,7 @@ fn room(window: usize, unacked: usize, remembered: usize) -> usize {
 /// Stores a published event and queues its acknowledgement.
 fn publish_event(header: &Header, body: &[u8], scratch: &mut Vec<u8>, broker: &mut Broker, out: &mut Outbox) {
     scratch.clear();
-    let checked = publish::check(&header.properties, body, publish::now_ms());
+    let checked = publish::check(&header.properties, body, now_ms());
     let stored = checked.and_then(|event| {
         let lsn = broker.publish(&event.subject, event.arrival, &event.body).map_err(refusal_text)?;
         publish::write_ack(scratch, &event);

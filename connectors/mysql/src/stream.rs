@@ -188,7 +188,10 @@ impl Stream {
         if header.kind == kind::FORMAT_DESCRIPTION {
             self.checksum = event::format_description(event).map_err(|bad| self.bad(&bad))?;
             self.tables.forget_ids();
-            self.advance(&header);
+            // A dump that begins inside a file is given the file's description first, which stands at its head.
+            if header.log_pos != 0 {
+                self.advance(&header);
+            }
             return Ok(());
         }
         let checksum = match header.kind {

@@ -148,6 +148,24 @@ fn a_position_is_a_boundary_and_the_rows_of_the_open_transaction() {
 }
 
 #[test]
+fn the_format_description_that_a_dump_from_mid_file_begins_with_is_no_step_forward() {
+    let mut script = Script::at(&BinlogPosition { gtids: Gtids::None, offset: 1000, ..position("", None) });
+    let mut body = vec![4, 0];
+    body.extend([0; 50 + 4]);
+    body.extend([19, 0, 0, 0, 0, 0, 0]); // header length, a post-header, no checksum
+    let length = u32::try_from(19 + body.len()).expect("small");
+    let mut event = vec![0; 4];
+    event.push(kind::FORMAT_DESCRIPTION);
+    event.extend(1_u32.to_le_bytes());
+    event.extend(length.to_le_bytes());
+    event.extend([0; 6]); // no log_pos, no flags
+    event.extend(body);
+    script.stream.event(&event, 0).expect("a description");
+    assert_eq!(script.stream.position().offset, 1000);
+    assert!(!script.stream.take_moved());
+}
+
+#[test]
 fn rows_count_on_over_events_and_begin_anew_with_the_transaction() {
     let mut script = Script::new();
     script.begin(1);

@@ -7,8 +7,8 @@ use flowd_engine::failure::Failure;
 
 use crate::config::MySqlConfig;
 use crate::connection::Connection;
-use crate::dump;
 use crate::position::{BinlogPosition, Gtids, StartAt, StopAt, is_behind};
+use crate::scan;
 use crate::server::Flavor;
 use crate::status::{ServerStatus, executed_gtids, gtid_position, server_status};
 
@@ -110,7 +110,7 @@ fn first(
             let gtids = match (status.has_gtids, flavor) {
                 (false, _) => String::new(),
                 (true, Flavor::MariaDb) => gtid_position(connection, file, *offset)?.unwrap_or_default(),
-                (true, Flavor::MySql) => dump::gtids_at(config, file, *offset)?.to_string(),
+                (true, Flavor::MySql) => scan::gtids_at(config, file, *offset)?.to_string(),
             };
             at(&gtids, file, *offset)
         }

@@ -55,9 +55,11 @@ pub fn captured_names(
     connection: &mut Connection,
     filter: &TableFilter,
 ) -> Result<Vec<(String, String)>, WireError> {
+    // The two schemas are in no binlog, and a server makes a temporary table of each of theirs to answer.
     let result = connection.query(
         "SELECT TABLE_SCHEMA, TABLE_NAME FROM information_schema.TABLES \
-         WHERE TABLE_TYPE IN ('BASE TABLE', 'SYSTEM VERSIONED')",
+         WHERE TABLE_SCHEMA NOT IN ('information_schema', 'performance_schema') \
+         AND TABLE_TYPE IN ('BASE TABLE', 'SYSTEM VERSIONED')",
     )?;
     let names = result.rows.iter().map(|row| (text(row, 0), text(row, 1)));
     let mut captured: Vec<_> = names.filter(|(schema, table)| filter.captures(schema, table)).collect();

@@ -2,15 +2,13 @@
 
 use std::time::Duration;
 
-use flowd_binlog::event::{self, Checksum, Gtid, Header, Rotate, kind};
-use flowd_binlog::gtid::GtidSet;
 use flowd_engine::failure::Failure;
 use sha2::{Digest, Sha256};
 
 use crate::config::MySqlConfig;
 use crate::connection::Connection;
 use crate::error::WireError;
-use crate::feed::{Feed, FeedError, Next};
+use crate::feed::Feed;
 use crate::position::{BinlogPosition, Gtids};
 use crate::query::literal;
 use crate::server::Flavor;
@@ -144,83 +142,4 @@ fn dump_gtid(server_id: u32, set: &[u8]) -> Vec<u8> {
     command.extend_from_slice(&u32::try_from(set.len()).expect("a set below 4 GiB").to_le_bytes());
     command.extend_from_slice(set);
     command
-}
-
-/// The GTIDs behind a place of a binlog file: those that the file's head names as earlier, and those in the file before
-/// the place.
-pub fn gtids_at(config: &MySqlConfig, file: &str, offset: u64) -> Result<GtidSet, Failure> {
-    let replica = Replica::new(config, "head");
-    // A second reader under our own id would throw the first one off; this one is short and has an id of its own.
-    let replica = Replica { server_id: replica.server_id ^ 0x4000_0000, ..replica };
-    let position = BinlogPosition {
-        server: String::new(),
-        gtids: Gtids::None,
-        file: file.into(),
-        offset: 4,
-        open: None,
-        filter: 0,
-    };
-    let mut feed = open(config, &replica, &position, usize::MAX)?;
-    let mut head = Head { set: GtidSet::default(), checksum: Checksum::None, place: 4, wanted: offset };
-    loop {
-        match feed.next_event().map_err(|error| unusable(&error))? {
-            Next::Event(range) => {
-                if head.event(&feed.bytes()[range]).map_err(|bad| Failure::Unusable(bad.to_string()))? {
-                    return Ok(head.set);
-                }
-            }
-            Next::Oversize(..) => {}
-            Next::Nothing => {
-                feed.discard();
-                feed.fill().map_err(|error| unusable(&error))?;
-            }
-        }
-    }
-}
-
-fn unusable(error: &FeedError) -> Failure {
-    Failure::Unusable(format!("reading the head of the binlog file that pipeline.startAt names: {error}"))
-}
-
-/// Reads a file's events up to a place, for its GTIDs.
-struct Head {
-    set: GtidSet,
-    checksum: Checksum,
-    place: u64,
-    wanted: u64,
-}
-
-impl Head {
-    /// True when the place is reached.
-    fn event(&mut self, event: &[u8]) -> Result<bool, event::BadEvent> {
-        let header = Header::parse(event)?;
-        if header.kind == kind::FORMAT_DESCRIPTION {
-            self.checksum = event::format_description(event)?;
-        }
-        if header.kind == kind::FORMAT_DESCRIPTION || header.log_pos == 0 && header.kind == kind::ROTATE {
-            return Ok(false);
-        }
-        let body = event::body(&header, event, self.checksum)?;
-        match header.kind {
-            kind::ROTATE if !header.is_artificial() => {
-                let next = Rotate::parse(body)?;
-                tracing::debug!(file = next.file, "the file ends before the place");
-                return Ok(true);
-            }
-            kind::PREVIOUS_GTIDS => {
-                self.set = GtidSet::decode(body)
-                    .map_err(|bad| event::BadEvent::Malformed(kind::PREVIOUS_GTIDS, bad.to_string()))?;
-            }
-            kind::GTID | kind::GTID_TAGGED if self.place < self.wanted => {
-                let tagged = header.kind == kind::GTID_TAGGED;
-                let gtid = if tagged { Gtid::parse_tagged(body)? } else { Gtid::parse(body)? };
-                self.set.add(gtid.uuid, gtid.tag, gtid.number);
-            }
-            _ => {}
-        }
-        if !header.is_artificial() {
-            self.place = self.place.max(u64::from(header.log_pos));
-        }
-        Ok(self.place >= self.wanted)
-    }
 }

@@ -29,6 +29,7 @@ pub mod feed;
 pub mod lag;
 pub mod position;
 pub mod rows;
+pub mod scan;
 pub mod source;
 pub mod stream;
 pub mod tables;

@@ -30,6 +30,7 @@ use crate::feed::{CHUNK_BYTES, Feed, FeedError, Next};
 use crate::lag::LagMeter;
 use crate::position::{BinlogPosition, StartAt, StopAt};
 use crate::rows::RowsEvent;
+use crate::scan::{self, Definition};
 use crate::server::Flavor;
 use crate::stream::Stream;
 use crate::tables::{Catalog, Reading, TableSettings, Tables};
@@ -429,24 +430,35 @@ struct ServerCatalog {
     stop: Stop,
 }
 
-impl Catalog for ServerCatalog {
-    fn read(&mut self, schema: &str, table: &str) -> Result<Reading, Failure> {
+impl ServerCatalog {
+    /// Tries until it succeeds or fails for good, or a stop is requested.
+    fn persist<T>(&self, what: &str, attempt: impl Fn() -> Result<T, Failure>) -> Result<T, Failure> {
         let mut wait = BACK_OFF_MIN;
         loop {
-            let attempt = Connection::connect(&self.config).and_then(|mut connection| {
-                let reading = read_table(&mut connection, schema, table)?;
-                connection.close();
-                Ok(Reading { table: reading.value, place: (reading.place.file, reading.place.position) })
-            });
-            match attempt {
+            match attempt() {
                 Err(Failure::Retry(text)) if !self.stop.is_requested() => {
-                    tracing::warn!("reading the catalog for {schema}.{table}: {text}");
+                    tracing::warn!("{what}: {text}");
                     self.stop.wait(wait);
                     wait = (wait * 2).min(BACK_OFF_MAX);
                 }
-                other => return other,
+                done => return done,
             }
         }
+    }
+}
+
+impl Catalog for ServerCatalog {
+    fn read(&mut self, schema: &str, table: &str) -> Result<Reading, Failure> {
+        self.persist(&format!("reading the catalog for {schema}.{table}"), || {
+            let mut connection = Connection::connect(&self.config)?;
+            let reading = read_table(&mut connection, schema, table)?;
+            connection.close();
+            Ok(Reading { table: reading.value, place: (reading.place.file, reading.place.position) })
+        })
+    }
+
+    fn definitions(&mut self, from: (&str, u64), to: (&str, u64)) -> Result<Vec<Definition>, Failure> {
+        self.persist("looking ahead for changes of definitions", || scan::definitions(&self.config, from, to))
     }
 }
 

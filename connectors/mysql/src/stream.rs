@@ -247,8 +247,9 @@ impl Stream {
             kind::XA_PREPARE => self.end_xa(header),
             kind::TABLE_MAP => {
                 let place = self.describe_place(header);
+                let start = self.transaction.as_ref().map_or(self.offset, |open| open.start);
                 self.tables
-                    .table_map(body, &self.filter)
+                    .table_map(body, &self.filter, (&self.file, start))
                     .map_err(|text| Failure::Fatal(format!("{text}; at {place}")))?;
                 self.advance(header);
             }

@@ -1,8 +1,8 @@
 //! The tables that the stream meets: which are captured, and how each is decoded at this point of the binlog.
 //!
 //! A TABLE_MAP comes before every ROWS event, nearly always the same bytes; only a changed one is made ready anew. The
-//! catalog is asked where the TABLE_MAP does not describe itself, and what it says is only good for rows between the
-//! definition it saw and the next one: [`Tables::definition_changed`] guards that.
+//! catalog is asked where the TABLE_MAP does not describe itself; what it says is only good for rows behind the last
+//! definition that it saw, so the binlog between the row and the reading is looked through for a later one.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use flowd_engine::failure::Failure;
 use crate::captured::{CapturedTable, EventSettings, Topics};
 use crate::filter::TableFilter;
 use crate::position::is_behind;
+use crate::scan::Definition;
 
 /// What the catalog says, and how far the binlog was when it was asked.
 #[derive(Debug, Clone)]
@@ -30,6 +31,16 @@ pub struct Reading {
 pub trait Catalog: Send {
     /// Reads one table.
     fn read(&mut self, schema: &str, table: &str) -> Result<Reading, Failure>;
+    /// The statements between two places of the binlog that may change definitions.
+    fn definitions(&mut self, from: (&str, u64), to: (&str, u64)) -> Result<Vec<Definition>, Failure>;
+}
+
+/// The definitions that were looked up ahead of the stream.
+#[derive(Debug, Default)]
+struct Ahead {
+    /// How far was looked.
+    to: (String, u64),
+    definitions: Vec<Definition>,
 }
 
 /// How tables are made ready.
@@ -47,8 +58,6 @@ pub struct TableSettings {
 #[derive(Debug)]
 struct Known {
     captured: Arc<CapturedTable>,
-    /// The catalog reading that `captured` depends on.
-    reading: Option<(String, u64)>,
     /// A definition statement named the table since.
     stale: bool,
 }
@@ -69,6 +78,7 @@ pub struct Tables {
     known: HashMap<String, HashMap<String, Known>>,
     met: u32,
     topics: Topics,
+    ahead: Ahead,
 }
 
 impl std::fmt::Debug for Tables {
@@ -90,6 +100,7 @@ impl Tables {
             known: HashMap::new(),
             met: 0,
             topics: Topics::default(),
+            ahead: Ahead::default(),
         }
     }
 
@@ -98,8 +109,8 @@ impl Tables {
         self.by_id.clear();
     }
 
-    /// Takes a TABLE_MAP's body.
-    pub fn table_map(&mut self, body: &[u8], filter: &TableFilter) -> Result<(), String> {
+    /// Takes a TABLE_MAP's body, whose transaction begins at `place`.
+    pub fn table_map(&mut self, body: &[u8], filter: &TableFilter, place: (&str, u64)) -> Result<(), String> {
         let head = TableName::parse(body).map_err(|error| error.to_string())?;
         let stale = self.known_table(head.schema, head.name).is_some_and(|known| known.stale);
         if let Some(announced) = self.by_id.get(&head.table_id)
@@ -109,7 +120,7 @@ impl Tables {
             return Ok(());
         }
         let captured = match filter.captures(head.schema, head.name) {
-            true => Some(self.captured(body, &head, filter)?),
+            true => Some(self.captured(body, &head, filter, place)?),
             false => None,
         };
         if self.by_id.len() >= IDS_MAX {
@@ -140,6 +151,7 @@ impl Tables {
         body: &[u8],
         head: &TableName<'_>,
         filter: &TableFilter,
+        place: (&str, u64),
     ) -> Result<Arc<CapturedTable>, String> {
         let number = match self.known_table(head.schema, head.name) {
             Some(Known { captured, stale: false, .. }) if captured.table.is_made_from(body) => {
@@ -156,9 +168,12 @@ impl Tables {
             exclude: &exclude,
         };
         let (table, reading) = self.make(body, head, &options)?;
+        if let Some(reading) = &reading {
+            self.refuse_later_definition(head, place, reading)?;
+        }
         let captured = Arc::new(CapturedTable::new(table, number, &self.settings.events));
         self.met = self.met.max(number + 1);
-        let known = Known { captured: captured.clone(), reading, stale: false };
+        let known = Known { captured: captured.clone(), stale: false };
         self.known.entry(head.schema.into()).or_default().insert(head.name.into(), known);
         Ok(captured)
     }
@@ -186,6 +201,37 @@ impl Tables {
         }
     }
 
+    /// Rows that depend on the catalog are refused where a statement between them and the catalog's reading names the
+    /// table: what it looked like before is not known.
+    fn refuse_later_definition(
+        &mut self,
+        head: &TableName<'_>,
+        place: (&str, u64),
+        reading: &(String, u64),
+    ) -> Result<(), String> {
+        let to = (reading.0.as_str(), reading.1);
+        let looked = (self.ahead.to.0.as_str(), self.ahead.to.1);
+        let from = if is_behind(place, looked) { looked } else { place };
+        if is_behind(from, to) {
+            let found = self.catalog.definitions(from, to).map_err(|failure| failure.to_string())?;
+            self.ahead.definitions.extend(found);
+            self.ahead.to = reading.clone();
+        }
+        self.ahead.definitions.retain(|definition| is_behind(place, definition.place()));
+        let later = |definition: &&Definition| {
+            event::mentions(&definition.text, head.name) && !is_behind(to, definition.place())
+        };
+        match self.ahead.definitions.iter().find(later) {
+            None => Ok(()),
+            Some(definition) => Err(format!(
+                "table {}.{} is defined anew at {}:{}, behind this row, and neither the binlog nor the catalog says what \
+                 it looked like before. SET GLOBAL binlog_row_metadata=FULL makes the binlog describe itself; rows \
+                 written before that need a start behind that place (--start-at with a new registry)",
+                head.schema, head.name, definition.file, definition.offset
+            )),
+        }
+    }
+
     fn claim_topic(&mut self, head: &TableName<'_>) -> Result<(), String> {
         self.topics.claim(&self.settings.events.subject, head.schema, head.name).map_err(|other| {
             format!(
@@ -196,26 +242,12 @@ impl Tables {
         })
     }
 
-    /// A statement that may change definitions stands at this place. Tables that it names are made ready anew. Where
-    /// rows before it were decoded by a catalog that was read behind it, they may have been decoded wrongly: that stops
-    /// the stream.
-    pub fn definition_changed(&mut self, text: &[u8], file: &str, offset: u64) -> Result<(), String> {
-        for (schema, tables) in &mut self.known {
-            for (table, known) in tables.iter_mut().filter(|(table, _)| event::mentions(text, table)) {
-                if let Some((read_file, read_offset)) = &known.reading
-                    && !is_behind((read_file, *read_offset), (file, offset))
-                {
-                    return Err(format!(
-                        "table {schema}.{table} is defined anew here, but rows before this place were read with the \
-                         definition that the catalog had at {read_file}:{read_offset}, behind it. \
-                         SET GLOBAL binlog_row_metadata=FULL makes the binlog describe itself; rows written before \
-                         that need a new start behind this place (--start-at with a new registry)"
-                    ));
-                }
-                known.stale = true;
-            }
+    /// A statement that may change definitions was met: the tables that it names are made ready anew.
+    pub fn definition_changed(&mut self, text: &[u8]) {
+        let tables = self.known.values_mut().flatten();
+        for (_, known) in tables.filter(|(table, _)| event::mentions(text, table)) {
+            known.stale = true;
         }
-        Ok(())
     }
 
     /// Whether a statement's text names a table that was captured.

@@ -152,20 +152,21 @@ fn row_events(observed: &Observed, findings: &mut Vec<Finding>) {
     }
 }
 
-/// Features whose events this version does not read. Compression hides the table, so that the first such event stops
-/// the stream; a partial update stops it in a captured table alone.
+/// Features whose events this version does not read. Each stops the stream where one is met, not before: what is
+/// compressed now may be tables that are not captured.
 fn unreadable_events(observed: &Observed, findings: &mut Vec<Finding>) {
-    for name in ["binlog_transaction_compression", "log_bin_compress"] {
+    let met = [
+        ("binlog_transaction_compression", "the first compressed transaction, whatever its tables are"),
+        ("log_bin_compress", "the first compressed change of a captured table"),
+    ];
+    for (name, first) in met {
         if observed.is(name, "ON") || observed.is(name, "1") {
-            let what = format!(
-                "{name} is ON: flowd does not read compressed events yet and would stop at the first"
+            let what =
+                format!("{name} is ON: flowd does not read compressed events yet and stops at {first}");
+            let remedy = format!(
+                "SET GLOBAL {name} = OFF; and [mysqld] {name} = OFF (sessions that are open keep the old one)"
             );
-            find(
-                findings,
-                Severity::Problem,
-                what,
-                format!("SET GLOBAL {name} = OFF; and [mysqld] {name} = OFF"),
-            );
+            find(findings, Severity::Warning, what, remedy);
         }
     }
     let options = observed.variable("binlog_row_value_options");

@@ -112,7 +112,7 @@ impl Stream {
             Statement::XaClose => return self.commit_at(header),
             Statement::RowChange => self.refuse_statement(header, &query)?,
             statement @ (Statement::Truncate | Statement::Definition) => {
-                self.definition(header, &query, statement)?;
+                self.definition(header, &query, statement);
             }
             Statement::Other => {}
         }
@@ -129,12 +129,7 @@ impl Stream {
         }
     }
 
-    fn definition(
-        &mut self,
-        header: &Header,
-        query: &Query<'_>,
-        statement: Statement,
-    ) -> Result<(), Failure> {
+    fn definition(&mut self, header: &Header, query: &Query<'_>, statement: Statement) {
         let text: String = String::from_utf8_lossy(query.text).chars().take(200).collect();
         let schema = String::from_utf8_lossy(query.schema);
         if statement == Statement::Truncate {
@@ -147,12 +142,9 @@ impl Stream {
             Statement::Truncate => "TRUNCATE: it gives no event yet",
             _ => "DDL: it gives no event yet",
         });
-        if statement == Statement::Truncate {
-            return Ok(());
+        if statement != Statement::Truncate {
+            self.tables.definition_changed(query.text);
         }
-        self.tables
-            .definition_changed(query.text, &self.file, self.offset)
-            .map_err(|text| self.fatal(header, &text))
     }
 
     pub(super) fn commit(&mut self, header: &Header) {

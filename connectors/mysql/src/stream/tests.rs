@@ -10,6 +10,7 @@ use super::Stream;
 use crate::captured::EventSettings;
 use crate::filter::TableFilter;
 use crate::position::{BinlogPosition, Gtids, OpenTransaction};
+use crate::scan::Definition;
 use crate::tables::{Catalog, Reading, TableSettings, Tables};
 
 const UUID: &str = "11111111-1111-1111-1111-111111111111";
@@ -20,6 +21,10 @@ struct NoCatalog;
 impl Catalog for NoCatalog {
     fn read(&mut self, schema: &str, table: &str) -> Result<Reading, Failure> {
         panic!("the catalog was asked for {schema}.{table}");
+    }
+
+    fn definitions(&mut self, from: (&str, u64), _: (&str, u64)) -> Result<Vec<Definition>, Failure> {
+        panic!("definitions were looked for behind {from:?}");
     }
 }
 

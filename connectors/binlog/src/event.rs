@@ -1,11 +1,13 @@
 //! Binlog events: the header, the checksum, and the bodies of all but TABLE_MAP and ROWS.
 //!
-//! Not here: table maps and rows (`table`, `row`), which are the bulk. Layouts: MySQL's "Replication Protocol" pages
-//! and libs/mysql/binlog/event; MariaDB's "Replication protocol" pages. Everything is read with checks; a body that
-//! does not fit its type is [`BadEvent`].
+//! Not here: table maps and rows (`table`, `row`), which are the bulk; what a statement's text says (`statement`).
+//! Layouts: MySQL's "Replication Protocol" pages and libs/mysql/binlog/event; MariaDB's "Replication protocol" pages.
+//! Everything is read with checks; a body that does not fit its type is [`BadEvent`].
 
 use crate::gtid::{MariaGtid, Uuid};
 use crate::read::{Reader, Truncated};
+
+pub use crate::statement::{Statement, defines, mentions, qualifiers, savepoint};
 
 /// Event type codes, in decimal as the servers' sources list them.
 pub mod kind {
@@ -345,138 +347,9 @@ impl MariaGtidEvent {
     }
 }
 
-/// What a QUERY does to the transaction that it stands in, by its first words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Statement {
-    /// Opens a transaction.
-    Begin,
-    /// Closes it.
-    Commit,
-    /// Closes it, and nothing of it counts.
-    Rollback,
-    /// SAVEPOINT, ROLLBACK TO, RELEASE SAVEPOINT: marks inside a transaction.
-    Savepoint,
-    /// XA START, XA END: the first half of a two-phase transaction.
-    XaOpen,
-    /// XA COMMIT, XA ROLLBACK: the second half, alone in its group.
-    XaClose,
-    /// A change of rows that was logged as its statement.
-    RowChange,
-    /// TRUNCATE TABLE.
-    Truncate,
-    /// Anything that may change a table's definition.
-    Definition,
-    /// What changes neither rows nor definitions (GRANT, FLUSH, ANALYZE …).
-    Other,
-}
-
-impl Statement {
-    /// Reads the first words of a statement's text, behind comments and `SET STATEMENT … FOR`.
-    pub fn of(text: &[u8]) -> Self {
-        let mut words = words(text);
-        let first = words.next().unwrap_or_default();
-        let second = words.next().unwrap_or_default();
-        let is = |word: &[u8], name: &str| word.eq_ignore_ascii_case(name.as_bytes());
-        let any = |word: &[u8], names: &[&str]| names.iter().any(|name| is(word, name));
-        match first {
-            _ if is(first, "BEGIN") => Self::Begin,
-            _ if is(first, "COMMIT") => Self::Commit,
-            _ if is(first, "ROLLBACK") && is(second, "TO") => Self::Savepoint,
-            _ if is(first, "ROLLBACK") => Self::Rollback,
-            _ if any(first, &["SAVEPOINT", "RELEASE"]) => Self::Savepoint,
-            _ if is(first, "XA") && any(second, &["START", "BEGIN", "END"]) => Self::XaOpen,
-            _ if is(first, "XA") => Self::XaClose,
-            _ if is(first, "TRUNCATE") => Self::Truncate,
-            _ if any(first, &["CREATE", "ALTER", "DROP", "RENAME"]) => match second {
-                _ if any(second, &["USER", "ROLE", "SERVER", "RESOURCE"]) => Self::Other,
-                _ => Self::Definition,
-            },
-            _ if any(first, &["INSERT", "UPDATE", "DELETE", "REPLACE", "LOAD", "WITH", "CALL"]) => {
-                Self::RowChange
-            }
-            _ => Self::Other,
-        }
-    }
-}
-
-/// The words of a statement: runs of letters, digits, `_`, `$` and what is not ASCII; comments are passed over, but
-/// the inside of `/*!…*/` and `/*M!…*/` counts.
-fn words(text: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut rest = text;
-    std::iter::from_fn(move || {
-        loop {
-            rest = skip_comment(rest)?;
-            let is_word =
-                |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$') || *byte >= 0x80;
-            let length = rest.iter().take_while(|byte| is_word(byte)).count();
-            let (word, tail) = rest.split_at(length);
-            if length > 0 {
-                rest = tail;
-                return Some(word);
-            }
-            rest = tail.split_first()?.1;
-        }
-    })
-}
-
-/// The text behind one comment, if it begins with one; `None` at the end of the text.
-fn skip_comment(text: &[u8]) -> Option<&[u8]> {
-    let find = |text: &[u8], end: &[u8]| text.windows(end.len()).position(|window| window == end);
-    match text {
-        [] => None,
-        [b'/', b'*', b'M', b'!', rest @ ..] | [b'/', b'*', b'!', rest @ ..] => {
-            Some(&rest[rest.iter().take_while(|byte| byte.is_ascii_digit()).count()..])
-        }
-        [b'/', b'*', rest @ ..] => find(rest, b"*/").map(|at| &rest[at + 2..]),
-        [b'#', rest @ ..] | [b'-', b'-', b' ', rest @ ..] => find(rest, b"\n").map(|at| &rest[at + 1..]),
-        _ => Some(text),
-    }
-}
-
-/// Whether a statement's text holds `name` as a word of its own, whatever the case.
-pub fn mentions(text: &[u8], name: &str) -> bool {
-    let is_word = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$') || byte >= 0x80;
-    let name = name.as_bytes();
-    !name.is_empty()
-        && text.len() >= name.len()
-        && (0..=text.len() - name.len()).any(|at| {
-            text[at..at + name.len()].eq_ignore_ascii_case(name)
-                && (at == 0 || !is_word(text[at - 1]))
-                && text.get(at + name.len()).is_none_or(|next| !is_word(*next))
-        })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn statements_are_told_by_their_first_words() {
-        let check = |text: &str, expected| assert_eq!(Statement::of(text.as_bytes()), expected, "{text}");
-        check("BEGIN", Statement::Begin);
-        check("COMMIT /* implicit, from Xid_log_event */", Statement::Commit);
-        check("ROLLBACK", Statement::Rollback);
-        check("ROLLBACK TO `sp`", Statement::Savepoint);
-        check("SAVEPOINT `sp`", Statement::Savepoint);
-        check("XA START X'78',X'',1", Statement::XaOpen);
-        check("XA COMMIT X'78',X'',1", Statement::XaClose);
-        check("/* app */ truncate table t", Statement::Truncate);
-        check("/*!40000 ALTER TABLE t DISABLE KEYS */", Statement::Definition);
-        check("-- note\nCREATE OR REPLACE TABLE t(a int)", Statement::Definition);
-        check("CREATE USER a", Statement::Other);
-        check("insert into t values (1)", Statement::RowChange);
-        check("GRANT ALL ON *.* TO a", Statement::Other);
-        check("", Statement::Other);
-        check("/* unclosed", Statement::Other);
-    }
-
-    #[test]
-    fn a_name_is_found_as_a_word_only() {
-        assert!(mentions(b"ALTER TABLE `orders` ADD c int", "orders"));
-        assert!(mentions(b"alter table shop.ORDERS", "orders"));
-        assert!(!mentions(b"ALTER TABLE orders2", "orders"));
-        assert!(!mentions(b"ord", "orders"));
-    }
 
     #[test]
     fn an_event_whose_length_or_checksum_lies_is_refused() {

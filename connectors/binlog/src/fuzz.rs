@@ -60,6 +60,9 @@ pub fn event(input: &[u8]) {
                 assert!(query.text.len() <= body.len());
                 Statement::of(query.text);
                 event::mentions(query.text, "orders");
+                event::defines(query.text, "orders");
+                event::qualifiers(query.text);
+                event::savepoint(query.text);
             }
         }
         kind::GTID | kind::ANONYMOUS_GTID => drop(Gtid::parse(body)),

@@ -11,5 +11,6 @@ pub mod gtid;
 mod jsonb;
 pub mod read;
 pub mod row;
+mod statement;
 pub mod table;
 mod value;

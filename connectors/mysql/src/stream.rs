@@ -43,8 +43,14 @@ struct Transaction {
     start: u64,
     thread: Option<u32>,
     kind: TransactionKind,
-    /// Captured rows met so far, handed on or skipped.
+    /// Captured rows met so far, handed on, skipped or taken back.
     rows: u64,
+    /// The same without those that were taken back since: what a resumed reader skips.
+    kept: u64,
+    /// What `kept` was when its records last left for a batch; 0 before.
+    sent: u64,
+    /// Its savepoints, oldest first.
+    savepoints: Vec<Savepoint>,
     /// Captured rows at its head that an earlier connection or process handed on.
     skip: u64,
     /// Rows met so far by table number.
@@ -53,6 +59,16 @@ struct Transaction {
     first_pending: usize,
     /// Whether records of it left in an earlier batch.
     partly_sent: bool,
+}
+
+/// A mark inside a transaction that it may go back to.
+#[derive(Debug)]
+struct Savepoint {
+    name: String,
+    /// Rows before it.
+    rows: u64,
+    /// Index in `pending` of the first record behind it.
+    pending: usize,
 }
 
 /// What is known of how the transaction will end.
@@ -121,7 +137,7 @@ impl Stream {
     /// Where the stream stands, everything in `pending` counted as handed on.
     pub fn position(&self) -> BinlogPosition {
         let open = match &self.transaction {
-            Some(open) => Some(OpenTransaction { id: open.id.to_string(), rows: open.rows.max(open.skip) }),
+            Some(open) => Some(OpenTransaction { id: open.id.to_string(), rows: open.kept.max(open.skip) }),
             None => self.resume.clone(),
         };
         BinlogPosition {
@@ -166,6 +182,10 @@ impl Stream {
         if let Some(open) = &mut self.transaction {
             open.partly_sent |= open.first_pending < self.pending.len();
             open.first_pending = 0;
+            if open.rows > open.skip {
+                open.sent = open.kept;
+            }
+            open.savepoints.iter_mut().for_each(|savepoint| savepoint.pending = 0);
         }
         // As many again are likely.
         let next = Vec::with_capacity(self.pending.len());
@@ -319,6 +339,7 @@ impl Stream {
         let first_row = open.count(table.number, u64::from(rows));
         let before = open.rows;
         open.rows += u64::from(rows);
+        open.kept = open.rows;
         if open.rows > open.skip {
             self.seen.rows += open.rows - before.max(open.skip);
             self.pending.push(RowsEvent {

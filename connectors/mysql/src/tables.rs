@@ -219,7 +219,7 @@ impl Tables {
         }
         self.ahead.definitions.retain(|definition| is_behind(place, definition.place()));
         let later = |definition: &&Definition| {
-            event::mentions(&definition.text, head.name) && !is_behind(to, definition.place())
+            event::defines(&definition.text, head.name) && !is_behind(to, definition.place())
         };
         match self.ahead.definitions.iter().find(later) {
             None => Ok(()),
@@ -245,14 +245,8 @@ impl Tables {
     /// A statement that may change definitions was met: the tables that it names are made ready anew.
     pub fn definition_changed(&mut self, text: &[u8]) {
         let tables = self.known.values_mut().flatten();
-        for (_, known) in tables.filter(|(table, _)| event::mentions(text, table)) {
+        for (_, known) in tables.filter(|(table, _)| event::defines(text, table)) {
             known.stale = true;
         }
-    }
-
-    /// Whether a statement's text names a table that was captured.
-    pub fn any_captured_name_in(&self, text: &[u8]) -> bool {
-        let named = |schema: &str, table: &str| event::mentions(text, table) && event::mentions(text, schema);
-        self.known.iter().any(|(schema, tables)| tables.keys().any(|table| named(schema, table)))
     }
 }

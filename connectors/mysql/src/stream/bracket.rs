@@ -1,9 +1,9 @@
 //! What opens and closes transactions: GTID events, QUERY, XID, XA_PREPARE.
 
-use flowd_binlog::event::{Gtid, Header, MariaGtidEvent, Query, Statement, kind};
+use flowd_binlog::event::{self, Gtid, Header, MariaGtidEvent, Query, Statement, kind};
 use flowd_engine::failure::Failure;
 
-use super::{Stream, Transaction, TransactionKind};
+use super::{Savepoint, Stream, Transaction, TransactionKind};
 use crate::position::Gtids;
 use crate::transaction::TransactionId;
 
@@ -73,6 +73,9 @@ impl Stream {
             thread: None,
             kind: group,
             rows: 0,
+            kept: 0,
+            sent: 0,
+            savepoints: Vec::new(),
             skip,
             by_table,
             first_pending: self.pending.len(),
@@ -108,7 +111,8 @@ impl Stream {
                 self.open_implicitly(header);
                 self.transaction.as_mut().expect("opened above").kind = TransactionKind::Xa;
             }
-            Statement::Savepoint => {}
+            Statement::Savepoint => self.set_savepoint(event::savepoint(query.text)),
+            Statement::RollbackTo => self.rollback_to(header, &event::savepoint(query.text))?,
             Statement::XaClose => return self.commit_at(header),
             Statement::RowChange => self.refuse_statement(header, &query)?,
             statement @ (Statement::Truncate | Statement::Definition) => {
@@ -167,6 +171,37 @@ impl Stream {
             self.pending.truncate(open.first_pending);
         }
         self.commit(header);
+        Ok(())
+    }
+
+    fn set_savepoint(&mut self, name: String) {
+        if let Some(open) = &mut self.transaction {
+            open.savepoints.retain(|savepoint| savepoint.name != name);
+            open.savepoints.push(Savepoint { name, rows: open.rows, pending: self.pending.len() });
+        }
+    }
+
+    /// A server keeps what it takes back in the binlog where the transaction also changed something that it cannot take
+    /// back. Those changes stand in transactions of their own: all rows here count for nothing.
+    fn rollback_to(&mut self, header: &Header, name: &str) -> Result<(), Failure> {
+        let Some(open) = &mut self.transaction else { return Ok(()) };
+        let Some(index) = open.savepoints.iter().position(|savepoint| savepoint.name == name) else {
+            let text = format!("ROLLBACK TO {name}, a savepoint that transaction {} did not set", open.id);
+            return if open.rows > 0 { Err(self.fatal(header, &text)) } else { Ok(()) };
+        };
+        open.savepoints.truncate(index + 1);
+        let Savepoint { rows, pending, .. } = open.savepoints[index];
+        // A process before us that skipped more rows than there are here passed this place well.
+        let before_us = open.skip > rows && open.skip <= open.rows;
+        if open.sent > rows || before_us {
+            let text = format!(
+                "transaction {} takes rows back (ROLLBACK TO {name}) that were emitted already",
+                open.id
+            );
+            return Err(self.fatal(header, &text));
+        }
+        open.kept = rows;
+        self.pending.truncate(pending);
         Ok(())
     }
 

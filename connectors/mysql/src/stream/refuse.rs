@@ -1,7 +1,7 @@
 //! What stops the stream: events that cannot be read yet and may concern a captured table. Each message names the
 //! event, the place and the setting that avoids it.
 
-use flowd_binlog::event::{FLAG_IGNORABLE, Header, Query, kind};
+use flowd_binlog::event::{self, FLAG_IGNORABLE, Header, Query, kind};
 use flowd_engine::failure::Failure;
 use flowd_engine::record::Operation;
 
@@ -82,7 +82,9 @@ impl Stream {
     pub(super) fn refuse_statement(&self, header: &Header, query: &Query<'_>) -> Result<(), Failure> {
         let schema = String::from_utf8_lossy(query.schema);
         let text: String = String::from_utf8_lossy(query.text).chars().take(120).collect();
-        if !self.filter.may_capture_schema(&schema) && !self.tables.any_captured_name_in(query.text) {
+        let named = event::qualifiers(query.text);
+        let schemas = named.iter().map(String::as_str).chain([&*schema]);
+        if !schemas.into_iter().any(|schema| self.filter.may_capture_schema(schema)) {
             return Ok(());
         }
         let message = format!(

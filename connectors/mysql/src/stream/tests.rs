@@ -84,9 +84,14 @@ impl Script {
     }
 
     fn query(&mut self, text: &str) -> Result<(), Failure> {
+        self.query_in("shop", text)
+    }
+
+    fn query_in(&mut self, schema: &str, text: &str) -> Result<(), Failure> {
         let mut body = vec![0; 13];
-        body[8] = 4;
-        body.extend(b"shop\0");
+        body[8] = u8::try_from(schema.len()).expect("short");
+        body.extend(schema.as_bytes());
+        body.push(0);
         body.extend(text.as_bytes());
         self.event(kind::QUERY, &body)
     }
@@ -244,6 +249,66 @@ fn a_rolled_back_transaction_gives_nothing_and_stops_where_it_was_emitted_in_par
 }
 
 #[test]
+fn rows_behind_a_savepoint_that_is_gone_back_to_give_nothing_and_keep_their_numbers() {
+    let id = format!("{UUID}:1");
+    let replay = |script: &mut Script| {
+        script.begin(1);
+        script.table_map("t");
+        script.insert(&[1, 2]).expect("rows");
+        script.query("SAVEPOINT `a`").expect("a mark");
+        script.insert(&[3]).expect("rows");
+        script.query("SAVEPOINT `b`").expect("a mark");
+        script.insert(&[4]).expect("rows");
+        script.query("ROLLBACK TO `A`").expect("nothing was handed on");
+    };
+    let mut script = Script::new();
+    replay(&mut script);
+    let inside = script.stream.position();
+    assert_eq!(
+        inside.open,
+        Some(OpenTransaction { id: id.clone(), rows: 2 }),
+        "what was taken back was not handed on"
+    );
+    script.insert(&[5]).expect("rows");
+    let firsts: Vec<_> = script.stream.pending.iter().map(|record| record.first_row).collect();
+    assert_eq!(firsts, [0, 4]);
+    assert_eq!(script.stream.position().open, Some(OpenTransaction { id: id.clone(), rows: 5 }));
+
+    // A process that goes on in the middle, on either side of the mark.
+    for (skip, left) in [(1, vec![0, 4]), (2, vec![4]), (5, vec![])] {
+        let mut resumed = Script::at(&position("", Some((&id, skip))));
+        replay(&mut resumed);
+        resumed.insert(&[5]).expect("rows");
+        let firsts: Vec<_> = resumed.stream.pending.iter().map(|record| record.first_row).collect();
+        assert_eq!(firsts, left, "behind {skip} rows");
+    }
+}
+
+#[test]
+fn rows_that_were_handed_on_cannot_be_taken_back() {
+    let id = format!("{UUID}:1");
+    for position in [position("", None), position("", Some((&id, 2)))] {
+        let mut script = Script::at(&position);
+        script.begin(1);
+        script.table_map("t");
+        script.insert(&[1]).expect("rows");
+        script.query("SAVEPOINT a").expect("a mark");
+        script.insert(&[2]).expect("rows");
+        script.stream.take_pending();
+        let failure = script.query("ROLLBACK TO a").expect_err("a row is gone already");
+        assert!(
+            matches!(failure, Failure::Fatal(_)) && failure.message().contains("ROLLBACK TO a"),
+            "{failure}"
+        );
+    }
+    let mut script = Script::new();
+    script.begin(1);
+    script.table_map("t");
+    script.insert(&[1]).expect("rows");
+    assert!(script.query("ROLLBACK TO nowhere").is_err());
+}
+
+#[test]
 fn excluded_tables_move_the_position_and_give_nothing() {
     let mut script = Script::new();
     script.begin(1);
@@ -270,6 +335,21 @@ fn xa_and_statements_stop_the_stream_only_where_a_captured_table_may_be_changed(
     script.begin(1);
     let failure = script.query("update t set id = 4").expect_err("a statement");
     assert!(failure.message().contains("binlog_format=ROW"), "{failure}");
+    let failure = script.query("create table n select 1").expect_err("a statement");
+    assert!(failure.message().contains("binlog_format=ROW"), "{failure}");
+}
+
+#[test]
+fn a_statement_elsewhere_stops_the_stream_where_it_names_a_captured_schema() {
+    let mut script = Script::new();
+    script.begin(1);
+    script.query_in("other", "INSERT INTO t SELECT 'shop.t' FROM more.t").expect("nothing of ours");
+    let named = "SET STATEMENT max_statement_time=1 FOR INSERT INTO `shop`.`t` VALUES (1)";
+    for text in ["INSERT INTO shop.t VALUES (1)", named, "SELECT shop.change_rows()"] {
+        let failure =
+            script.query_in("other", text).expect_err("a captured schema, though no table of it was met");
+        assert!(failure.message().contains("binlog_format=ROW"), "{failure}");
+    }
 }
 
 #[test]

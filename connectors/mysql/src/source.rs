@@ -40,7 +40,7 @@ use crate::tls;
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// Without an event or a heartbeat for this long, while we are reading, the connection is half-dead.
 const SILENCE_MAX: Duration = HEARTBEAT_EVERY.saturating_mul(3);
-/// An open transaction is held back until it ends or until this much of the buffer is taken, bytes.
+/// What was understood is held back until this much of the buffer is taken, bytes.
 const HOLD_BYTES: usize = CHUNK_BYTES / 2;
 const BACK_OFF_MIN: Duration = Duration::from_millis(200);
 const BACK_OFF_MAX: Duration = Duration::from_secs(30);
@@ -268,10 +268,12 @@ impl Reader<'_> {
         }
     }
 
-    /// Whether the rest of the open transaction, which the server is sending already, is worth waiting for: batches then
-    /// end with transactions, and one that ends in ROLLBACK can still be dropped.
+    /// Whether more should be read before what was understood is handed on: bytes that are here already make larger
+    /// batches, and the rest of the open transaction, which the server is sending, makes batches that end with
+    /// transactions (and one that ends in ROLLBACK can still be dropped).
     fn may_hold(&self, feed: &Feed<tls::Stream>) -> bool {
-        self.stream.holds_whole_transaction() && feed.parsed() < HOLD_BYTES && !self.silent
+        let worth = self.stream.holds_whole_transaction() || feed.socket().has_more();
+        feed.parsed() < HOLD_BYTES && !self.silent && worth
     }
 
     /// Takes every whole event of the buffer.
@@ -293,7 +295,8 @@ impl Reader<'_> {
             if self.stream.is_between()
                 && end.is_some_and(|end| end.is_reached(self.stream.gtids(), self.stream.place()))
             {
-                tracing::info!(place = ?self.stream.place(), "the end is reached");
+                let (file, offset) = self.stream.place();
+                tracing::info!(place = format!("{file}:{offset}"), "the end is reached");
                 return Ok(Some(Ended::Source(SourceEnd::Reached)));
             }
         }

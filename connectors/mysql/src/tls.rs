@@ -5,6 +5,7 @@
 //! promises to verify never ends in an unverified connection.
 
 use std::io::{self, Read, Write};
+use std::mem::MaybeUninit;
 use std::net::{Shutdown, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use rustls::{
     CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme,
     StreamOwned,
 };
+use socket2::SockRef;
 
 use crate::config::{ClientCertificate, MySqlConfig, TlsMode};
 use crate::error::WireError;
@@ -43,6 +45,13 @@ impl Stream {
     }
 
     /// How long a read may wait; `None` is for ever. A read that waited in vain fails with `WouldBlock` or
+    /// Whether the kernel holds bytes that were not read yet. Asks without waiting.
+    pub fn has_more(&self) -> bool {
+        let mut byte = [MaybeUninit::uninit()];
+        let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+        SockRef::from(self.socket()).recv_with_flags(&mut byte, flags).is_ok_and(|count| count > 0)
+    }
+
     /// `TimedOut` and may be repeated.
     pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
         self.socket().set_read_timeout(timeout)

@@ -72,10 +72,12 @@ impl<'a> Report<'a> {
 fn position_json(position: &Description) -> Value {
     let open =
         position.open.as_ref().map(|(transaction, rows)| json!({"transaction": transaction, "rows": rows}));
+    // After a start by GTID no place is known until the first event.
+    let place = (!position.file.is_empty()).then_some((&position.file, position.pos));
     json!({
         "gtid": position.gtid,
-        "file": position.file,
-        "pos": position.pos,
+        "file": place.map(|(file, _)| file),
+        "pos": place.map(|(_, pos)| pos),
         "server": position.server,
         "open": open,
     })
@@ -123,6 +125,24 @@ mod tests {
             assert!(report.text().contains(&format!("{name:<8} binlog.000002:{pos}")), "{}", report.text());
         }
         assert_eq!(json["time"], "1970-01-01T00:00:01.000000Z");
+    }
+
+    #[test]
+    fn a_start_by_gtid_has_no_place_until_the_first_event() {
+        let mut position = BinlogPosition::from_position(&at(0)).expect("readable");
+        position.file = String::new();
+        let position = position.to_position();
+        let checkpoint = Checkpoint {
+            read: position.clone(),
+            emitted: position.clone(),
+            acked: position,
+            ..Checkpoint::default()
+        };
+        let report = Report::of("orders", Some(&checkpoint)).expect("readable");
+        let json: Value = serde_json::from_str(&report.json()).expect("JSON");
+        assert_eq!(json["acked"]["gtid"], "0-1-7");
+        assert!(json["acked"]["file"].is_null() && json["acked"]["pos"].is_null(), "{json}");
+        assert!(report.text().contains("acked    gtid 0-1-7\n"), "{}", report.text());
     }
 
     #[test]

@@ -73,6 +73,37 @@ fn a_first_start_begins_where_it_is_told() {
 }
 
 #[test]
+fn a_start_inside_a_transaction_or_an_event_is_refused() {
+    on_every_server(|server| {
+        server.run(TABLE);
+        let (file, before) = server.position();
+        server.run("FLUSH BINARY LOGS");
+        insert(server, 1);
+        let (file_now, end) = server.position();
+        let events = server.run(&format!("SHOW BINLOG EVENTS IN '{file_now}'"));
+        let rows = events.iter().find(|event| event[2].starts_with("Write_rows")).expect("a rows event");
+
+        for place in
+            [format!("{file_now}:{}", rows[1]), format!("{file_now}:{}", end - 1), format!("{file_now}:5")]
+        {
+            let job = Job::new(server).unset("pipeline.startAt");
+            let outcome = job.start(&["--start-at", &place, "--stop-at", "end"]).wait();
+            outcome.expect_code(3).expect_log(&place);
+        }
+        // The end of a file that is not the last one, and every event before the first transaction, are boundaries.
+        let gtid = events.iter().find(|event| event[2] == "Gtid").expect("a transaction");
+        let heads = events.iter().take_while(|event| event[2] != "Gtid").chain([gtid]);
+        let places =
+            heads.map(|event| format!("{file_now}:{}", event[1])).chain([format!("{file}:{before}")]);
+        for place in places {
+            let job = Job::new(server).unset("pipeline.startAt");
+            job.start(&["--start-at", &place, "--stop-at", "end"]).wait().expect_code(0);
+            assert_eq!(ids(&job.events()), [1], "--start-at {place}");
+        }
+    });
+}
+
+#[test]
 fn latest_is_the_default_and_streams_what_comes_after() {
     on_every_server(|server| {
         server.run(TABLE);

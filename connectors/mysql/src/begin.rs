@@ -8,6 +8,7 @@ use flowd_engine::failure::Failure;
 use crate::config::MySqlConfig;
 use crate::connection::Connection;
 use crate::position::{BinlogPosition, Gtids, StartAt, StopAt, is_behind};
+use crate::query::text;
 use crate::scan;
 use crate::server::Flavor;
 use crate::status::{ServerStatus, executed_gtids, gtid_position, server_status};
@@ -107,6 +108,7 @@ fn first(
         )),
         StartAt::Place(file, offset) => {
             check_place(status, file, *offset)?;
+            check_boundary(connection, file, *offset)?;
             let gtids = match (status.has_gtids, flavor) {
                 (false, _) => String::new(),
                 (true, Flavor::MariaDb) => gtid_position(connection, file, *offset)?.unwrap_or_default(),
@@ -264,6 +266,53 @@ fn check_place(status: &ServerStatus, file: &str, offset: u64) -> Result<(), Fai
         )));
     }
     Ok(())
+}
+
+/// Fails where the place is not between two transactions: the rest of one would be skipped, or everything before it come
+/// again, because GTIDs know no middle.
+fn check_boundary(connection: &mut Connection, file: &str, offset: u64) -> Result<(), Failure> {
+    // Only a plain text may stand here; the server itself has listed the file under this name.
+    let sql = format!("SHOW BINLOG EVENTS IN '{}' FROM {offset} LIMIT 1", file.replace('\'', "''"));
+    let next = match connection.query_first(&sql) {
+        Ok(row) => row,
+        Err(error) if error.code() == Some(WRONG_OFFSET) => return Err(no_event(file, offset)),
+        Err(error) => return Err(error.into_failure("looking at the place that pipeline.startAt names")),
+    };
+    match next {
+        // The end of the file.
+        None => Ok(()),
+        // MySQL looks for the next event by itself.
+        Some(row) if text(&row, 1) != offset.to_string() => Err(no_event(file, offset)),
+        Some(row) if BETWEEN.contains(&text(&row, 2).as_str()) => Ok(()),
+        Some(row) => Err(Failure::Unusable(format!(
+            "the position {file}:{offset} lies inside a transaction (a {} event begins there): start where the \
+             transaction begins, at its GTID event",
+            text(&row, 2)
+        ))),
+    }
+}
+
+/// ER_ERROR_WHEN_EXECUTING_COMMAND, as SHOW BINLOG EVENTS ends where no event begins at the place.
+const WRONG_OFFSET: u16 = 1220;
+
+/// The events that stand outside of transactions or begin one, as SHOW BINLOG EVENTS names them.
+const BETWEEN: [&str; 10] = [
+    "Format_desc",
+    "Previous_gtids",
+    "Gtid",
+    "Gtid_tagged",
+    "Anonymous_Gtid",
+    "Rotate",
+    "Stop",
+    "Gtid_list",
+    "Binlog_checkpoint",
+    "Start_encryption",
+];
+
+fn no_event(file: &str, offset: u64) -> Failure {
+    Failure::Unusable(format!(
+        "no event begins at the position {file}:{offset}: give one that SHOW BINLOG EVENTS IN '{file}' lists as Pos"
+    ))
 }
 
 fn unreadable(error: &BadGtid) -> Failure {

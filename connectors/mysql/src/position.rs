@@ -120,9 +120,9 @@ impl BinlogPosition {
         })
     }
 
-    /// `file:offset`.
+    /// `file:offset`; empty where only the GTIDs are known.
     pub fn place(&self) -> String {
-        format!("{}:{}", self.file, self.offset)
+        if self.file.is_empty() { String::new() } else { format!("{}:{}", self.file, self.offset) }
     }
 }
 
@@ -158,9 +158,13 @@ pub fn describe(position: &Position) -> Result<Option<Description>, Failure> {
 
 impl std::fmt::Display for Description {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "{}:{}", self.file, self.pos)?;
+        // After a start by GTID no place is known until the first event.
+        let gap = if self.file.is_empty() { "" } else { " " };
+        if !self.file.is_empty() {
+            write!(formatter, "{}:{}", self.file, self.pos)?;
+        }
         if !self.gtid.is_empty() {
-            write!(formatter, " gtid {}", self.gtid)?;
+            write!(formatter, "{gap}gtid {}", self.gtid)?;
         }
         if let Some((id, rows)) = &self.open {
             write!(formatter, " and {rows} rows of {id}")?;
@@ -244,7 +248,7 @@ fn check_gtids(text: &str) -> Result<(), String> {
         (Ok(set), _) if !set.is_empty() => return Ok(()),
         (_, Ok(list)) if !list.is_empty() => return Ok(()),
         (Err(mysql), Err(maria)) => write!(message, "{mysql}; {maria}").expect("a String takes all"),
-        _ => message.push_str("the GTID set is empty"),
+        _ => message.push_str("gtid: and a set that is not empty (gtid:0-1-100, gtid:uuid:1-5)"),
     }
     Err(message)
 }

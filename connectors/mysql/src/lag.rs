@@ -15,8 +15,10 @@ use crate::connection::Connection;
 use crate::error::WireError;
 use crate::status::{BinaryLog, binary_logs};
 
+/// Time until the first question: the stream has begun by then.
+const ASK_FIRST: Duration = Duration::from_millis(300);
 /// Time between two questions.
-const ASK_EVERY: Duration = Duration::from_secs(5);
+const ASK_EVERY: Duration = Duration::from_secs(2);
 
 /// Where the source reads. The thread ends with the meter or the stop.
 #[derive(Debug)]
@@ -48,7 +50,9 @@ impl LagMeter {
 
 fn watch(config: &MySqlConfig, metrics: &Metrics, stop: &Stop, place: &Weak<Mutex<(String, u64)>>) {
     let mut connection = None;
-    while !stop.wait(ASK_EVERY) {
+    let mut pause = ASK_FIRST;
+    while !stop.wait(pause) {
+        pause = ASK_EVERY;
         let logs = ask(config, &mut connection);
         let Some(place) = place.upgrade() else { return };
         let place = place.lock().unwrap_or_else(PoisonError::into_inner).clone();

@@ -201,6 +201,7 @@ impl Pool {
             self.slots[slot as usize].stage = Stage::Sent { line: line as u32, at_ms: now_ms };
             self.timed += 1;
             self.lines[line].in_flight += 1;
+            self.stats.in_flight.add(1);
             self.stats.published.add(1);
             if sends > 0 {
                 self.stats.resent.add(1);
@@ -283,7 +284,6 @@ impl Pool {
             }
         }
         self.stats.timed_out.add(timed_out);
-        self.stats.in_flight.set(self.lines.iter().map(|line| line.in_flight as u64).sum());
         if timed_out > 0
             && let Some(unsaid) = self.timeouts.speak(now_ms)
         {
@@ -305,6 +305,7 @@ impl Pool {
         match std::mem::replace(&mut self.slots[slot as usize].stage, Stage::Idle) {
             Stage::Sent { line, .. } => {
                 self.lines[line as usize].in_flight -= 1;
+                self.stats.in_flight.set(self.stats.in_flight.get() - 1);
                 self.timed -= 1;
             }
             Stage::Later { .. } => self.timed -= 1,

@@ -109,6 +109,19 @@ fn the_window_bounds_a_line_and_an_answer_elsewhere_frees_it() {
 }
 
 #[test]
+fn the_number_of_unanswered_publishes_is_right_at_any_time() {
+    let mut pool = pool(&two_lines());
+    push(&mut pool, 0, (0..4).map(|n| (n, 1 + n)));
+    let sent = sends(&mut pool, 0, 0);
+    assert_eq!(pool.stats.in_flight.get(), 4);
+    ack(&mut pool, 0, "id-0");
+    refuse(&mut pool, 0, &sent[1].1, "event is null", 0);
+    assert_eq!(pool.stats.in_flight.get(), 2);
+    pool.lost(0);
+    assert_eq!(pool.stats.in_flight.get(), 0);
+}
+
+#[test]
 fn late_doubled_and_alien_answers_change_nothing() {
     let mut pool = pool(&two_lines());
     push(&mut pool, 0, [(0, 1), (1, 1)]);

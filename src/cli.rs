@@ -281,6 +281,15 @@ mod tests {
     }
 
     #[test]
+    fn an_address_without_a_port_is_an_error_of_use() {
+        for line in ["flowd mesh --listen nonsense", "flowd tail --topic t --mesh host"] {
+            let error = parse(line.split_whitespace().map(OsString::from)).expect_err("no port");
+            assert_eq!(error.exit_code(), 2, "{line}");
+            assert!(error.to_string().contains("host:port"), "{error}");
+        }
+    }
+
+    #[test]
     fn the_log_format_may_stand_with_any_subcommand() {
         for line in ["flowd --log-format json", "flowd mesh --log-format json", "flowd run --log-format=json"]
         {

@@ -15,6 +15,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{timeout, timeout_at};
 
+use crate::config::parse_address;
 use crate::exit::Ending;
 use crate::signals::event_loop;
 
@@ -29,7 +30,7 @@ const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::fr
 #[derive(Debug, Clone, Args)]
 pub struct TailArguments {
     /// Address of the EventMesh server
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:10000")]
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:10000", value_parser = parse_address)]
     pub mesh: String,
     /// Topic to read
     #[arg(long, value_name = "TOPIC")]

@@ -65,6 +65,7 @@ impl Layers {
                 self.warnings.push(format!("{key}: {why} ({origin})"));
             } else {
                 let text = unknown_section(&key);
+                self.inner_keys(&key, path, &key, &value);
                 self.problems.push(key, text, origin);
             }
         }
@@ -80,7 +81,9 @@ impl Layers {
         };
         for Entry { key, line, value } in entries {
             let origin = Origin::File(path.clone(), line);
-            self.inner_keys(section, path, &key, &value);
+            if section == Section::Connector {
+                self.inner_keys(&format!("{}.{key}", section.name()), path, &key, &value);
+            }
             let written = match value {
                 Node::Null if setting::find(section, &key).is_some() => continue,
                 Node::Scalar(text) => Written::Text(text),
@@ -91,20 +94,24 @@ impl Layers {
         }
     }
 
-    /// Names our key for each key inside `jdbcConfig` and its like, too.
-    fn inner_keys(&mut self, section: Section, path: &PathBuf, key: &str, value: &Node) {
-        let (Section::Connector, Some(_), Node::Map(inner)) = (section, foreign::instead(key), value) else {
-            return;
-        };
+    /// Names our key for each key inside `jdbcConfig`, `sourceConnectorConfig` and their like, too. `outer` is where they
+    /// stand.
+    fn inner_keys(&mut self, outer: &str, path: &PathBuf, key: &str, value: &Node) {
+        let (Some(_), Node::Map(inner)) = (foreign::instead(key), value) else { return };
         for entry in inner {
             let origin = Origin::File(path.clone(), entry.line);
-            let name = format!("{}.{key}.{}", section.name(), entry.key);
-            let ours = setting::find(section, &entry.key).map(|_| format!("write `{}` directly", entry.key));
+            let name = format!("{outer}.{}", entry.key);
+            let ours = setting::find(Section::Connector, &entry.key)
+                .map(|setting| format!("write `{}` directly under `connectorConfig`", setting.name));
             let text = ours.or_else(|| foreign::instead(&entry.key).map(str::to_owned));
             if let Some(text) = text {
-                self.problems.push(name, format!("is a key of EventMesh's connectors; {text}"), origin);
+                self.problems.push(
+                    name.clone(),
+                    format!("is a key of EventMesh's connectors; {text}"),
+                    origin,
+                );
             }
-            self.inner_keys(section, path, &entry.key, &entry.value);
+            self.inner_keys(&name, path, &entry.key, &entry.value);
         }
     }
 

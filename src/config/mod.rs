@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 
 pub use self::given::Flag;
 pub use self::problem::{Origin, Problem, Problems};
+pub(crate) use self::resolve::parse_address;
 pub use self::resolve::{Config, MeshAddress, OffsetStorage, OnReject, Order, Pipeline, PubSub, Target};
 pub use self::values::Secret;
 pub(crate) use self::values::bytes;

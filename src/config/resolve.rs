@@ -317,6 +317,14 @@ fn mesh_address(text: &str) -> Result<MeshAddress, String> {
     Ok(MeshAddress::Servers(servers?))
 }
 
+/// `host:port` of a flag outside of the configuration.
+///
+/// # Errors
+/// What is allowed, in words.
+pub(crate) fn parse_address(text: &str) -> Result<String, String> {
+    address(text, "allowed: host:port")
+}
+
 /// `host:port`; an IPv6 host in brackets.
 fn address(text: &str, allowed: &str) -> Result<String, String> {
     let (host, port) = text.rsplit_once(':').ok_or(allowed)?;

@@ -213,7 +213,7 @@ fn keys_of_eventmesh_without_meaning_are_warned_of_once_each() {
 fn keys_of_the_canal_and_jdbc_connectors_are_answered_with_ours() {
     let text = "  dbAddress: x\n  passWord: y\n  databases: [{schemaName: d, tables: []}]\n  slaveId: 7\n  \
                 databaseIncludeList: [a]\n  jdbcConfig: {hostname: h, url: u}\noffsetStorageConfig: {offsetStorageType: nacos}\n\
-                sourceConnectorConfig: {url: x}\n";
+                sourceConnectorConfig: {url: x, mysqlConfig: {serverId: 1}}\n";
     let shown = problems(text);
     for (key, ours) in [
         ("connectorConfig.dbAddress", "`hostname`"),
@@ -224,6 +224,8 @@ fn keys_of_the_canal_and_jdbc_connectors_are_answered_with_ours() {
         ("connectorConfig.jdbcConfig", "`connectorConfig`"),
         ("connectorConfig.jdbcConfig.hostname", "`hostname`"),
         ("connectorConfig.jdbcConfig.url", "`hostname` and `port`"),
+        ("sourceConnectorConfig.url", "`hostname` and `port`"),
+        ("sourceConnectorConfig.mysqlConfig.serverId", "`serverId` directly under `connectorConfig`"),
         ("offsetStorageConfig.offsetStorageType", "`offsetStorageType: rocksdb`"),
         ("sourceConnectorConfig", "`connectorConfig`"),
     ] {

@@ -198,7 +198,13 @@ impl<'a> Values<'a> {
                     let items: Vec<&str> = items.iter().flatten().map(String::as_str).collect();
                     return Some((items.join(","), given.origin.clone()));
                 }
-                Written::List(_) => (format!("is a list; allowed: {}", setting.kind), given.origin.clone()),
+                Written::List(items) => {
+                    let value = match setting.kind {
+                        Kind::Secret => String::new(),
+                        _ => format!("[{}] ", items.iter().flatten().cloned().collect::<Vec<_>>().join(", ")),
+                    };
+                    (format!("{value}is a list; allowed: {}", setting.kind), given.origin.clone())
+                }
                 Written::Map => {
                     (format!("is a mapping or nothing; allowed: {}", setting.kind), given.origin.clone())
                 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::{FaultPlan, Server, ServerConfig};
-use crate::config::bytes;
+use crate::config::{bytes, parse_address};
 use crate::exit::Ending;
 use crate::signals::event_loop;
 
@@ -14,7 +14,7 @@ use crate::signals::event_loop;
 #[derive(Debug, Args)]
 pub struct MeshArguments {
     /// Address to listen on; port 0 takes a free one
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:10000")]
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:10000", value_parser = parse_address)]
     pub listen: String,
     /// Directory for events and cursors; without it they die with the mesh
     #[arg(long, value_name = "DIR")]

@@ -16,12 +16,12 @@ pub(crate) fn command(args: &RunArgs, flags: Vec<Flag>) -> Result<(), Ending> {
     let config = load(args, flags, Naming::Optional)?;
     let replica = Replica::new(&config.connector, &registry_name(&config.offset_storage.offset_storage_addr));
     let ourselves = Ourselves { uuid: replica.uuid, host: replica.host };
-    let failed = |text: String| Ending::Unusable(format!("{}: {text}", config.connector.address()));
-    let mut connection = Connection::connect(&config.connector).map_err(|error| failed(error.to_string()))?;
-    let findings =
-        check(&mut connection, &config.connector, &ourselves).map_err(|error| failed(error.to_string()))?;
+    let address = config.connector.address();
+    let mut connection = Connection::connect(&config.connector)?;
+    let findings = check(&mut connection, &config.connector, &ourselves)
+        .map_err(|error| Ending::Unusable(format!("{address}: {error}")))?;
     connection.close();
-    crate::answer(&describe(&config.connector.address(), &findings))?;
+    crate::answer(&describe(&address, &findings))?;
     match problems(&findings) {
         0 => Ok(()),
         count => Err(Ending::Unusable(format!("the source cannot be used: {count} problem(s), as listed"))),

@@ -26,6 +26,7 @@ pub mod captured;
 pub mod dump;
 pub mod encode;
 pub mod feed;
+mod inflate;
 pub mod lag;
 pub mod position;
 pub mod rows;

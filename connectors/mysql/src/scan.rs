@@ -1,13 +1,14 @@
 //! Reads a stretch of the binlog on the side, over a connection of its own, for what the stream needs to know before it
 //! gets there: the GTIDs behind a place, the statements that change definitions.
 
-use flowd_binlog::event::{self, BadEvent, Checksum, Gtid, Header, Query, Rotate, Statement, kind};
+use flowd_binlog::event::{self, BadEvent, Checksum, Gtid, Header, Rotate, Statement, kind};
 use flowd_binlog::gtid::GtidSet;
 use flowd_engine::failure::Failure;
 
 use crate::config::MySqlConfig;
 use crate::dump::{self, Replica};
 use crate::feed::{FeedError, Next};
+use crate::inflate;
 use crate::position::{BinlogPosition, Gtids, is_behind};
 
 /// A second reader under our own id would throw the first one off: this one has an id of its own.
@@ -39,8 +40,9 @@ pub fn definitions(
 ) -> Result<Vec<Definition>, Failure> {
     let mut found = Vec::new();
     scan(config, from, &mut |header, body, place| {
-        if header.kind == kind::QUERY {
-            let query = Query::parse(body)?;
+        if matches!(header.kind, kind::QUERY | kind::MARIA_QUERY_COMPRESSED) {
+            let mut text = Vec::new();
+            let query = inflate::query(header, body, &mut text)?;
             if Statement::of(query.text) == Statement::Definition {
                 found.push(Definition { file: place.0.into(), offset: place.1, text: query.text.into() });
             }

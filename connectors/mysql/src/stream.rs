@@ -252,6 +252,7 @@ impl Stream {
                 | kind::GTID_TAGGED
                 | kind::MARIA_GTID
                 | kind::QUERY
+                | kind::MARIA_QUERY_COMPRESSED
                 | kind::TABLE_MAP
         );
         if oversize.is_some() && needs_body {
@@ -262,7 +263,7 @@ impl Stream {
             kind::HEARTBEAT => self.heartbeat(header, body),
             kind::GTID | kind::ANONYMOUS_GTID | kind::GTID_TAGGED => self.mysql_gtid(header, body)?,
             kind::MARIA_GTID => self.maria_gtid(header, body)?,
-            kind::QUERY => self.query(header, body)?,
+            kind::QUERY | kind::MARIA_QUERY_COMPRESSED => self.query(header, body)?,
             kind::XID => self.commit(header),
             kind::XA_PREPARE => self.end_xa(header),
             kind::TABLE_MAP => {

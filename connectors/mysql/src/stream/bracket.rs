@@ -4,6 +4,7 @@ use flowd_binlog::event::{self, Gtid, Header, MariaGtidEvent, Query, Statement, 
 use flowd_engine::failure::Failure;
 
 use super::{Savepoint, Stream, Transaction, TransactionKind};
+use crate::inflate;
 use crate::position::Gtids;
 use crate::transaction::TransactionId;
 
@@ -96,8 +97,10 @@ impl Stream {
         }
     }
 
+    /// QUERY, QUERY_COMPRESSED.
     pub(super) fn query(&mut self, header: &Header, body: &[u8]) -> Result<(), Failure> {
-        let query = Query::parse(body).map_err(|bad| self.bad(&bad))?;
+        let mut text = Vec::new();
+        let query = inflate::query(header, body, &mut text).map_err(|bad| self.bad(&bad))?;
         match Statement::of(query.text) {
             Statement::Begin => {
                 self.open_implicitly(header);

@@ -38,11 +38,6 @@ impl Stream {
                     )
                 })
             }
-            kind::MARIA_QUERY_COMPRESSED => Some(
-                "a compressed statement (QUERY_COMPRESSED), which is not supported yet; SET GLOBAL log_bin_compress=OFF \
-                 makes the server log plain ones"
-                    .to_owned(),
-            ),
             kind::TRANSACTION_PAYLOAD => Some(
                 "a compressed transaction (TRANSACTION_PAYLOAD), which is not supported yet; \
                  SET GLOBAL binlog_transaction_compression=OFF makes the server log plain ones"

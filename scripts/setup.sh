@@ -33,10 +33,18 @@ apt_install() {
   "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install "${options[@]}" "$@" </dev/null >&2
 }
 
+# Rust's own installer, for this user alone. (Debian 12 has no Rust that is new enough.)
+install_rust() {
+  need_commands curl=curl
+  say "installing Rust into ~/.cargo by rustup"
+  curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --profile minimal -c rustfmt -c clippy >&2 ||
+    die "Rust could not be installed: install it by hand (https://rustup.rs), then run this again"
+}
+
 need_rust() {
   if ! command -v cargo >/dev/null; then
-    [ -x "$HOME/.cargo/bin/cargo" ] || die "Rust is missing: install it by rustup (https://rustup.rs), then run this again"
-    die "cargo is in ~/.cargo/bin, which is not in PATH: . ~/.cargo/env"
+    export PATH=$HOME/.cargo/bin:$PATH
+    command -v cargo >/dev/null || install_rust
   fi
   local wanted have
   wanted=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' Cargo.toml | head -1)

@@ -117,8 +117,11 @@ impl Broker {
         }
         topic.lift_readers();
         let (base, next, name) = (topic.base, topic.next(), topic.name.clone());
+        let before = self.dropped;
         self.dropped += base - first;
-        tracing::warn!(topic = %name, count = base - first, total = self.dropped, "dropped the oldest events of a topic that no group reads: the mesh is full");
+        if is_worth_a_line(before, self.dropped) {
+            tracing::warn!(topic = %name, total = self.dropped, "dropped the oldest events of a topic that no group reads: the mesh is full (said again when it is twice as many)");
+        }
         if let Some(journal) = self.journal() {
             journal.append(|out| record::write_topic(out, index as u32, base, next, &name));
         }
@@ -178,5 +181,22 @@ pub(super) fn account(topics: &[Topic], out: &mut Vec<u8>) {
                 );
             }
         }
+    }
+}
+
+/// A full mesh drops with nearly every publish: a line for the first ones, then one for each doubling.
+fn is_worth_a_line(before: u64, after: u64) -> bool {
+    before.checked_ilog2() != after.checked_ilog2()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dropping_is_said_at_first_and_then_with_each_doubling() {
+        let said: Vec<u64> = (0..100).filter(|n| is_worth_a_line(n * 16, (n + 1) * 16)).collect();
+        assert_eq!(said, [0, 1, 3, 7, 15, 31, 63]);
+        assert!(!is_worth_a_line(16, 16));
     }
 }

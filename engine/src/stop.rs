@@ -105,6 +105,10 @@ fn persist<T>(
             Err(Failure::Retry(text)) => text,
             done => return done.map(Some),
         };
+        // The attempt may have taken long: a stop that came meanwhile is the reason for the end, not the bound.
+        if stop.is_requested() {
+            break;
+        }
         let left = start_max.saturating_sub(began.elapsed());
         if left.is_zero() {
             let tried = start_max.as_secs_f32();
@@ -124,6 +128,16 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
+
+    #[test]
+    fn a_stop_during_the_last_attempt_is_a_stop_and_no_failure() {
+        let stop = Stop::new();
+        let started = persist(Duration::ZERO, &stop, || {
+            stop.request();
+            Err::<(), _>(Failure::Retry("not there".into()))
+        });
+        assert_eq!(started, Ok(None));
+    }
 
     #[test]
     fn a_hook_runs_whether_the_request_comes_before_or_after() {

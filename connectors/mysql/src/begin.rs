@@ -57,6 +57,16 @@ pub fn decide(
     Ok(Beginning { position, end })
 }
 
+/// Fails where a position that was reached before cannot be had any more: between two connections the server may have
+/// been reset, purged, or replaced by another.
+pub fn still_reachable(config: &MySqlConfig, position: &BinlogPosition) -> Result<(), Failure> {
+    let mut connection = Connection::connect(config)?;
+    let status = server_status(&mut connection)?;
+    check_reachable(&mut connection, &status, position)?;
+    connection.close();
+    Ok(())
+}
+
 /// A stored position under today's server and filter: rows of an open transaction count only under the same ones.
 fn resumed(mut position: BinlogPosition, status: &ServerStatus, config: &MySqlConfig) -> BinlogPosition {
     let filter = config.filter.fingerprint();

@@ -194,8 +194,18 @@ impl Source for MySqlSource {
         );
         let stream = Stream::new(&position, self.config.filter.clone(), tables);
         let lag = LagMeter::start(self.config.clone(), self.metrics.clone(), self.stop.clone());
-        Reader { source: &self, lag, sink, stream, end, clash: None, reading: Instant::now(), silent: false }
-            .run()
+        Reader {
+            source: &self,
+            lag,
+            sink,
+            stream,
+            end,
+            clash: None,
+            reading: Instant::now(),
+            silent: false,
+            again: false,
+        }
+        .run()
     }
 }
 
@@ -219,6 +229,8 @@ struct Reader<'a> {
     reading: Instant,
     /// Whether nothing came for [`LOOK_EVERY`].
     silent: bool,
+    /// Whether there was a connection before.
+    again: bool,
 }
 
 impl Reader<'_> {
@@ -246,6 +258,12 @@ impl Reader<'_> {
     fn connection(&mut self, back_off: &mut Duration) -> Result<Ended, Failure> {
         let source = self.source;
         let position = self.stream.position();
+        if self.again {
+            begin::still_reachable(&source.config, &position)?;
+            self.lag.at(self.stream.place());
+            self.lag.take_reset();
+        }
+        self.again = true;
         let mut feed =
             dump::open(&source.config, &source.replica, &position, source.settings.event_bytes_max)?;
         feed.socket()
@@ -262,7 +280,12 @@ impl Reader<'_> {
             if let Some(ended) = parsed? {
                 return Ok(ended);
             }
-            if let Some(ended) = self.fill(&mut feed, back_off)? {
+            let filled = self.fill(&mut feed, back_off);
+            // What was held back lives in this connection's buffer, and the position counts it as handed on.
+            if !matches!(filled, Ok(None)) && self.flush(&mut feed).is_err() {
+                return Ok(Ended::Source(SourceEnd::Stopped));
+            }
+            if let Some(ended) = filled? {
                 return Ok(ended);
             }
         }
@@ -353,6 +376,9 @@ impl Reader<'_> {
                 Err(FeedError::Io(error)) if is_silence(&error) => {
                     if self.sink.is_closed() {
                         return Ok(Some(Ended::Source(SourceEnd::Stopped)));
+                    }
+                    if let Some(text) = self.lag.take_reset() {
+                        return Ok(Some(Ended::Lost(text)));
                     }
                     if !self.stream.pending.is_empty() {
                         self.silent = true;

@@ -194,6 +194,7 @@ impl Stream {
 
     /// A connection was lost: the next one begins at [`Self::position`].
     pub fn reconnect(&mut self) {
+        debug_assert!(self.pending.is_empty(), "records without their bytes");
         let position = self.position();
         self.transaction = None;
         self.resume = position.open;

@@ -1,32 +1,74 @@
-//! What is told of an event that the mesh will not take: its topic, and its dead-letter line.
+//! What is told of an event that the mesh will not take: its topic, its place, and its dead-letter line, which has the
+//! members of the lines that the encoder writes. For rejects and messages only: it reads the event's JSON again.
 
-use std::borrow::Cow;
+use serde::{Deserialize, Serialize};
 
-use serde::Deserialize;
-
-#[derive(Deserialize)]
-struct Subject<'a> {
-    #[serde(borrow)]
-    subject: Cow<'a, str>,
+/// Where an event comes from.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Head {
+    subject: Option<String>,
+    data: Data,
 }
 
-/// The topic of an event, read from its JSON; for messages only.
-pub(crate) fn topic(event: &[u8]) -> String {
-    serde_json::from_slice::<Subject<'_>>(event)
-        .map_or_else(|_| "?".to_owned(), |event| event.subject.into_owned())
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Data {
+    source: Place,
 }
 
-/// One dead-letter line, without newline. `event` is JSON and goes in as it is.
-pub(crate) fn dead_letter(reason: &str, topic: &str, id: &str, event: &[u8]) -> Vec<u8> {
-    let mut line = Vec::with_capacity(event.len() + reason.len() + topic.len() + id.len() + 64);
-    for (name, text) in [("{\"reason\":", reason), (",\"topic\":", topic), (",\"id\":", id)] {
-        line.extend_from_slice(name.as_bytes());
-        flowd_codec::json::write_string(&mut line, text);
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+struct Place {
+    db: Option<String>,
+    table: Option<String>,
+    #[serde(rename(serialize = "transaction"))]
+    gtid: Option<String>,
+    file: Option<String>,
+    pos: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct Letter<'a> {
+    reason: &'a str,
+    topic: &'a str,
+    #[serde(flatten)]
+    place: &'a Place,
+    id: &'a str,
+}
+
+impl Head {
+    /// Reads an event; what it does not have stays unknown.
+    pub(crate) fn of(event: &[u8]) -> Self {
+        serde_json::from_slice(event).unwrap_or_default()
     }
-    line.extend_from_slice(b",\"event\":");
-    line.extend_from_slice(event);
-    line.push(b'}');
-    line
+
+    /// The topic.
+    pub(crate) fn topic(&self) -> &str {
+        self.subject.as_deref().unwrap_or("?")
+    }
+
+    /// The reason with table and position behind it, for the log.
+    pub(crate) fn with_place(&self, reason: &str) -> String {
+        let Place { db: Some(db), table: Some(table), gtid, file: Some(file), pos: Some(pos) } =
+            &self.data.source
+        else {
+            return reason.to_owned();
+        };
+        let gtid = gtid.as_ref().map_or_else(String::new, |gtid| format!(" ({gtid})"));
+        format!("{reason}; {db}.{table} at {file}:{pos}{gtid}")
+    }
+
+    /// One dead-letter line, without newline. `event` is JSON and goes in as it is.
+    pub(crate) fn dead_letter(&self, reason: &str, id: &str, event: &[u8]) -> Vec<u8> {
+        let letter = Letter { reason, topic: self.topic(), place: &self.data.source, id };
+        let mut line = serde_json::to_vec(&letter).expect("texts and numbers always serialise");
+        line.pop();
+        line.extend_from_slice(b",\"event\":");
+        line.extend_from_slice(event);
+        line.push(b'}');
+        line
+    }
 }
 
 #[cfg(test)]
@@ -34,11 +76,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_dead_letter_is_one_json_object() {
-        let line = dead_letter("too \"big\"", "shop.t", "id-1", br#"{"data":{"a":1}}"#);
+    fn a_dead_letter_is_one_json_object_with_reason_place_and_event() {
+        let event = br#"{"id":"id-1","subject":"shop.t","data":{"after":{"a":1},"source":{"db":"shop","table":"t","gtid":"0-1-7","file":"binlog.000002","pos":339,"row":0}}}"#;
+        let head = Head::of(event);
+        let line = head.dead_letter("too \"big\"", "id-1", event);
         let value: serde_json::Value = serde_json::from_slice(&line).unwrap();
-        assert_eq!(value["reason"], "too \"big\"");
-        assert_eq!((&value["topic"], &value["id"]), (&"shop.t".into(), &"id-1".into()));
-        assert_eq!(value["event"]["data"]["a"], 1);
+        for (name, expected) in [
+            ("reason", "too \"big\""),
+            ("topic", "shop.t"),
+            ("db", "shop"),
+            ("table", "t"),
+            ("transaction", "0-1-7"),
+            ("file", "binlog.000002"),
+            ("id", "id-1"),
+        ] {
+            assert_eq!(value[name], expected, "{name}");
+        }
+        assert_eq!((&value["pos"], &value["event"]["data"]["after"]["a"]), (&339.into(), &1.into()));
+        assert_eq!(head.with_place("no"), "no; shop.t at binlog.000002:339 (0-1-7)");
+    }
+
+    #[test]
+    fn what_an_event_does_not_have_is_null() {
+        let head = Head::of(br#"{"data":{}}"#);
+        let line = head.dead_letter("no", "id-1", b"{}");
+        let value: serde_json::Value = serde_json::from_slice(&line).unwrap();
+        assert!(value["file"].is_null() && value["pos"].is_null(), "{value}");
+        assert_eq!((head.topic(), head.with_place("no").as_str()), ("?", "no"));
     }
 }

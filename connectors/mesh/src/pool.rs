@@ -34,6 +34,7 @@ use self::held::Parcels;
 use self::line::Line;
 use self::slot::{Slot, Stage};
 use crate::config::MeshConfig;
+use crate::letter::Head;
 use crate::retry::Backoff;
 use crate::stats::Stats;
 
@@ -227,7 +228,8 @@ impl Pool {
         let place = self.slots[slot as usize].place;
         let size = self.parcels.frame(place).len();
         if size > self.max_event_bytes {
-            let topic = crate::letter::topic(self.parcels.json(place));
+            let head = Head::of(self.parcels.json(place));
+            let topic = head.topic();
             let reason = format!(
                 "an event of topic {topic} is {size} bytes as a frame, over the {} bytes that EventMesh carries",
                 self.max_event_bytes
@@ -348,10 +350,12 @@ impl Pool {
 
     /// The next event for `onReject`, with its dead-letter line. It stays until [`Pool::dead_letter_written`].
     pub(crate) fn next_rejected(&mut self) -> Option<(Rejected, Vec<u8>)> {
-        let rejected = self.rejected.pop_front()?;
+        let mut rejected = self.rejected.pop_front()?;
         let place = self.slots[self.gate.slot(rejected.admission) as usize].place;
         let (event, id) = (self.parcels.json(place), String::from_utf8_lossy(self.parcels.id(place)));
-        let line = crate::letter::dead_letter(&rejected.reason, &crate::letter::topic(event), &id, event);
+        let head = Head::of(event);
+        let line = head.dead_letter(&rejected.reason, &id, event);
+        rejected.reason = head.with_place(&rejected.reason);
         Some((rejected, line))
     }
 

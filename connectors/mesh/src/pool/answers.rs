@@ -4,7 +4,7 @@ use flowd_codec::session::{About, Ack, Outcome, Reason, Retry};
 use tracing::{debug, warn};
 
 use super::{Pool, Stage};
-use crate::letter::topic;
+use crate::letter::Head;
 
 /// What the answer means for the connection that it came on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,7 +86,8 @@ impl Pool {
 
     fn refuse_for_good(&mut self, slot: u32, reason: &Reason<'_>) {
         if self.sent_on(slot).is_some() {
-            let topic = topic(self.parcels.json(self.slots[slot as usize].place));
+            let head = Head::of(self.parcels.json(self.slots[slot as usize].place));
+            let topic = head.topic();
             self.reject(slot, format!("the mesh refused an event of topic {topic} for good: {reason}"));
         }
     }
@@ -110,8 +111,8 @@ impl Pool {
 
     fn say_refused(&mut self, slot: u32, reason: &Reason<'_>, now_ms: u64) {
         if let Some(unsaid) = self.refusals.speak(now_ms) {
-            let topic = topic(self.parcels.json(self.slots[slot as usize].place));
-            warn!(topic, unsaid, "the mesh refused a publish, which is sent again: {reason}");
+            let head = Head::of(self.parcels.json(self.slots[slot as usize].place));
+            warn!(topic = head.topic(), unsaid, "the mesh refused a publish, which is sent again: {reason}");
         }
     }
 }

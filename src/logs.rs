@@ -85,3 +85,36 @@ impl Drop for Line {
         SCREEN.suspend(|| drop(io::stderr().lock().write_all(&self.0)));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+    use std::thread;
+
+    use super::*;
+
+    const CHILD: &str = "FLOWD_TEST_PANICS_IN_A_THREAD";
+
+    /// Runs twice: as the test, and in a process of its own as the one that panics.
+    #[test]
+    fn a_panic_on_any_thread_is_logged_and_ends_the_process_with_code_4() {
+        if env::var_os(CHILD).is_some() {
+            start(None).expect("logs");
+            log_panics();
+            let body = || panic!("on purpose");
+            drop(thread::Builder::new().name("flowd-lane".into()).spawn(body).expect("a thread").join());
+            unreachable!("the process has ended");
+        }
+        let name = "logs::tests::a_panic_on_any_thread_is_logged_and_ends_the_process_with_code_4";
+        let this = env::current_exe().expect("the test binary");
+        let mut run = Command::new(this);
+        run.args(["--exact", name, "--nocapture"]).env(CHILD, "1");
+        let output = run.env_remove("FLOWD_LOG").env_remove("RUST_LOG").output().expect("a child");
+        let log = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(4), "{log}");
+        let line: serde_json::Value =
+            log.lines().find_map(|line| serde_json::from_str(line).ok()).expect("a line of JSON");
+        assert_eq!((&line["level"], &line["thread"]), (&"ERROR".into(), &"flowd-lane".into()));
+        assert!(line["message"].as_str().is_some_and(|text| text.contains("on purpose")), "{line}");
+    }
+}

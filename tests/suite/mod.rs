@@ -12,6 +12,7 @@ mod positions;
 mod rows;
 mod schema;
 mod shutdown;
+mod source;
 mod startup;
 
 use crate::harness::{ALL, Kind, Server};

@@ -142,3 +142,29 @@ fn a_reset_under_a_running_stream_ends_it() {
         outcome.expect_log("reset");
     });
 }
+
+#[test]
+fn a_key_column_that_is_left_out_is_refused_before_anything_is_read() {
+    on_every_server(|server| {
+        server.run("CREATE DATABASE test; CREATE TABLE test.t (a INT, b INT, c INT, PRIMARY KEY (a, b)); INSERT INTO test.t VALUES (1, 2, 3)");
+        let excluding = |list: &str| of_test(server).set("connectorConfig.columnExcludeList", list);
+        run(&excluding(r#"["test.t.c", "other.t.b"]"#)).expect_code(0);
+
+        let job = excluding(r#"["test.*.b"]"#);
+        let outcome = run(&job);
+
+        outcome.expect_code(3);
+        outcome.expect_log("test.t.b, which is part of the primary key");
+        assert_eq!(job.events().len(), 0);
+
+        // With a unique key alone, or a table that comes later, the first row tells.
+        server.run("CREATE DATABASE late; CREATE TABLE late.u (a INT NOT NULL UNIQUE); INSERT INTO late.u VALUES (1)");
+        let job = Job::new(server)
+            .set("connectorConfig.tableIncludeList", r#"["late.*"]"#)
+            .set("connectorConfig.columnExcludeList", r#"["late.u.a"]"#);
+        let outcome = run(&job);
+
+        outcome.expect_code(4);
+        outcome.expect_log("part of the key");
+    });
+}

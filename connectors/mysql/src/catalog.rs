@@ -67,6 +67,25 @@ pub fn captured_names(
     Ok(captured)
 }
 
+/// The first column of a captured table's primary key that the filter leaves out: schema, table, column.
+pub fn excluded_key(
+    connection: &mut Connection,
+    filter: &TableFilter,
+) -> Result<Option<(String, String, String)>, WireError> {
+    if !filter.has_columns() {
+        return Ok(None);
+    }
+    let result = connection.query(
+        "SELECT TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME FROM information_schema.STATISTICS \
+         WHERE TABLE_SCHEMA NOT IN ('information_schema', 'performance_schema') AND INDEX_NAME = 'PRIMARY' \
+         ORDER BY TABLE_SCHEMA, TABLE_NAME, SEQ_IN_INDEX",
+    )?;
+    let mut columns = result.rows.iter().map(|row| (text(row, 0), text(row, 1), text(row, 2)));
+    Ok(columns.find(|(schema, table, column)| {
+        filter.captures(schema, table) && filter.excludes_column(schema, table, column)
+    }))
+}
+
 fn place(connection: &mut Connection) -> Result<BinlogEnd, WireError> {
     binlog_end(connection)?
         .ok_or_else(|| WireError::Refused("the server writes no binlog (log_bin is off)".into()))

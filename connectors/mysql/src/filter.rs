@@ -97,6 +97,11 @@ impl TableFilter {
         self.columns.iter().any(|pattern| pattern.is_of(schema, table) && glob(&pattern.column, column))
     }
 
+    /// Whether any column may be left out.
+    pub fn has_columns(&self) -> bool {
+        !self.columns.is_empty()
+    }
+
     /// Whether some table of the schema may be captured.
     pub fn may_capture_schema(&self, schema: &str) -> bool {
         let named = |pattern: &Pattern| pattern.schema == schema || glob(&pattern.schema, schema);

@@ -10,7 +10,11 @@ use flowd_binlog::event::{BadEvent, Header, Query, kind};
 const TEXT_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// Reads a QUERY, or a QUERY_COMPRESSED with its text inflated into `text`.
-pub(crate) fn query<'a>(header: &Header, body: &'a [u8], text: &'a mut Vec<u8>) -> Result<Query<'a>, BadEvent> {
+pub(crate) fn query<'a>(
+    header: &Header,
+    body: &'a [u8],
+    text: &'a mut Vec<u8>,
+) -> Result<Query<'a>, BadEvent> {
     let query = Query::parse(body)?;
     if header.kind != kind::MARIA_QUERY_COMPRESSED {
         return Ok(query);

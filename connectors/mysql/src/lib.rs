@@ -29,6 +29,7 @@ pub mod feed;
 mod inflate;
 pub mod lag;
 pub mod position;
+mod preflight;
 pub mod rows;
 pub mod scan;
 pub mod source;

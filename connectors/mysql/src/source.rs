@@ -19,9 +19,9 @@ use flowd_engine::worker::{BatchSink, Source, SourceEnd};
 use rand::Rng;
 
 use crate::begin::{self, Beginning, End};
-use crate::captured::{EventSettings, Topics};
-use crate::catalog::{captured_names, read_table};
-use crate::check::{Ourselves, Severity, check, replicas};
+use crate::captured::EventSettings;
+use crate::catalog::read_table;
+use crate::check::replicas;
 use crate::config::{InvalidText, MySqlConfig};
 use crate::connection::Connection;
 use crate::dump::{self, HEARTBEAT_EVERY, Replica};
@@ -29,6 +29,7 @@ use crate::encode::MySqlEncoder;
 use crate::feed::{CHUNK_BYTES, Feed, FeedError, Next};
 use crate::lag::LagMeter;
 use crate::position::{BinlogPosition, StartAt, StopAt};
+use crate::preflight::preflight;
 use crate::rows::RowsEvent;
 use crate::scan::{self, Definition};
 use crate::server::Flavor;
@@ -91,45 +92,6 @@ impl MySqlSource {
         Self { config, settings, metrics, stop, replica, started: None }
     }
 
-    /// What the server lacks; a problem is the end.
-    fn preflight(&self, connection: &mut Connection) -> Result<(), Failure> {
-        let ourselves = Ourselves { uuid: self.replica.uuid.clone(), host: self.replica.host.clone() };
-        let mut problems = Vec::new();
-        for finding in check(connection, &self.config, &ourselves)? {
-            match finding.severity {
-                Severity::Problem => problems.push(finding.to_string()),
-                Severity::Warning => tracing::warn!(remedy = finding.remedy, "{}", finding.what),
-                Severity::Note => tracing::debug!(remedy = finding.remedy, "{}", finding.what),
-            }
-        }
-        match problems.is_empty() {
-            true => Ok(()),
-            false => Err(Failure::Unusable(format!("the source cannot be used:\n{}", problems.join("\n")))),
-        }
-    }
-
-    /// Refuses two captured tables that the replacement of characters gives one topic.
-    fn check_topics(&self, connection: &mut Connection) -> Result<(), Failure> {
-        let mut topics = Topics::default();
-        let names = captured_names(connection, &self.config.filter)?;
-        if names.is_empty() {
-            tracing::warn!(
-                "no table is captured yet: connectorConfig.tableIncludeList and tableExcludeList fit none"
-            );
-        }
-        for (schema, table) in names {
-            topics.claim(&self.settings.subject, &schema, &table).map_err(|other| {
-                Failure::Unusable(format!(
-                    "tables {other} and {schema}.{table} would share the topic {}, because characters outside \
-                     [A-Za-z0-9._-] become `_`: leave one out by connectorConfig.tableExcludeList, or give them another \
-                     pubSubConfig.subject",
-                    crate::captured::topic(&self.settings.subject, &schema, &table)
-                ))
-            })?;
-        }
-        Ok(())
-    }
-
     fn events(&self, flavor: Flavor) -> EventSettings {
         EventSettings {
             source: format!("/flowd/{}/{}", flavor.name(), self.config.connector_name),
@@ -153,8 +115,7 @@ impl Source for MySqlSource {
         };
         let mut connection = Connection::connect(&self.config)?;
         let flavor = connection.server().flavor;
-        self.preflight(&mut connection)?;
-        self.check_topics(&mut connection)?;
+        preflight(&mut connection, &self.config, &self.replica, &self.settings.subject)?;
         connection.close();
         if let Some(position) = &stored {
             tracing::info!(place = position.place(), gtids = %position.gtids, "going on from the stored position; pipeline.startAt does not count");

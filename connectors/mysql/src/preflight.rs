@@ -1,0 +1,73 @@
+//! What a run looks at before it reads: what the server lacks, and what of the configuration its tables contradict.
+
+use flowd_engine::failure::Failure;
+
+use crate::captured::{Topics, topic};
+use crate::catalog::{captured_names, excluded_key};
+use crate::check::{Ourselves, Severity, check};
+use crate::config::MySqlConfig;
+use crate::connection::Connection;
+use crate::dump::Replica;
+
+/// Fails where the run cannot work; `subject` is the topic's template. Warnings are logged.
+pub(crate) fn preflight(
+    connection: &mut Connection,
+    config: &MySqlConfig,
+    replica: &Replica,
+    subject: &str,
+) -> Result<(), Failure> {
+    findings(connection, config, replica)?;
+    topics(connection, config, subject)?;
+    keys(connection, config)
+}
+
+/// What the server lacks; a problem is the end.
+fn findings(connection: &mut Connection, config: &MySqlConfig, replica: &Replica) -> Result<(), Failure> {
+    let ourselves = Ourselves { uuid: replica.uuid.clone(), host: replica.host.clone() };
+    let mut problems = Vec::new();
+    for finding in check(connection, config, &ourselves)? {
+        match finding.severity {
+            Severity::Problem => problems.push(finding.to_string()),
+            Severity::Warning => tracing::warn!(remedy = finding.remedy, "{}", finding.what),
+            Severity::Note => tracing::debug!(remedy = finding.remedy, "{}", finding.what),
+        }
+    }
+    match problems.is_empty() {
+        true => Ok(()),
+        false => Err(Failure::Unusable(format!("the source cannot be used:\n{}", problems.join("\n")))),
+    }
+}
+
+/// Refuses two captured tables that the replacement of characters gives one topic.
+fn topics(connection: &mut Connection, config: &MySqlConfig, subject: &str) -> Result<(), Failure> {
+    let mut topics = Topics::default();
+    let names = captured_names(connection, &config.filter)?;
+    if names.is_empty() {
+        tracing::warn!(
+            "no table is captured yet: connectorConfig.tableIncludeList and tableExcludeList fit none"
+        );
+    }
+    for (schema, table) in names {
+        topics.claim(subject, &schema, &table).map_err(|other| {
+            Failure::Unusable(format!(
+                "tables {other} and {schema}.{table} would share the topic {}, because characters outside \
+                 [A-Za-z0-9._-] become `_`: leave one out by connectorConfig.tableExcludeList, or give them another \
+                 pubSubConfig.subject",
+                topic(subject, &schema, &table)
+            ))
+        })?;
+    }
+    Ok(())
+}
+
+/// Refuses a key column that is left out: its table's rows could not be told apart. A key that is no primary key, or a
+/// table that comes later, is refused with its first row.
+fn keys(connection: &mut Connection, config: &MySqlConfig) -> Result<(), Failure> {
+    match excluded_key(connection, &config.filter)? {
+        None => Ok(()),
+        Some((schema, table, column)) => Err(Failure::Unusable(format!(
+            "connectorConfig.columnExcludeList leaves out {schema}.{table}.{column}, which is part of the primary key: \
+             take it out of the list, or leave the table out by connectorConfig.tableExcludeList"
+        ))),
+    }
+}

@@ -15,7 +15,7 @@ test: ## all tests, on real database servers and with the real Java SDK
 	scripts/setup.sh test
 	$(CARGO) build --locked --bin flowd
 	$(CARGO) test --locked --workspace --doc
-	$(CARGO) nextest run --locked --workspace $(NEXTEST)
+	$(CARGO) nextest run --locked --workspace --no-fail-fast $(NEXTEST)
 
 demo: ## a database, a mesh and flowd between them, on this machine
 	scripts/setup.sh build

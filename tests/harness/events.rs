@@ -92,7 +92,7 @@ impl Events {
             let lasting = event.lasting();
             match seen.get(event.id()) {
                 Some(earlier) => {
-                    assert_eq!(*earlier, lasting, "the id {} occurs again with other bytes", event.id())
+                    assert_eq!(*earlier, lasting, "the id {} occurs again with other bytes", event.id());
                 }
                 None => {
                     seen.insert(event.id(), lasting);

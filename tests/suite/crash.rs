@@ -15,7 +15,7 @@ fn nothing_is_lost_to_a_file_when_flowd_is_killed() {
 #[test]
 fn nothing_is_lost_by_file_and_position_when_flowd_is_killed() {
     on(&[Kind::MySql9], &["--gtid-mode=OFF", "--enforce-gtid-consistency=OFF"], |server| {
-        killed_while_writing_a_file(server, 20)
+        killed_while_writing_a_file(server, 20);
     });
 }
 

@@ -1,4 +1,4 @@
-//! Asks the server for its binlog: session settings, registration as a replica, COM_BINLOG_DUMP[_GTID].
+//! Asks the server for its binlog: session settings, registration as a replica, COM_BINLOG_DUMP or COM_BINLOG_DUMP_GTID.
 
 use std::time::Duration;
 

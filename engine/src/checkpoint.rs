@@ -1,6 +1,6 @@
 //! From acknowledged deliveries to saved positions.
 //!
-//! The [`Ledger`] remembers which position follows from which delivery. Three positions have names and never mix:
+//! The ledger remembers which position follows from which delivery. Three positions have names and never mix:
 //! *read* (the source handed it on), *emitted* (everything before it is with the far side), *acked* (everything before
 //! it is durable there). Only acked is where a new process begins; it never passes a batch that is not acknowledged.
 //!

@@ -16,6 +16,8 @@ pub mod kind {
     pub const STOP: u8 = 3;
     pub const ROTATE: u8 = 4;
     pub const INTVAR: u8 = 5;
+    pub const APPEND_BLOCK: u8 = 9;
+    pub const DELETE_FILE: u8 = 11;
     pub const RAND: u8 = 13;
     pub const USER_VAR: u8 = 14;
     pub const FORMAT_DESCRIPTION: u8 = 15;
@@ -220,6 +222,16 @@ pub struct Query<'a> {
 impl<'a> Query<'a> {
     /// Reads the body.
     pub fn parse(body: &'a [u8]) -> Result<Self, BadEvent> {
+        Self::parse_with(body, 0)
+    }
+
+    /// Reads the body of EXECUTE_LOAD_QUERY: a QUERY with the file's id, two offsets into the text and a mode.
+    pub fn parse_load(body: &'a [u8]) -> Result<Self, BadEvent> {
+        Self::parse_with(body, 4 + 4 + 4 + 1)
+    }
+
+    /// `more` bytes stand behind the fixed fields.
+    fn parse_with(body: &'a [u8], more: usize) -> Result<Self, BadEvent> {
         let mut reader = Reader::new(body);
         let mut read = || -> Result<Self, Truncated> {
             let thread = reader.u32()?;
@@ -227,6 +239,7 @@ impl<'a> Query<'a> {
             let schema_length = reader.u8()?;
             reader.u16()?; // error code
             let variables_length = reader.u16()?;
+            reader.bytes(more)?;
             reader.bytes(usize::from(variables_length))?;
             let schema = reader.bytes(usize::from(schema_length))?;
             reader.u8()?; // the NUL behind the schema

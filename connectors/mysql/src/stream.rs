@@ -254,6 +254,7 @@ impl Stream {
                 | kind::MARIA_GTID
                 | kind::QUERY
                 | kind::MARIA_QUERY_COMPRESSED
+                | kind::EXECUTE_LOAD_QUERY
                 | kind::TABLE_MAP
         );
         if oversize.is_some() && needs_body {
@@ -265,6 +266,7 @@ impl Stream {
             kind::GTID | kind::ANONYMOUS_GTID | kind::GTID_TAGGED => self.mysql_gtid(header, body)?,
             kind::MARIA_GTID => self.maria_gtid(header, body)?,
             kind::QUERY | kind::MARIA_QUERY_COMPRESSED => self.query(header, body)?,
+            kind::EXECUTE_LOAD_QUERY => self.load_query(header, body)?,
             kind::XID => self.commit(header),
             kind::XA_PREPARE => self.end_xa(header),
             kind::TABLE_MAP => {

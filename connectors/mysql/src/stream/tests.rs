@@ -344,6 +344,16 @@ fn a_statement_elsewhere_stops_the_stream_where_it_names_a_captured_schema() {
     let mut script = Script::new();
     script.begin(1);
     script.query_in("other", "INSERT INTO t SELECT 'shop.t' FROM more.t").expect("nothing of ours");
+    let load = |schema: &str, text: &str| {
+        let mut body = vec![0; 13 + 13];
+        body[8] = u8::try_from(schema.len()).expect("short");
+        body.extend([schema.as_bytes(), b"\0", text.as_bytes()].concat());
+        body
+    };
+    script.event(kind::BEGIN_LOAD_QUERY, &[0; 9]).expect("the file");
+    let text = "LOAD DATA INFILE 'f' INTO TABLE t";
+    script.event(kind::EXECUTE_LOAD_QUERY, &load("other", text)).expect("nothing of ours");
+    assert!(script.event(kind::EXECUTE_LOAD_QUERY, &load("shop", text)).is_err());
     let named = "SET STATEMENT max_statement_time=1 FOR INSERT INTO `shop`.`t` VALUES (1)";
     for text in ["INSERT INTO shop.t VALUES (1)", named, "SELECT shop.change_rows()"] {
         let failure =

@@ -88,6 +88,8 @@ enum TransactionKind {
 #[derive(Debug)]
 pub struct Stream {
     filter: TableFilter,
+    /// Of `filter`.
+    fingerprint: u64,
     checksum: Checksum,
     server: Arc<str>,
     gtids: Gtids,
@@ -116,6 +118,7 @@ impl Stream {
     pub fn new(position: &BinlogPosition, filter: TableFilter, tables: Tables) -> Self {
         let file: Arc<str> = position.file.as_str().into();
         Self {
+            fingerprint: filter.fingerprint(),
             filter,
             checksum: Checksum::None,
             server: position.server.as_str().into(),
@@ -146,7 +149,7 @@ impl Stream {
             file: self.boundary.0.to_string(),
             offset: self.boundary.1,
             open: open.filter(|open| open.rows > 0),
-            filter: self.filter.fingerprint(),
+            filter: self.fingerprint,
         }
     }
 
@@ -188,7 +191,7 @@ impl Stream {
             open.savepoints.iter_mut().for_each(|savepoint| savepoint.pending = 0);
         }
         // As many again are likely.
-        let next = Vec::with_capacity(self.pending.len());
+        let next = Vec::with_capacity(self.pending.len().next_power_of_two());
         std::mem::replace(&mut self.pending, next)
     }
 
@@ -401,7 +404,11 @@ impl Stream {
 
     fn pass_boundary(&mut self) {
         // A server that looks for a GTID begins at the head of a file: that is no step back.
-        let ahead = is_behind((&self.boundary.0, self.boundary.1), (&self.file, self.offset));
+        let ahead = if Arc::ptr_eq(&self.boundary.0, &self.file) {
+            self.boundary.1 < self.offset
+        } else {
+            is_behind((&self.boundary.0, self.boundary.1), (&self.file, self.offset))
+        };
         if self.transaction.is_none() && ahead {
             self.boundary = (self.file.clone(), self.offset);
             self.moved = true;

@@ -73,7 +73,7 @@ struct Announced {
 pub struct Tables {
     settings: TableSettings,
     catalog: Box<dyn Catalog>,
-    by_id: HashMap<u64, Announced>,
+    by_id: HashMap<u64, Announced, ahash::RandomState>,
     /// By schema, then by table.
     known: HashMap<String, HashMap<String, Known>>,
     met: u32,
@@ -96,7 +96,7 @@ impl Tables {
         Self {
             settings,
             catalog,
-            by_id: HashMap::new(),
+            by_id: HashMap::default(),
             known: HashMap::new(),
             met: 0,
             topics: Topics::default(),
@@ -112,10 +112,8 @@ impl Tables {
     /// Takes a TABLE_MAP's body, whose transaction begins at `place`.
     pub fn table_map(&mut self, body: &[u8], filter: &TableFilter, place: (&str, u64)) -> Result<(), String> {
         let head = TableName::parse(body).map_err(|error| error.to_string())?;
-        let stale = self.known_table(head.schema, head.name).is_some_and(|known| known.stale);
         if let Some(announced) = self.by_id.get(&head.table_id)
             && *announced.body == *body
-            && !stale
         {
             return Ok(());
         }
@@ -248,5 +246,7 @@ impl Tables {
         for (_, known) in tables.filter(|(table, _)| event::defines(text, table)) {
             known.stale = true;
         }
+        // What was announced before is looked at anew.
+        self.by_id.clear();
     }
 }

@@ -164,9 +164,9 @@ fn a_dump_thread_left_by_a_killed_flowd_is_no_clash() {
         for id in 1..=4 {
             let flowd = job.start(&[]);
             server.run(&format!("INSERT INTO test.t VALUES ({id})"));
-            job.wait_for_events(id);
+            // A kill before the checkpoint makes an event come again: only first occurrences count.
+            until("the new event", || (job.events().first_occurrences().len() == id).then_some(()));
             flowd.kill();
         }
-        assert_eq!(job.events().first_occurrences().len(), 4);
     });
 }

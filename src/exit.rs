@@ -15,6 +15,8 @@ pub enum Ending {
     Usage(clap::Error),
     /// The configuration: exit code 2.
     Configuration(Problems),
+    /// The configuration does not fit what is there: exit code 2.
+    Misfit(String),
     /// Source or target not usable at start, or a position that cannot be had: exit code 3.
     Unusable(String),
     /// A fatal error while running: exit code 4.
@@ -28,7 +30,7 @@ impl Ending {
     pub fn code(&self) -> u8 {
         match self {
             Self::Usage(error) => u8::try_from(error.exit_code()).unwrap_or(2),
-            Self::Configuration(_) => 2,
+            Self::Configuration(_) | Self::Misfit(_) => 2,
             Self::Unusable(_) => 3,
             Self::Fatal(_) => 4,
             Self::DrainTimedOut => 5,
@@ -47,7 +49,7 @@ impl Ending {
             Self::Configuration(problems) => {
                 eprintln!("flowd: the configuration cannot be used:\n{problems}");
             }
-            Self::Unusable(text) | Self::Fatal(text) => tracing::error!("{text}"),
+            Self::Misfit(text) | Self::Unusable(text) | Self::Fatal(text) => tracing::error!("{text}"),
             Self::DrainTimedOut => {
                 tracing::error!("not everything was acknowledged within pipeline.drainMs; what was is saved");
             }
@@ -73,6 +75,7 @@ impl From<Failure> for Ending {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Retry(text) | Failure::Unusable(text) => Self::Unusable(text),
+            Failure::Configuration(text) => Self::Misfit(text),
             Failure::Fatal(text) => Self::Fatal(text),
         }
     }
@@ -109,6 +112,7 @@ mod tests {
         assert_eq!(code(Err(Failure::Unusable("x".into()))), 3);
         assert_eq!(code(Err(Failure::Fatal("x".into()))), 4);
         assert_eq!(Ending::from(Failure::Retry("x".into())).code(), 3);
+        assert_eq!(Ending::from(Failure::Configuration("x".into())).code(), 2);
         assert_eq!(Ending::from(Problems::default()).code(), 2);
         assert_eq!(Ending::from(crate::cli::usage("x")).code(), 2);
     }

@@ -56,10 +56,12 @@ pub(crate) fn command(args: &RunArgs, flags: Vec<Flag>) -> Result<(), Ending> {
     ended
 }
 
-#[allow(clippy::needless_pass_by_value, reason = "it stands in map_err")]
-/// At a start every failure means that something cannot be used.
+/// At a start every failure but a wrong configuration means that something cannot be used.
 fn at_start(failure: Failure) -> Ending {
-    Ending::Unusable(failure.message().to_owned())
+    match failure {
+        Failure::Configuration(text) => Ending::Misfit(text),
+        Failure::Retry(text) | Failure::Unusable(text) | Failure::Fatal(text) => Ending::Unusable(text),
+    }
 }
 
 /// Source and target before they are started.
@@ -258,7 +260,8 @@ mod tests {
     }
 
     #[test]
-    fn whatever_fails_at_a_start_is_exit_code_3() {
+    fn whatever_fails_at_a_start_is_exit_code_3_but_a_wrong_configuration() {
+        assert_eq!(at_start(Failure::Configuration("x".into())).code(), 2);
         for failure in [Failure::Retry("x".into()), Failure::Unusable("x".into()), Failure::Fatal("x".into())]
         {
             assert_eq!(at_start(failure).code(), 3);

@@ -65,7 +65,7 @@ fn topics(connection: &mut Connection, config: &MySqlConfig, subject: &str) -> R
 fn keys(connection: &mut Connection, config: &MySqlConfig) -> Result<(), Failure> {
     match excluded_key(connection, &config.filter)? {
         None => Ok(()),
-        Some((schema, table, column)) => Err(Failure::Unusable(format!(
+        Some((schema, table, column)) => Err(Failure::Configuration(format!(
             "connectorConfig.columnExcludeList leaves out {schema}.{table}.{column}, which is part of the primary key: \
              take it out of the list, or leave the table out by connectorConfig.tableExcludeList"
         ))),

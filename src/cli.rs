@@ -116,10 +116,11 @@ impl Args for ShortFlags {
             };
             let arg = Arg::new(flag).long(flag).action(ArgAction::Set).value_name("VALUE");
             let help = format!("{}{default} ({})", setting.help(), setting.kind);
-            let arg = arg.help(help).help_heading("Pipeline").allow_hyphen_values(true);
+            let arg = arg.help(help).help_heading("Pipeline");
             command.arg(match setting.kind {
+                // A flag behind a bare switch is the next flag.
                 setting::Kind::Switch => arg.num_args(0..=1).default_missing_value("true"),
-                _ => arg,
+                _ => arg.allow_hyphen_values(true),
             })
         })
     }
@@ -268,6 +269,17 @@ mod tests {
         assert_eq!(
             (short.typed.as_str(), short.key.as_str(), short.value.as_str()),
             ("--memory", "memory", "64MiB")
+        );
+    }
+
+    #[test]
+    fn a_bare_switch_does_not_take_the_flag_behind_it() {
+        let (run, _) = run_args("flowd --clock-fields --stop-at end");
+        let shown: Vec<_> =
+            run.settings.short.0.iter().map(|flag| (flag.typed.as_str(), flag.value.as_str())).collect();
+        assert!(
+            shown.contains(&("--clock-fields", "true")) && shown.contains(&("--stop-at", "end")),
+            "{shown:?}"
         );
     }
 

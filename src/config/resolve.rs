@@ -1,5 +1,6 @@
 //! From written values to the resolved configuration, and the checks that need several values at once.
 
+use std::fs::File;
 use std::path::PathBuf;
 
 use flowd_mysql::config::{InvalidText, MySqlConfig, MySqlSettings, SettingError, SnapshotMode, SslMode};
@@ -173,6 +174,7 @@ fn pub_sub(values: &mut Values<'_>) -> PubSub {
 fn connector(values: &mut Values<'_>) -> MySqlConfig {
     let mut settings = connector_settings(values);
     check_something_is_captured(values, &settings);
+    check_files(values, &settings);
     // The connector names one problem at a time: put what is harmless in its place and ask again for the next.
     loop {
         match MySqlConfig::try_from(settings.clone()) {
@@ -360,6 +362,19 @@ fn target(values: &mut Values<'_>, text: &str, origin: &Origin) -> Target {
 fn start_at(text: &str) -> Result<StartAt, String> {
     // `file:` may stand before a binlog's name, as it stands in the manual.
     text.strip_prefix("file:").unwrap_or(text).parse()
+}
+
+/// Certificates belong to the configuration: one that cannot be read is told with its line.
+fn check_files(values: &mut Values<'_>, settings: &MySqlSettings) {
+    let files = [("sslCa", &settings.ssl_ca), ("sslCert", &settings.ssl_cert), ("sslKey", &settings.ssl_key)];
+    for (key, path) in files {
+        if let Some(path) = path
+            && let Err(error) = File::open(path)
+        {
+            let text = format!("cannot read the file {}: {error}; allowed: a PEM file", path.display());
+            values.problem(Section::Connector, key, text);
+        }
+    }
 }
 
 /// A filter that takes nothing is a slip of the pen.

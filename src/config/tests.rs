@@ -255,6 +255,7 @@ fn values_that_do_not_go_together_are_problems() {
     for (text, key) in [
         ("  sslMode: verify-ca\n", "connectorConfig.sslCa: nothing is not allowed"),
         ("  sslCert: a.pem\n", "connectorConfig.sslKey: nothing is not allowed"),
+        ("  sslMode: verify-ca\n  sslCa: no.pem\n", "connectorConfig.sslCa: cannot read the file"),
         ("  tableExcludeList: ['*.*']\n", "connectorConfig.tableExcludeList: leaves no table"),
         (
             "  tableIncludeList: [a.b]\n  tableExcludeList: [a.b]\n",

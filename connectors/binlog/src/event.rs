@@ -217,9 +217,44 @@ pub struct Query<'a> {
     pub schema: &'a [u8],
     /// The text, in the session's character set.
     pub text: &'a [u8],
+    /// The session's settings, as pairs of a code and a value; [`Self::changed_schemas`] reads them.
+    pub variables: &'a [u8],
 }
 
 impl<'a> Query<'a> {
+    /// The schemas that the statement changed, triggers and functions included, as far as the event says so: MySQL names
+    /// up to sixteen, MariaDB none. (MySQL's libs/mysql/binlog/event/statement_events.h, `Query_event_status_vars`.)
+    pub fn changed_schemas(&self) -> Vec<String> {
+        const UPDATED_DB_NAMES: u8 = 12;
+        const MORE_THAN_SIXTEEN: u8 = 254;
+        let mut reader = Reader::new(self.variables);
+        let mut read = || -> Result<Vec<String>, Truncated> {
+            loop {
+                let size = match reader.u8()? {
+                    16 | 19 | 20 => 1,
+                    7 | 8 | 18 => 2,
+                    13 => 3,
+                    0 | 3 | 10 => 4,
+                    4 => 6,
+                    1 | 9 | 17 => 8,
+                    5 | 6 => usize::from(reader.u8()?),
+                    11 => {
+                        let user = usize::from(reader.u8()?);
+                        reader.bytes(user)?;
+                        usize::from(reader.u8()?)
+                    }
+                    UPDATED_DB_NAMES => break,
+                    _ => return Ok(Vec::new()),
+                };
+                reader.bytes(size)?;
+            }
+            let count = Some(reader.u8()?).filter(|count| *count < MORE_THAN_SIXTEEN).unwrap_or_default();
+            let names = reader.rest().split(|byte| *byte == 0).take(usize::from(count));
+            Ok(names.map(|name| String::from_utf8_lossy(name).into_owned()).collect())
+        };
+        read().unwrap_or_default()
+    }
+
     /// Reads the body.
     pub fn parse(body: &'a [u8]) -> Result<Self, BadEvent> {
         Self::parse_with(body, 0)
@@ -240,10 +275,10 @@ impl<'a> Query<'a> {
             reader.u16()?; // error code
             let variables_length = reader.u16()?;
             reader.bytes(more)?;
-            reader.bytes(usize::from(variables_length))?;
+            let variables = reader.bytes(usize::from(variables_length))?;
             let schema = reader.bytes(usize::from(schema_length))?;
             reader.u8()?; // the NUL behind the schema
-            Ok(Self { thread, schema, text: reader.rest() })
+            Ok(Self { thread, schema, text: reader.rest(), variables })
         };
         read().map_err(|Truncated| BadEvent::Truncated(kind::QUERY))
     }
@@ -377,6 +412,20 @@ mod tests {
         assert!(matches!(body(&header, &event, Checksum::Crc32), Err(BadEvent::Checksum { .. })));
         assert!(Header::parse(&event[..26]).is_err());
         assert!(Header::parse(&event[..18]).is_err());
+    }
+
+    #[test]
+    fn the_schemas_that_a_statement_changed_are_read_behind_other_settings() {
+        let variables = [
+            0, 1, 2, 3, 4, 6, 3, b's', b't', b'd', 11, 1, b'u', 0, 12, 2, b'a', 0, b'b', b'c', 0, 13, 1, 2, 3,
+        ];
+        let query = |variables| Query { thread: 1, schema: b"", text: b"", variables };
+        assert_eq!(query(&variables).changed_schemas(), ["a", "bc"]);
+        for cut in 0..15 {
+            assert_eq!(query(&variables[..cut]).changed_schemas(), Vec::<String>::new(), "cut at {cut}");
+        }
+        assert_eq!(query(&[200, 12, 1, b'a', 0]).changed_schemas(), Vec::<String>::new());
+        assert_eq!(query(&[12, 254, b'a', 0]).changed_schemas(), Vec::<String>::new());
     }
 
     #[test]

@@ -62,6 +62,7 @@ pub fn event(input: &[u8]) {
                 event::mentions(query.text, "orders");
                 event::defines(query.text, "orders");
                 event::qualifiers(query.text);
+                query.changed_schemas();
                 event::savepoint(query.text);
             }
         }

@@ -84,7 +84,8 @@ impl Stream {
     pub(super) fn refuse_statement(&self, header: &Header, query: &Query<'_>) -> Result<(), Failure> {
         let schema = String::from_utf8_lossy(query.schema);
         let text: String = String::from_utf8_lossy(query.text).chars().take(120).collect();
-        let named = event::qualifiers(query.text);
+        let mut named = event::qualifiers(query.text);
+        named.append(&mut query.changed_schemas());
         let schemas = named.iter().map(String::as_str).chain([&*schema]);
         if !schemas.into_iter().any(|schema| self.filter.may_capture_schema(schema)) {
             return Ok(());

@@ -3,11 +3,13 @@
 mod access;
 mod bounds;
 mod clash;
+mod cli;
 mod columns;
 mod crash;
 mod java;
 mod json_columns;
 mod mesh;
+mod mesh_faults;
 mod positions;
 mod rows;
 mod schema;

@@ -271,7 +271,8 @@ fn offset_storage(values: &mut Values<'_>) -> OffsetStorage {
     let offset_storage_type = values.parsed(section, "offsetStorageType", |text, _| match text {
         "rocksdb" => Ok("rocksdb"),
         "nacos" | "admin" => {
-            Err("write `offsetStorageType: rocksdb` and a directory as offsetStorageAddr".to_owned())
+            Err("rocksdb (write `offsetStorageType: rocksdb`, and a directory as offsetStorageAddr)"
+                .to_owned())
         }
         _ => Err("rocksdb".to_owned()),
     });

@@ -4,14 +4,17 @@
 //! the events mean (`stream`). Invariant: memory is one chunk, or one event of at most `event_bytes_max`; a larger
 //! event is passed over as it comes in, only its head is kept.
 
+use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::ops::Range;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use flowd_binlog::event::HEADER_BYTES;
 
 /// One read asks for at most this many bytes; it is also what a batch holds at the most, large events aside.
 pub const CHUNK_BYTES: usize = 256 * 1024;
+/// Buffers that are waited for to be used again; with more batches under way new ones are made.
+const LENT_MAX: usize = 16;
 /// Payload bytes of a packet that goes on in the next one.
 const PACKET_BYTES_MAX: usize = 0xff_ffff;
 /// What is kept of an event that is passed over: enough for the table id and the flags behind the header.
@@ -48,7 +51,7 @@ pub enum FeedError {
 #[derive(Debug)]
 pub struct Feed<S> {
     socket: S,
-    buffer: Vec<u8>,
+    buffer: BytesMut,
     /// Bytes of `buffer` that were read.
     filled: usize,
     /// Bytes of `buffer` whose events were handed out.
@@ -57,6 +60,8 @@ pub struct Feed<S> {
     passing: Option<Passing>,
     sequence: u8,
     event_bytes_max: usize,
+    /// Buffers that went along with batches, oldest first.
+    lent: VecDeque<Bytes>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -69,9 +74,18 @@ impl<S: Read> Feed<S> {
     /// Reads on behind `already`, the bytes that were read together with an earlier answer. Packets count on from
     /// `sequence`.
     pub fn new(socket: S, already: &[u8], sequence: u8, event_bytes_max: usize) -> Self {
-        let mut buffer = vec![0; CHUNK_BYTES.max(already.len())];
+        let mut buffer = BytesMut::zeroed(CHUNK_BYTES.max(already.len()));
         buffer[..already.len()].copy_from_slice(already);
-        Self { socket, buffer, filled: already.len(), parsed: 0, passing: None, sequence, event_bytes_max }
+        Self {
+            socket,
+            buffer,
+            filled: already.len(),
+            parsed: 0,
+            passing: None,
+            sequence,
+            event_bytes_max,
+            lent: VecDeque::new(),
+        }
     }
 
     /// The connection.
@@ -214,21 +228,38 @@ impl<S: Read> Feed<S> {
         Ok(read)
     }
 
-    /// The bytes whose events were handed out, for a batch. Cheap where they fill the buffer; copied where they are few.
-    pub fn take(&mut self) -> Bytes {
+    /// The bytes whose events were handed out, for a batch, and how much memory they keep. Few bytes are copied; else the
+    /// buffer goes along, and comes back once its batch is done with.
+    pub fn take(&mut self) -> (Bytes, usize) {
         let parsed = self.parsed;
         if parsed < self.buffer.len() / 4 {
             let bytes = Bytes::copy_from_slice(&self.buffer[..parsed]);
             self.discard();
-            return bytes;
+            return (bytes, parsed);
         }
         let rest = self.filled - parsed;
-        let mut next = vec![0; CHUNK_BYTES.max(rest + PACKET_HEAD)];
+        let mut next = self.spare_buffer(rest + PACKET_HEAD);
         next[..rest].copy_from_slice(&self.buffer[parsed..self.filled]);
-        let mut full = std::mem::replace(&mut self.buffer, next);
-        full.truncate(parsed);
+        let full = std::mem::replace(&mut self.buffer, next).freeze();
         (self.filled, self.parsed) = (rest, 0);
-        full.into()
+        let (bytes, held) = (full.slice(..parsed), full.len());
+        if held == CHUNK_BYTES && self.lent.len() < LENT_MAX {
+            self.lent.push_back(full);
+        }
+        (bytes, held)
+    }
+
+    /// A buffer of at least a chunk: the oldest one lent, if its batch is done with.
+    fn spare_buffer(&mut self, size: usize) -> BytesMut {
+        if size <= CHUNK_BYTES
+            && let Some(oldest) = self.lent.pop_front()
+        {
+            match oldest.try_into_mut() {
+                Ok(buffer) => return buffer,
+                Err(lent) => self.lent.push_front(lent),
+            }
+        }
+        BytesMut::zeroed(CHUNK_BYTES.max(size))
     }
 
     /// Forgets the bytes whose events were handed out.
@@ -237,8 +268,9 @@ impl<S: Read> Feed<S> {
         self.filled -= self.parsed;
         self.parsed = 0;
         if self.buffer.len() > CHUNK_BYTES && self.filled < CHUNK_BYTES && self.wanted() <= CHUNK_BYTES {
-            self.buffer.truncate(CHUNK_BYTES);
-            self.buffer.shrink_to_fit();
+            let mut small = BytesMut::zeroed(CHUNK_BYTES);
+            small[..self.filled].copy_from_slice(&self.buffer[..self.filled]);
+            self.buffer = small;
         }
         if self.filled == self.buffer.len() {
             self.make_room(self.filled + CHUNK_BYTES);
@@ -342,8 +374,8 @@ mod tests {
                 }
                 Next::Oversize(_, size) => sizes.push((true, usize::try_from(size).expect("small"))),
                 Next::Nothing => {
-                    let taken = feed.take();
-                    assert!(taken.len() <= wire.len());
+                    let (taken, held) = feed.take();
+                    assert!(taken.len() <= wire.len() && taken.len() <= held);
                     if feed.fill().is_err() {
                         return sizes;
                     }

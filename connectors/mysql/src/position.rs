@@ -175,6 +175,9 @@ impl std::fmt::Display for Description {
 
 /// Whether the first binlog place comes before the second one of the same server: file names end in a counting number.
 pub fn is_behind(place: (&str, u64), other: (&str, u64)) -> bool {
+    if place.0 == other.0 {
+        return place.1 < other.1;
+    }
     (file_number(place.0), place.1) < (file_number(other.0), other.1)
 }
 

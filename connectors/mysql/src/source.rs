@@ -297,8 +297,8 @@ impl Reader<'_> {
             }
             return self.send(bytes::Bytes::new(), Vec::new());
         }
-        let bytes = feed.take();
-        self.sink.reserve(bytes.len()).map_err(|_| Closed)?;
+        let (bytes, held) = feed.take();
+        self.sink.reserve(held).map_err(|_| Closed)?;
         let records = self.stream.take_pending();
         self.send(bytes, records)
     }

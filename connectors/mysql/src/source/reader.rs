@@ -1,0 +1,304 @@
+//! The reading, across connections: takes events from the feed to the stream and hands batches on; connects again when
+//! a connection is lost.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use flowd_engine::failure::Failure;
+use flowd_engine::record::Batch;
+use flowd_engine::worker::{BatchSink, SourceEnd};
+use rand::Rng;
+
+use super::{BACK_OFF_MAX, BACK_OFF_MIN, MySqlSource};
+use crate::begin::{self, End};
+use crate::check::replicas;
+use crate::connection::Connection;
+use crate::dump::{self, HEARTBEAT_EVERY};
+use crate::feed::{CHUNK_BYTES, Feed, FeedError, Next};
+use crate::lag::LagMeter;
+use crate::rows::RowsEvent;
+use crate::stream::Stream;
+use crate::tls;
+
+/// How often a silent read looks whether the pipeline goes down.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// Without an event or a heartbeat for this long, while we are reading, the connection is half-dead.
+const SILENCE_MAX: Duration = HEARTBEAT_EVERY.saturating_mul(3);
+/// What was understood is held back until this much of the buffer is taken, bytes.
+const HOLD_BYTES: usize = CHUNK_BYTES / 2;
+/// Thrown off twice within this time by another replica of our id means that somebody else holds it.
+const CLASH_WITHIN: Duration = Duration::from_secs(60);
+
+/// How one connection's reading ended.
+enum Ended {
+    Source(SourceEnd),
+    /// Connect again.
+    Lost(String),
+}
+
+/// The reading, across connections.
+pub(super) struct Reader<'a> {
+    source: &'a MySqlSource,
+    sink: &'a mut dyn BatchSink<RowsEvent>,
+    stream: Stream,
+    lag: LagMeter,
+    end: Option<End>,
+    /// When another replica of our id was last seen to throw us off.
+    clash: Option<Instant>,
+    /// When the last bytes came, or reading was taken up again.
+    reading: Instant,
+    /// Whether nothing came for [`LOOK_EVERY`].
+    silent: bool,
+    /// Whether there was a connection before.
+    again: bool,
+}
+
+impl<'a> Reader<'a> {
+    /// A reader that has not connected yet.
+    pub(super) fn new(
+        source: &'a MySqlSource,
+        sink: &'a mut dyn BatchSink<RowsEvent>,
+        stream: Stream,
+        end: Option<End>,
+    ) -> Self {
+        let lag = LagMeter::start(source.config.clone(), source.metrics.clone(), source.stop.clone());
+        let reading = Instant::now();
+        Self { source, sink, stream, lag, end, clash: None, reading, silent: false, again: false }
+    }
+
+    /// Reads until the end, a stop or a failure that cannot heal.
+    pub(super) fn run(mut self) -> Result<SourceEnd, Failure> {
+        let mut back_off = BACK_OFF_MIN;
+        loop {
+            let lost = match self.connection(&mut back_off) {
+                Ok(Ended::Source(end)) => return Ok(end),
+                Ok(Ended::Lost(text)) | Err(Failure::Retry(text)) => text,
+                Err(failure) => return Err(failure),
+            };
+            self.stream.reconnect();
+            self.source.metrics.source_reconnects.add(1);
+            self.check_clash(&lost)?;
+            let wait = back_off.mul_f64(rand::rng().random_range(0.5..1.0));
+            tracing::warn!(wait_ms = wait.as_millis(), "{lost}; connecting again");
+            back_off = (back_off * 2).min(BACK_OFF_MAX);
+            if self.source.stop.wait(wait) || self.sink.is_closed() {
+                return Ok(SourceEnd::Stopped);
+            }
+        }
+    }
+
+    /// One connection from its dump command to its end.
+    fn connection(&mut self, back_off: &mut Duration) -> Result<Ended, Failure> {
+        let source = self.source;
+        let position = self.stream.position();
+        if self.again {
+            begin::still_reachable(&source.config, &position)?;
+            self.lag.at(self.stream.place());
+            self.lag.take_reset();
+        }
+        self.again = true;
+        let mut feed =
+            dump::open(&source.config, &source.replica, &position, source.settings.event_bytes_max)?;
+        feed.socket()
+            .set_read_timeout(Some(LOOK_EVERY))
+            .map_err(|error| Failure::Retry(error.to_string()))?;
+        self.reading = Instant::now();
+        loop {
+            let parsed = self.parse(&mut feed);
+            let hold = matches!(parsed, Ok(None)) && self.may_hold(&feed);
+            // What was understood before a failure is handed on: a connection may be lost behind it.
+            if !hold && self.flush(&mut feed).is_err() {
+                return Ok(Ended::Source(SourceEnd::Stopped));
+            }
+            if let Some(ended) = parsed? {
+                return Ok(ended);
+            }
+            let filled = self.fill(&mut feed, back_off);
+            // What was held back lives in this connection's buffer, and the position counts it as handed on.
+            if !matches!(filled, Ok(None)) && self.flush(&mut feed).is_err() {
+                return Ok(Ended::Source(SourceEnd::Stopped));
+            }
+            if let Some(ended) = filled? {
+                return Ok(ended);
+            }
+        }
+    }
+
+    /// Whether more should be read before what was understood is handed on: bytes that are here already make larger
+    /// batches, and the rest of the open transaction, which the server is sending, makes batches that end with
+    /// transactions (and one that ends in ROLLBACK can still be dropped).
+    fn may_hold(&self, feed: &Feed<tls::Stream>) -> bool {
+        let worth = self.stream.holds_whole_transaction() || feed.socket().has_more();
+        feed.parsed() < HOLD_BYTES && !self.silent && worth
+    }
+
+    /// Takes every whole event of the buffer.
+    fn parse(&mut self, feed: &mut Feed<tls::Stream>) -> Result<Option<Ended>, Failure> {
+        loop {
+            let next = match feed.next_event() {
+                Ok(next) => next,
+                Err(error) => return self.lost(&error).map(Some),
+            };
+            match next {
+                Next::Nothing => return Ok(None),
+                Next::Event(range) => {
+                    let start = u32::try_from(range.start).expect("a buffer is smaller than 4 GiB");
+                    self.stream.event(&feed.bytes()[range], start)?;
+                }
+                Next::Oversize(head, size) => self.stream.oversize_event(&head, size)?,
+            }
+            let end = self.end.as_ref();
+            if self.stream.is_between()
+                && end.is_some_and(|end| end.is_reached(self.stream.gtids(), self.stream.place()))
+            {
+                let (file, offset) = self.stream.place();
+                tracing::info!(place = format!("{file}:{offset}"), "the end is reached");
+                return Ok(Some(Ended::Source(SourceEnd::Reached)));
+            }
+        }
+    }
+
+    /// Hands on what was understood.
+    fn flush(&mut self, feed: &mut Feed<tls::Stream>) -> Result<(), Closed> {
+        let moved = self.stream.take_moved();
+        self.count();
+        if self.stream.pending.is_empty() {
+            feed.discard();
+            if !moved {
+                return Ok(());
+            }
+            return self.send(bytes::Bytes::new(), Vec::new());
+        }
+        let (bytes, held) = feed.take();
+        self.sink.reserve(held).map_err(|_| Closed)?;
+        let records = self.stream.take_pending();
+        self.send(bytes, records)
+    }
+
+    fn send(&mut self, bytes: bytes::Bytes, records: Vec<RowsEvent>) -> Result<(), Closed> {
+        let position = self.stream.position().to_position();
+        let batch = Batch { bytes, records, position, time_us: self.stream.newest_us };
+        let sent = self.sink.send(batch).map_err(|_| Closed);
+        // Waiting for the pipeline is not the server's silence.
+        self.reading = Instant::now();
+        sent
+    }
+
+    fn count(&mut self) {
+        self.lag.at(self.stream.place());
+        let (metrics, seen) = (&self.source.metrics, std::mem::take(&mut self.stream.seen));
+        metrics.ddl.add(seen.ddl);
+        metrics.truncate.add(seen.truncate);
+        metrics.read.rows.add(seen.rows);
+    }
+
+    /// Waits for bytes, looking now and then whether the pipeline goes down.
+    fn fill(
+        &mut self,
+        feed: &mut Feed<tls::Stream>,
+        back_off: &mut Duration,
+    ) -> Result<Option<Ended>, Failure> {
+        loop {
+            match feed.fill() {
+                Ok(_) => {
+                    self.reading = Instant::now();
+                    self.silent = false;
+                    *back_off = BACK_OFF_MIN;
+                    return Ok(self.sink.is_closed().then_some(Ended::Source(SourceEnd::Stopped)));
+                }
+                Err(FeedError::Io(error)) if is_silence(&error) => {
+                    if self.sink.is_closed() {
+                        return Ok(Some(Ended::Source(SourceEnd::Stopped)));
+                    }
+                    if let Some(text) = self.lag.take_reset() {
+                        return Ok(Some(Ended::Lost(text)));
+                    }
+                    if !self.stream.pending.is_empty() {
+                        self.silent = true;
+                        return Ok(None);
+                    }
+                    if self.reading.elapsed() > SILENCE_MAX {
+                        let text = format!("no event and no heartbeat for {} s", SILENCE_MAX.as_secs());
+                        return Ok(Some(Ended::Lost(text)));
+                    }
+                }
+                Err(error) => return self.lost(&error).map(Some),
+            }
+        }
+    }
+
+    /// Whether a lost stream may be taken up again.
+    fn lost(&self, error: &FeedError) -> Result<Ended, Failure> {
+        match error {
+            // The server cannot go on from here: purged, or damaged. Another replica of our id has the same code.
+            FeedError::Server(1236, text) if !is_thrown_off(text) => {
+                let at = self.stream.position();
+                Err(Failure::Unusable(format!("{error}; asked for {} {}", at.gtids, at.place())))
+            }
+            _ => Ok(Ended::Lost(error.to_string())),
+        }
+    }
+
+    /// Another replica that holds our id throws us off, and we it: the second time within a minute is the end.
+    fn check_clash(&mut self, lost: &str) -> Result<(), Failure> {
+        let thrown_off = is_thrown_off(lost);
+        let holder = self.holder();
+        if !thrown_off && holder.is_none() {
+            return Ok(());
+        }
+        let again = self.clash.replace(Instant::now()).is_some_and(|before| before.elapsed() < CLASH_WITHIN);
+        if again {
+            let holder = holder.unwrap_or_else(|| "it is gone again, or the account may not see it".into());
+            return Err(Failure::Unusable(format!(
+                "another replica with server id {} reads this server's binlog and threw us off twice within a minute: \
+                 {holder}; give each its own connectorConfig.serverId",
+                self.source.replica.server_id
+            )));
+        }
+        Ok(())
+    }
+
+    /// Who else is registered under our id, as far as the account may see it.
+    fn holder(&self) -> Option<String> {
+        let ours = &self.source.replica;
+        let mut connection = Connection::connect(&self.source.config).ok()?;
+        let others = replicas(&mut connection).ok()?;
+        connection.close();
+        let is_other =
+            |uuid: &str, host: &str| if uuid.is_empty() { host != ours.host } else { uuid != ours.uuid };
+        others
+            .into_iter()
+            .find(|other| other.server_id == ours.server_id && is_other(&other.uuid, &other.host))
+            .map(|other| format!("host \"{}\" port {} uuid \"{}\"", other.host, other.port, other.uuid))
+    }
+}
+
+/// The pipeline is going down.
+struct Closed;
+
+/// Whether the server's text says that another replica took our id: "A slave with the same server_uuid/server_id as
+/// this slave has connected to the master" (1236), without the UUID on MariaDB 11 (4052), "slave/replica" on MySQL 8.
+fn is_thrown_off(text: &str) -> bool {
+    text.contains("with the same server_")
+}
+
+fn is_silence(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_servers_words_for_a_taken_id_are_known() {
+        for text in [
+            "A slave with the same server_uuid/server_id as this slave has connected to the master",
+            "A slave with the same server_id is already connected",
+            "A replica with the same server_uuid/server_id as this replica has connected to the source",
+        ] {
+            assert!(is_thrown_off(text), "{text}");
+        }
+        assert!(!is_thrown_off("Could not find first log file name in binary log index file"));
+    }
+}

@@ -8,9 +8,6 @@ use rand::rngs::SmallRng;
 use crate::config::Timing;
 use crate::retry::Backoff;
 
-/// A session that lived this long makes an address's earlier failures old news.
-const STABLE_MS: u64 = 10_000;
-
 #[derive(Debug)]
 struct Address {
     text: String,
@@ -18,7 +15,7 @@ struct Address {
     connections: usize,
     /// The last thing heard of it is a failure.
     is_down: bool,
-    /// Failures in a row, with no stable session between them.
+    /// Failures in a row, with no good session between them.
     failures: u8,
     not_before_ms: u64,
 }
@@ -70,15 +67,16 @@ impl Addresses {
         }
     }
 
-    /// A connection to it failed, or was lost after `lived_ms`. Failures that come together count once.
-    pub(crate) fn lost(&mut self, index: usize, lived_ms: u64, now_ms: u64) {
+    /// A connection to it failed, or was lost; `was_good` where it had been of use, which makes earlier failures old
+    /// news. Failures that come together count once.
+    pub(crate) fn lost(&mut self, index: usize, was_good: bool, now_ms: u64) {
         self.left(index);
-        self.failed(index, lived_ms, now_ms);
+        self.failed(index, was_good, now_ms);
     }
 
-    fn failed(&mut self, index: usize, lived_ms: u64, now_ms: u64) {
+    fn failed(&mut self, index: usize, was_good: bool, now_ms: u64) {
         let address = &mut self.list[index];
-        if lived_ms >= STABLE_MS {
+        if was_good {
             address.failures = 0;
         }
         address.is_down = true;
@@ -95,10 +93,10 @@ impl Addresses {
 
     /// It sends its clients away: others are better for a moment.
     pub(crate) fn avoid(&mut self, index: usize, now_ms: u64) {
-        self.failed(index, 0, now_ms);
+        self.failed(index, false, now_ms);
     }
 
-    /// It greeted. Its failures are forgotten only once a session was stable.
+    /// It greeted. Its failures are forgotten only once a session was good.
     pub(crate) fn answered(&mut self, index: usize) {
         self.list[index].is_down = false;
     }
@@ -107,7 +105,7 @@ impl Addresses {
     pub(crate) fn probe_due(&mut self, now_ms: u64) -> Option<usize> {
         let index = (0..self.list.len())
             .find(|index| self.list[*index].is_down && self.list[*index].not_before_ms <= now_ms)?;
-        self.failed(index, 0, now_ms);
+        self.failed(index, false, now_ms);
         Some(index)
     }
 
@@ -141,8 +139,8 @@ mod tests {
         let mut addresses = addresses(2);
         let chosen: Vec<_> = (0..4).map(|_| addresses.choose(0)).collect();
         assert_eq!(chosen, [Choice::Go(0), Choice::Go(1), Choice::Go(0), Choice::Go(1)]);
-        addresses.lost(0, 60_000, 60_000);
-        addresses.lost(0, 60_000, 60_000);
+        addresses.lost(0, true, 60_000);
+        addresses.lost(0, true, 60_000);
         assert_eq!((addresses.choose(60_000), addresses.choose(60_000)), (Choice::Go(1), Choice::Go(1)));
         assert!(!addresses.is_crowded(1, 60_000));
         // The two failures came together and count once: back within the first wait.
@@ -157,20 +155,32 @@ mod tests {
         assert!(!addresses.is_crowded(1, 60_200));
     }
 
-    #[test]
-    fn when_nothing_answers_the_waits_grow_to_the_cap() {
+    /// The waits after twelve sessions that were lost as soon as they could be.
+    fn waits_after_losses(was_good: bool) -> Vec<u64> {
         let mut addresses = addresses(1);
         let mut now_ms = 0;
         let mut waits = Vec::new();
         for _ in 0..12 {
             assert_eq!(addresses.choose(now_ms), Choice::Go(0));
-            addresses.lost(0, 0, now_ms);
+            addresses.lost(0, was_good, now_ms);
             let Choice::WaitUntil(until_ms) = addresses.choose(now_ms) else {
                 panic!("no wait after a failure")
             };
             waits.push(until_ms - now_ms);
             now_ms = until_ms;
         }
+        waits
+    }
+
+    #[test]
+    fn connections_that_are_cut_while_they_are_of_use_are_soon_opened_again() {
+        let waits = waits_after_losses(true);
+        assert!(waits.iter().all(|wait| (100..=200).contains(wait)), "{waits:?}");
+    }
+
+    #[test]
+    fn when_nothing_answers_the_waits_grow_to_the_cap() {
+        let waits = waits_after_losses(false);
         assert!(
             waits[0] <= 200 && waits[11] >= 7_500 && waits.iter().all(|wait| *wait <= 15_000),
             "{waits:?}"

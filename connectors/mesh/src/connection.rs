@@ -12,6 +12,8 @@ use crate::shared::Shared;
 
 /// How often addresses are probed and connections spread anew, at most.
 const SPREAD_EVERY: Duration = Duration::from_secs(1);
+/// A session that lived this long was good, whatever it was used for.
+const STABLE_MS: u64 = 10_000;
 
 /// Keeps connection `line` open until the target has finished.
 pub(crate) async fn keep(shared: Rc<Shared>, line: usize) {
@@ -24,16 +26,20 @@ pub(crate) async fn keep(shared: Rc<Shared>, line: usize) {
             Place::Redirected(address) => address.clone(),
         };
         let began_ms = shared.now_ms();
+        let mut has_acked = false;
         let end = match link::open(&address, &shared.config).await {
             Ok(link) => {
                 if !std::mem::take(&mut is_first) {
                     shared.count_reconnect();
                 }
-                serve(&shared, line, &place, &address, link).await
+                let end = serve(&shared, line, &place, &address, link).await;
+                has_acked = shared.pool.borrow().has_acked(line);
+                end
             }
             Err(error) => End::Lost(error.text().to_owned()),
         };
-        redirect = depart(&shared, &place, &address, began_ms, end);
+        let was_good = has_acked || shared.now_ms() - began_ms >= STABLE_MS;
+        redirect = depart(&shared, &place, &address, was_good, end);
     }
 }
 
@@ -82,12 +88,12 @@ async fn serve(shared: &Shared, line: usize, place: &Place, address: &str, link:
 }
 
 /// Accounts for a connection that ended; the address to go to next, if the server named one.
-fn depart(shared: &Shared, place: &Place, address: &str, began_ms: u64, end: End) -> Option<String> {
+fn depart(shared: &Shared, place: &Place, address: &str, was_good: bool, end: End) -> Option<String> {
     let now_ms = shared.now_ms();
     let listed = if let Place::Listed(index) = place { Some(*index) } else { None };
     let mut addresses = shared.addresses.borrow_mut();
     match (&end, listed) {
-        (End::Lost(_), Some(index)) => addresses.lost(index, now_ms - began_ms, now_ms),
+        (End::Lost(_), Some(index)) => addresses.lost(index, was_good, now_ms),
         (End::SentAway { to: None, .. }, Some(index)) => {
             addresses.left(index);
             addresses.avoid(index, now_ms);

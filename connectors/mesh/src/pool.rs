@@ -181,6 +181,11 @@ impl Pool {
         self.lines[line].in_flight
     }
 
+    /// Whether anything that was sent on a line was acknowledged since it was opened.
+    pub(crate) fn has_acked(&self, line: usize) -> bool {
+        self.lines[line].has_acked
+    }
+
     /// Whether `give` would give this line something.
     pub(crate) fn has_work(&self, line: usize, now_ms: u64) -> bool {
         (self.gate.has_ready() || !self.again.is_empty()) && self.lines[line].has_room(now_ms)

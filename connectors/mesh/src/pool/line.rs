@@ -14,6 +14,8 @@ pub(super) struct Line {
     paused_until_ms: u64,
     /// Overloads in a row.
     overloads: u8,
+    /// Whether anything was acknowledged since it was opened.
+    pub(super) has_acked: bool,
 }
 
 impl Line {
@@ -27,6 +29,7 @@ impl Line {
             acks: 0,
             paused_until_ms: 0,
             overloads: 0,
+            has_acked: false,
         }
     }
 
@@ -45,6 +48,7 @@ impl Line {
 
     pub(super) fn acked(&mut self) {
         self.overloads = 0;
+        self.has_acked = true;
         if self.allowed < self.window {
             self.acks += 1;
             if self.acks >= self.allowed {

@@ -64,7 +64,11 @@ fn read_to(feed: &mut Feed<tls::Stream>, file: &str, offset: u64) -> Result<(u64
                     in_last_file = Rotate::parse(body)?.file == file;
                     place = 4;
                 } else if !header.is_artificial() {
-                    place = if header.log_pos == 0 { place + u64::from(header.length) } else { header.log_pos.into() };
+                    place = if header.log_pos == 0 {
+                        place + u64::from(header.length)
+                    } else {
+                        header.log_pos.into()
+                    };
                 }
                 if in_last_file && place >= offset {
                     return Ok((events, bytes));

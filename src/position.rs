@@ -103,6 +103,7 @@ mod tests {
             offset,
             open: None,
             filter: 0,
+            by_place: false,
         }
         .to_position()
     }

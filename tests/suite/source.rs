@@ -186,3 +186,28 @@ fn a_statement_whose_trigger_changes_a_captured_schema_stops_too() {
         outcome.expect_log("binlog_format=ROW");
     });
 }
+
+#[test]
+fn an_earliest_start_does_not_pass_over_transactions_from_before_gtids_were_switched_on() {
+    on(&[Kind::MySql9], &["--gtid-mode=OFF", "--enforce-gtid-consistency=ON"], |server| {
+        server.run(
+            "CREATE DATABASE test; CREATE TABLE test.t (id INT PRIMARY KEY); INSERT INTO test.t VALUES (1)",
+        );
+        server.run("SET GLOBAL gtid_mode=OFF_PERMISSIVE; INSERT INTO test.t VALUES (2)");
+        server.run("SET GLOBAL gtid_mode=ON_PERMISSIVE; INSERT INTO test.t VALUES (3)");
+        let job = of_test(server).set("pipeline.startAt", "earliest");
+
+        run(&job).expect_code(0);
+
+        let ids: Vec<i64> = job.events().iter().map(|event| event.after()["id"].as_i64().unwrap()).collect();
+        assert_eq!(ids, [1, 2, 3]);
+
+        // From here on the server itself hands out no transaction without GTID: that is said, not passed over.
+        server.run("SET GLOBAL gtid_mode=ON; INSERT INTO test.t VALUES (4)");
+        run(&job).expect_code(0);
+        assert_eq!(job.events().len(), 4);
+        let anew = of_test(server).set("pipeline.startAt", "earliest");
+        run(&anew).expect_code(3).expect_log("anonymous transaction");
+        assert!(anew.events().iter().next().is_none());
+    });
+}

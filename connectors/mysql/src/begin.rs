@@ -78,7 +78,8 @@ fn resumed(mut position: BinlogPosition, status: &ServerStatus, config: &MySqlCo
         );
     }
     position.filter = filter;
-    if !same_server && position.gtids != Gtids::None && status.has_gtids {
+    position.by_place |= !status.has_gtids;
+    if !same_server && !position.by_place && position.gtids != Gtids::None && status.has_gtids {
         tracing::warn!(from = position.server, to = server, "another server: going on by GTID");
         position.server = server;
         // Files of another server mean nothing here; the first events say where we are.
@@ -104,13 +105,15 @@ fn first(
             offset,
             open: None,
             filter: config.filter.fingerprint(),
+            by_place: false,
         })
     };
     match start_at {
         StartAt::Latest => at(&status.end.gtids, &status.end.file, status.end.position),
         StartAt::Earliest => {
             let oldest = status.logs.first().map_or(status.end.file.as_str(), |log| log.file.as_str());
-            at(&status.purged, oldest, 4)
+            // Older files may hold transactions from before the server counted GTIDs, which a start by GTID passes over.
+            Ok(BinlogPosition { by_place: flavor == Flavor::MySql, ..at(&status.purged, oldest, 4)? })
         }
         StartAt::Gtid(set) if status.has_gtids => at(set, "", 0),
         StartAt::Gtid(_) => Err(Failure::Unusable(
@@ -124,7 +127,7 @@ fn first(
                 (true, Flavor::MariaDb) => gtid_position(connection, file, *offset)?.unwrap_or_default(),
                 (true, Flavor::MySql) => scan::gtids_at(config, file, *offset)?.to_string(),
             };
-            at(&gtids, file, *offset)
+            Ok(BinlogPosition { by_place: flavor == Flavor::MySql, ..at(&gtids, file, *offset)? })
         }
     }
 }
@@ -189,13 +192,15 @@ fn check_reachable(
     status: &ServerStatus,
     position: &BinlogPosition,
 ) -> Result<(), Failure> {
+    if let Gtids::MySql(ours) = &position.gtids
+        && status.has_gtids
+    {
+        let executed: GtidSet = executed_gtids(connection)?.parse().map_err(|error| unreadable(&error))?;
+        let purged: GtidSet = status.purged.parse().map_err(|error| unreadable(&error))?;
+        check_mysql(ours, &executed, &purged)?;
+    }
     match &position.gtids {
-        Gtids::MySql(ours) if status.has_gtids => {
-            let executed: GtidSet =
-                executed_gtids(connection)?.parse().map_err(|error| unreadable(&error))?;
-            let purged: GtidSet = status.purged.parse().map_err(|error| unreadable(&error))?;
-            check_mysql(ours, &executed, &purged)
-        }
+        Gtids::MySql(_) if !position.by_place => Ok(()),
         Gtids::MariaDb(ours) => {
             let executed = executed_gtids(connection)?;
             check_maria(ours, &executed, &status.purged)
@@ -205,7 +210,7 @@ fn check_reachable(
             if position.server != server {
                 return Err(Failure::Unusable(format!(
                     "the position {} belongs to server {}, this is {server}: a file and offset mean nothing on another \
-                     server, and without GTIDs there is nothing else to go by",
+                     server, and what comes next may have no GTIDs to go by",
                     position.place(),
                     position.server
                 )));

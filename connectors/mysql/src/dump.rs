@@ -59,7 +59,7 @@ pub fn open(
     let flavor = connection.server().flavor;
     prepare(&mut connection, replica)?;
     match &position.gtids {
-        Gtids::MySql(set) => {
+        Gtids::MySql(set) if !position.by_place => {
             let mut encoded = Vec::new();
             set.encode(&mut encoded);
             connection.send_command(&dump_gtid(replica.server_id, &encoded))?;
@@ -69,7 +69,7 @@ pub fn open(
             connection.execute("SET @slave_gtid_strict_mode=0, @slave_gtid_ignore_duplicates=0")?;
             connection.send_command(&dump(replica.server_id, "", 4))?;
         }
-        Gtids::None => {
+        Gtids::None | Gtids::MySql(_) => {
             let offset = u32::try_from(position.offset).map_err(|_| beyond(position))?;
             connection.send_command(&dump(replica.server_id, &position.file, offset))?;
         }

@@ -58,6 +58,8 @@ pub struct BinlogPosition {
     pub open: Option<OpenTransaction>,
     /// Fingerprint of the table filter.
     pub filter: u64,
+    /// Whether to go on by file and offset although the server counts GTIDs: what comes next may have none.
+    pub by_place: bool,
 }
 
 #[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
@@ -69,6 +71,7 @@ struct Stored {
     offset: u64,
     open: Option<(String, u64)>,
     filter: u64,
+    by_place: bool,
 }
 
 impl BinlogPosition {
@@ -86,6 +89,7 @@ impl BinlogPosition {
             offset: self.offset,
             open: self.open.as_ref().map(|open| (open.id.clone(), open.rows)),
             filter: self.filter,
+            by_place: self.by_place,
         };
         let record =
             rkyv::to_bytes::<rkyv::rancor::Error>(&stored).expect("texts and numbers always serialise");
@@ -117,6 +121,7 @@ impl BinlogPosition {
             offset: stored.offset,
             open: stored.open.map(|(id, rows)| OpenTransaction { id, rows }),
             filter: stored.filter,
+            by_place: stored.by_place,
         })
     }
 
@@ -269,6 +274,7 @@ mod tests {
             offset: 5_000_000_000,
             open: Some(OpenTransaction { id: "x:6".into(), rows: 17 }),
             filter: 99,
+            by_place: true,
         };
         let stored = position.to_position();
         assert_eq!(BinlogPosition::from_position(&stored), Ok(position));

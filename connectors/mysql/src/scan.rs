@@ -91,6 +91,7 @@ fn scan(config: &MySqlConfig, (file, offset): (&str, u64), visit: &mut Visit<'_>
         offset,
         open: None,
         filter: 0,
+        by_place: true,
     };
     let mut feed = dump::open(config, &replica, &position, usize::MAX)?;
     let mut walk = Walk { checksum: Checksum::None, file: file.into(), offset };

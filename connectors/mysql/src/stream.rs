@@ -93,6 +93,8 @@ pub struct Stream {
     checksum: Checksum,
     server: Arc<str>,
     gtids: Gtids,
+    /// Whether the last transaction had no GTID, though the server counts them.
+    by_place: bool,
     file: Arc<str>,
     /// End of the last event.
     offset: u64,
@@ -123,6 +125,7 @@ impl Stream {
             checksum: Checksum::None,
             server: position.server.as_str().into(),
             gtids: position.gtids.clone(),
+            by_place: position.by_place,
             boundary: (file.clone(), position.offset),
             file,
             offset: position.offset,
@@ -150,6 +153,7 @@ impl Stream {
             offset: self.boundary.1,
             open: open.filter(|open| open.rows > 0),
             filter: self.fingerprint,
+            by_place: self.by_place,
         }
     }
 

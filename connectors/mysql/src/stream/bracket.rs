@@ -224,6 +224,7 @@ impl Stream {
             (Gtids::MariaDb(list), TransactionId::MariaDb(gtid)) => list.set(*gtid),
             _ => {}
         }
+        self.by_place = !open.id.is_gtid() && self.gtids != Gtids::None;
         self.newest_us = open.commit_us.unwrap_or(i64::from(header.timestamp) * 1_000_000);
         self.counts = open.by_table;
         self.boundary = (self.file.clone(), self.offset);

@@ -138,6 +138,7 @@ fn position(gtids: &str, open: Option<(&str, u64)>) -> BinlogPosition {
         offset: 4,
         open: open.map(|(id, rows)| OpenTransaction { id: id.into(), rows }),
         filter: 0,
+        by_place: false,
     }
 }
 

@@ -57,6 +57,12 @@ impl Tail {
             enough(&output).then(|| Events::parse(&output))
         })
     }
+
+    /// Kills it; all that it printed. What it acknowledged is among that, and comes to no later subscriber.
+    pub fn kill(self) -> Events {
+        self.0.signal("KILL");
+        Events::parse(&self.0.wait().stdout)
+    }
 }
 
 /// A server that refuses events longer than its limit with the Java server's text, and acknowledges all others. Its

@@ -120,7 +120,11 @@ impl Job {
 
     fn launch(&self, arguments: &[&str]) -> Flowd {
         let config = self.path("flowd.yaml");
-        fs::write(&config, self.yaml()).unwrap();
+        // Another flowd of this job may be reading it: it is written when it changes only.
+        let yaml = self.yaml();
+        if fs::read_to_string(&config).ok().as_ref() != Some(&yaml) {
+            fs::write(&config, yaml).unwrap();
+        }
         let config = config.display().to_string();
         let mut all = arguments.to_vec();
         all.extend(["--config", &config]);

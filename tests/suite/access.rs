@@ -257,7 +257,8 @@ fn a_client_certificate_is_shown_where_the_account_demands_one() {
     };
     let_in(&with_card(&of_server(&server, "client-cert.pem")));
     turned_away(job(), &["card", "1045"]);
-    turned_away(with_card("/nonexistent/card.pem"), &["sslCert", "/nonexistent/card.pem"]);
+    let outcome = with_card("/nonexistent/card.pem").start(&[]).wait();
+    outcome.expect_code(2).expect_log("sslCert").expect_log("/nonexistent/card.pem");
 }
 
 #[test]

@@ -5,7 +5,7 @@ CARGO ?= cargo
 TOOLS := $(shell scripts/setup.sh tools)
 export PATH := $(HOME)/.cargo/bin:$(PATH):$(TOOLS)
 
-.PHONY: build test demo lint format doc deny bench fuzz clean help
+.PHONY: build test demo lint format doc loom deny bench fuzz clean help
 
 build: ## target/release/flowd, which runs from there as it is
 	scripts/setup.sh build
@@ -32,6 +32,10 @@ format: ## rewrites the sources as rustfmt wants them
 doc: ## the API documentation, warnings are errors
 	scripts/setup.sh build
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps
+
+loom: ## the models of what threads share
+	scripts/setup.sh build
+	RUSTFLAGS="--cfg loom" $(CARGO) test --locked --target-dir target/loom -p flowd-engine --release --lib loom
 
 deny: ## bans, licences and sources of the dependencies
 	scripts/setup.sh deny

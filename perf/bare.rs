@@ -42,7 +42,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let Some(flowd_mysql::begin::End::Place { file, offset, .. }) = beginning.end else {
         return Err("the end of the binlog is a place".into());
     };
-    let mut feed = dump::open(&config, &Replica::new(&config, "perf"), &beginning.position, usize::MAX)?;
+    let mut feed = dump::open(&config, &Replica::new(&config, "perf"), &beginning.position, usize::MAX)?.feed;
     let (events, bytes) = read_to(&mut feed, &file, offset)?;
     println!("{events} {bytes}");
     Ok(())

@@ -139,3 +139,21 @@ fn the_servers_own_id_is_refused() {
         own.command(&["check"]).expect_code(3);
     });
 }
+
+#[test]
+fn a_run_with_another_registry_begins_at_once_after_a_clean_end_and_soon_after_a_kill() {
+    on_every_server(|server| {
+        create_table(server);
+        let_see_replicas(server);
+        server.run("INSERT INTO test.t VALUES (1)");
+        job(server, "orders").catch_up();
+        let ended = job(server, "orders");
+        let began = std::time::Instant::now();
+        ended.catch_up();
+        assert!(began.elapsed().as_secs() < 5, "the run that had ended was still in the way");
+
+        let killed = follow(server, &job(server, "orders"));
+        killed.kill();
+        job(server, "orders").catch_up();
+    });
+}

@@ -1,10 +1,13 @@
 //! Asks the server for its binlog: session settings, registration as a replica, COM_BINLOG_DUMP or COM_BINLOG_DUMP_GTID.
 
+use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
 use flowd_engine::failure::Failure;
 use sha2::{Digest, Sha256};
 
+use crate::check::Replica as Registered;
 use crate::config::MySqlConfig;
 use crate::connection::Connection;
 use crate::error::WireError;
@@ -15,7 +18,10 @@ use crate::server::Flavor;
 use crate::tls;
 
 /// The server says that it is alive after this long without an event.
-pub const HEARTBEAT_EVERY: Duration = Duration::from_secs(10);
+pub const HEARTBEAT_EVERY: Duration = Duration::from_secs(3);
+
+/// How long the end of a stream may take.
+const END_WAIT: Duration = Duration::from_secs(1);
 
 const COM_BINLOG_DUMP: u8 = 0x12;
 const COM_REGISTER_SLAVE: u8 = 0x15;
@@ -46,6 +52,45 @@ impl Replica {
         let host = format!("flowd-{}", &uuid[..8]);
         Self { server_id: config.server_id, uuid, host }
     }
+
+    /// Whether a registered replica holds our id and is not an earlier process of ours.
+    pub fn is_held_by(&self, other: &Registered) -> bool {
+        let ours = if other.uuid.is_empty() { other.host == self.host } else { other.uuid == self.uuid };
+        other.server_id == self.server_id && !ours
+    }
+}
+
+/// A replication stream, and the number of its connection on the server.
+#[derive(Debug)]
+pub struct Dump {
+    /// The events.
+    pub feed: Feed<tls::Stream>,
+    /// As in SHOW PROCESSLIST.
+    pub connection_id: u32,
+}
+
+impl Dump {
+    /// Ends the stream on both sides. The server would notice a closed connection with its next heartbeats only, and
+    /// hold our replica id as taken until then. Waits for at most [`END_WAIT`]; what fails is left to the heartbeats.
+    pub fn end(self, config: &MySqlConfig) {
+        let (id, config) = (self.connection_id, config.clone());
+        drop(self.feed);
+        let (done, is_done) = mpsc::channel();
+        let kill = move || {
+            let killed = Connection::open(&config).and_then(|mut connection| {
+                connection.execute(&format!("KILL {id}"))?;
+                connection.close();
+                Ok(())
+            });
+            if let Err(error) = killed {
+                tracing::debug!(%error, "the server's side of the stream ends by itself");
+            }
+            let _ = done.send(());
+        };
+        if thread::Builder::new().name("flowd-goodbye".into()).spawn(kill).is_ok() {
+            let _ = is_done.recv_timeout(END_WAIT);
+        }
+    }
 }
 
 /// Opens the replication stream at a position.
@@ -54,7 +99,7 @@ pub fn open(
     replica: &Replica,
     position: &BinlogPosition,
     event_bytes_max: usize,
-) -> Result<Feed<tls::Stream>, Failure> {
+) -> Result<Dump, Failure> {
     let mut connection = Connection::connect(config)?;
     let flavor = connection.server().flavor;
     prepare(&mut connection, replica)?;
@@ -81,8 +126,9 @@ pub fn open(
         place = position.place(),
         "streaming"
     );
+    let connection_id = connection.server().connection_id;
     let (stream, already) = connection.into_stream();
-    Ok(Feed::new(stream, &already, 1, event_bytes_max))
+    Ok(Dump { feed: Feed::new(stream, &already, 1, event_bytes_max), connection_id })
 }
 
 fn beyond(position: &BinlogPosition) -> Failure {

@@ -1,13 +1,19 @@
 //! What a run looks at before it reads: what the server lacks, and what of the configuration its tables contradict.
 
+use std::time::{Duration, Instant};
+
 use flowd_engine::failure::Failure;
+use flowd_engine::stop::Stop;
 
 use crate::captured::{Topics, topic};
 use crate::catalog::{captured_names, excluded_key};
-use crate::check::{Ourselves, Severity, check};
+use crate::check::{Ourselves, Severity, check, replicas};
 use crate::config::MySqlConfig;
 use crate::connection::Connection;
-use crate::dump::Replica;
+use crate::dump::{HEARTBEAT_EVERY, Replica};
+
+/// How long a dead replica's registration may live: the server's write after the first one that fails.
+const LEFTOVER_WAIT: Duration = HEARTBEAT_EVERY.saturating_mul(3);
 
 /// Fails where the run cannot work; `subject` is the topic's template. Warnings are logged.
 pub(crate) fn preflight(
@@ -15,10 +21,40 @@ pub(crate) fn preflight(
     config: &MySqlConfig,
     replica: &Replica,
     subject: &str,
+    stop: &Stop,
 ) -> Result<(), Failure> {
+    await_leftover(connection, replica, stop);
     findings(connection, config, replica)?;
     topics(connection, config, subject)?;
     keys(connection, config)
+}
+
+/// Another flowd that holds our id may be one that was killed: the server notices that with its next heartbeats. Only
+/// one that stays is a problem.
+fn await_leftover(connection: &mut Connection, replica: &Replica, stop: &Stop) {
+    let began = Instant::now();
+    let mut said = false;
+    while began.elapsed() < LEFTOVER_WAIT {
+        let others = replicas(connection).unwrap_or_default();
+        let Some(holder) =
+            others.iter().find(|other| replica.is_held_by(other) && other.host.starts_with("flowd-"))
+        else {
+            return;
+        };
+        if !said {
+            let wait_s = LEFTOVER_WAIT.as_secs();
+            tracing::warn!(
+                wait_s,
+                "serverId {} is held by {}; waiting in case that flowd is dead",
+                replica.server_id,
+                holder.host
+            );
+            said = true;
+        }
+        if stop.wait(Duration::from_millis(250)) {
+            return;
+        }
+    }
 }
 
 /// What the server lacks; a problem is the end.

@@ -93,7 +93,7 @@ fn scan(config: &MySqlConfig, (file, offset): (&str, u64), visit: &mut Visit<'_>
         filter: 0,
         by_place: true,
     };
-    let mut feed = dump::open(config, &replica, &position, usize::MAX)?;
+    let mut feed = dump::open(config, &replica, &position, usize::MAX)?.feed;
     let mut walk = Walk { checksum: Checksum::None, file: file.into(), offset };
     loop {
         match feed.next_event().map_err(|error| failure(&error))? {

@@ -23,7 +23,7 @@ use crate::tls;
 /// How often a silent read looks whether the pipeline goes down.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// Without an event or a heartbeat for this long, while we are reading, the connection is half-dead.
-const SILENCE_MAX: Duration = HEARTBEAT_EVERY.saturating_mul(3);
+const SILENCE_MAX: Duration = HEARTBEAT_EVERY.saturating_mul(10);
 /// What was understood is held back until this much of the buffer is taken, bytes.
 const HOLD_BYTES: usize = CHUNK_BYTES / 2;
 /// Thrown off twice within this time by another replica of our id means that somebody else holds it.
@@ -97,25 +97,35 @@ impl<'a> Reader<'a> {
             self.lag.take_reset();
         }
         self.again = true;
-        let mut feed =
+        let mut dump =
             dump::open(&source.config, &source.replica, &position, source.settings.event_bytes_max)?;
-        feed.socket()
+        dump.feed
+            .socket()
             .set_read_timeout(Some(LOOK_EVERY))
             .map_err(|error| Failure::Retry(error.to_string()))?;
+        let ended = self.read(&mut dump.feed, back_off);
+        if !matches!(ended, Ok(Ended::Lost(_)) | Err(Failure::Retry(_))) {
+            dump.end(&source.config);
+        }
+        ended
+    }
+
+    /// Reads until the connection or the run ends.
+    fn read(&mut self, feed: &mut Feed<tls::Stream>, back_off: &mut Duration) -> Result<Ended, Failure> {
         self.reading = Instant::now();
         loop {
-            let parsed = self.parse(&mut feed);
-            let hold = matches!(parsed, Ok(None)) && self.may_hold(&feed);
+            let parsed = self.parse(feed);
+            let hold = matches!(parsed, Ok(None)) && self.may_hold(feed);
             // What was understood before a failure is handed on: a connection may be lost behind it.
-            if !hold && self.flush(&mut feed).is_err() {
+            if !hold && self.flush(feed).is_err() {
                 return Ok(Ended::Source(SourceEnd::Stopped));
             }
             if let Some(ended) = parsed? {
                 return Ok(ended);
             }
-            let filled = self.fill(&mut feed, back_off);
+            let filled = self.fill(feed, back_off);
             // What was held back lives in this connection's buffer, and the position counts it as handed on.
-            if !matches!(filled, Ok(None)) && self.flush(&mut feed).is_err() {
+            if !matches!(filled, Ok(None)) && self.flush(feed).is_err() {
                 return Ok(Ended::Source(SourceEnd::Stopped));
             }
             if let Some(ended) = filled? {
@@ -264,11 +274,9 @@ impl<'a> Reader<'a> {
         let mut connection = Connection::connect(&self.source.config).ok()?;
         let others = replicas(&mut connection).ok()?;
         connection.close();
-        let is_other =
-            |uuid: &str, host: &str| if uuid.is_empty() { host != ours.host } else { uuid != ours.uuid };
         others
             .into_iter()
-            .find(|other| other.server_id == ours.server_id && is_other(&other.uuid, &other.host))
+            .find(|other| ours.is_held_by(other))
             .map(|other| format!("host \"{}\" port {} uuid \"{}\"", other.host, other.port, other.uuid))
     }
 }

@@ -71,7 +71,7 @@ pub struct Dump {
 
 impl Dump {
     /// Ends the stream on both sides. The server would notice a closed connection with its next heartbeats only, and
-    /// hold our replica id as taken until then. Waits for at most [`END_WAIT`]; what fails is left to the heartbeats.
+    /// hold our replica id as taken until then. Waits for a second at most; what fails is left to the heartbeats.
     pub fn end(self, config: &MySqlConfig) {
         let (id, config) = (self.connection_id, config.clone());
         drop(self.feed);

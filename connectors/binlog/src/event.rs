@@ -123,6 +123,16 @@ impl Header {
         Ok(header)
     }
 
+    /// The offset behind the event, in 64 bits, for one that comes behind `before`: the header holds the lower 32 alone,
+    /// or nothing.
+    pub fn end_offset(&self, before: u64) -> u64 {
+        if self.log_pos == 0 {
+            return before + u64::from(self.length);
+        }
+        let candidate = (before & !0xffff_ffff) | u64::from(self.log_pos);
+        if candidate < before && before - candidate > 0x8000_0000 { candidate + (1 << 32) } else { candidate }
+    }
+
     /// Whether the event was made for this connection and is in no file.
     pub fn is_artificial(&self) -> bool {
         self.flags & FLAG_ARTIFICIAL != 0
@@ -398,6 +408,15 @@ impl MariaGtidEvent {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn offsets_go_on_beyond_four_gibibytes() {
+        let header = |log_pos| Header { timestamp: 0, kind: 2, server_id: 1, length: 100, log_pos, flags: 0 };
+        assert_eq!(header(500).end_offset(400), 500);
+        assert_eq!(header(0).end_offset(400), 500);
+        assert_eq!(header(20).end_offset(0xffff_fff0), 0x1_0000_0014);
+        assert_eq!(header(120).end_offset(0x1_0000_0014), 0x1_0000_0078);
+    }
 
     #[test]
     fn an_event_whose_length_or_checksum_lies_is_refused() {

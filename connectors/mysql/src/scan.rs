@@ -147,10 +147,7 @@ impl Walk {
         if header.kind == kind::HEARTBEAT {
             return Ok(false);
         }
-        self.offset = match header.log_pos {
-            0 => self.offset + u64::from(header.length),
-            end => (self.offset & !0xffff_ffff) | u64::from(end),
-        };
+        self.offset = header.end_offset(self.offset);
         visit(&header, body, (&self.file, self.offset))
     }
 }

@@ -227,19 +227,19 @@ impl Stream {
             _ => self.checksum,
         };
         let body = event::body(&header, event, checksum).map_err(|bad| self.bad(&bad))?;
-        let body_start = start + 19;
+        let body_start = start + u32::try_from(event::HEADER_BYTES).expect("19");
         let body_end = body_start + u32::try_from(body.len()).expect("an event is shorter than 4 GiB");
         self.dispatch(&header, body, Span { start: body_start, end: body_end }, None)
     }
 
     /// Takes the head of an event that is too large to be buffered; `size` is the whole of it.
     pub fn oversize_event(&mut self, head: &[u8], size: u64) -> Result<(), Failure> {
-        let bad = |text: String| Failure::Fatal(text);
         let mut whole = head.to_vec();
         let length = u32::try_from(head.len()).expect("a head is short");
         whole[9..13].copy_from_slice(&length.to_le_bytes());
-        let mut header = Header::parse(&whole).map_err(|error| bad(error.to_string()))?;
-        header.length = u32::try_from(size).map_err(|_| bad(format!("an event of {size} bytes")))?;
+        let mut header = Header::parse(&whole).map_err(|bad| self.bad(&bad))?;
+        header.length =
+            u32::try_from(size).map_err(|_| Failure::Fatal(format!("an event of {size} bytes")))?;
         self.dispatch(&header, &head[event::HEADER_BYTES..], Span { start: 0, end: 0 }, Some(size))
     }
 
@@ -250,21 +250,7 @@ impl Stream {
         span: Span,
         oversize: Option<u64>,
     ) -> Result<(), Failure> {
-        // Of an event that was not read there is only the head: what must be known whole cannot be understood.
-        let needs_body = matches!(
-            header.kind,
-            kind::ROTATE
-                | kind::HEARTBEAT
-                | kind::GTID
-                | kind::ANONYMOUS_GTID
-                | kind::GTID_TAGGED
-                | kind::MARIA_GTID
-                | kind::QUERY
-                | kind::MARIA_QUERY_COMPRESSED
-                | kind::EXECUTE_LOAD_QUERY
-                | kind::TABLE_MAP
-        );
-        if oversize.is_some() && needs_body {
+        if oversize.is_some() && needs_body(header.kind) {
             return Err(self.refuse_oversize(header));
         }
         match header.kind {
@@ -274,8 +260,8 @@ impl Stream {
             kind::MARIA_GTID => self.maria_gtid(header, body)?,
             kind::QUERY | kind::MARIA_QUERY_COMPRESSED => self.query(header, body)?,
             kind::EXECUTE_LOAD_QUERY => self.load_query(header, body)?,
-            kind::XID => self.commit(header),
-            kind::XA_PREPARE => self.end_xa(header),
+            // XA_PREPARE ends the first half of an XA transaction; rows of ours in it were refused when they came.
+            kind::XID | kind::XA_PREPARE => self.commit(header),
             kind::TABLE_MAP => {
                 let place = self.describe_place(header);
                 let start = self.transaction.as_ref().map_or(self.offset, |open| open.start);
@@ -307,7 +293,7 @@ impl Stream {
     fn heartbeat(&mut self, header: &Header, body: &[u8]) {
         let same_file = std::str::from_utf8(body).is_ok_and(|file| *file == *self.file);
         if same_file && self.transaction.is_none() && header.log_pos != 0 {
-            let offset = self.extended(header.log_pos);
+            let offset = header.end_offset(self.offset);
             if offset > self.offset {
                 self.offset = offset;
                 self.pass_boundary();
@@ -378,7 +364,7 @@ impl Stream {
         match (header.log_pos, &self.transaction) {
             (0, Some(open)) => open.start,
             (0, None) => self.offset,
-            (end, _) => self.extended(end).saturating_sub(header.length.into()),
+            _ => header.end_offset(self.offset).saturating_sub(header.length.into()),
         }
     }
 
@@ -387,22 +373,9 @@ impl Stream {
         if header.is_artificial() {
             return;
         }
-        self.offset = match header.log_pos {
-            0 => self.offset + u64::from(header.length),
-            end => self.extended(end),
-        };
+        self.offset = header.end_offset(self.offset);
         if self.transaction.is_none() {
             self.pass_boundary();
-        }
-    }
-
-    /// The true offset behind an event, of which the header holds the lower 32 bits.
-    fn extended(&self, low: u32) -> u64 {
-        let candidate = (self.offset & !0xffff_ffff) | u64::from(low);
-        if candidate < self.offset && self.offset - candidate > 0x8000_0000 {
-            candidate + (1 << 32)
-        } else {
-            candidate
         }
     }
 
@@ -461,6 +434,23 @@ fn count(table: &Table, kind: u8, body: &[u8]) -> Result<u32, RowError> {
         before = rows.mark();
     }
     Ok(before.row)
+}
+
+/// Whether an event must be known whole: of one that was too large to be read there is only the head.
+fn needs_body(code: u8) -> bool {
+    matches!(
+        code,
+        kind::ROTATE
+            | kind::HEARTBEAT
+            | kind::GTID
+            | kind::ANONYMOUS_GTID
+            | kind::GTID_TAGGED
+            | kind::MARIA_GTID
+            | kind::QUERY
+            | kind::MARIA_QUERY_COMPRESSED
+            | kind::EXECUTE_LOAD_QUERY
+            | kind::TABLE_MAP
+    )
 }
 
 /// Whether the code is a ROWS event that is decoded here.

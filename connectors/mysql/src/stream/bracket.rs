@@ -108,7 +108,10 @@ impl Stream {
                 open.thread = matches!(self.gtids, Gtids::None | Gtids::MySql(_)).then_some(query.thread);
                 open.kind = TransactionKind::Open;
             }
-            Statement::Commit => return self.commit_at(header),
+            Statement::Commit | Statement::XaClose => {
+                self.commit(header);
+                return Ok(());
+            }
             Statement::Rollback => return self.rollback(header),
             Statement::XaOpen => {
                 self.open_implicitly(header);
@@ -116,7 +119,6 @@ impl Stream {
             }
             Statement::Savepoint => self.set_savepoint(event::savepoint(query.text)),
             Statement::RollbackTo => self.rollback_to(header, &event::savepoint(query.text))?,
-            Statement::XaClose => return self.commit_at(header),
             Statement::RowChange => self.refuse_statement(header, &query)?,
             statement @ (Statement::Truncate | Statement::Definition) => {
                 self.definition(header, &query, statement);
@@ -157,11 +159,6 @@ impl Stream {
     pub(super) fn commit(&mut self, header: &Header) {
         self.advance(header);
         self.close(header);
-    }
-
-    fn commit_at(&mut self, header: &Header) -> Result<(), Failure> {
-        self.commit(header);
-        Ok(())
     }
 
     /// Nothing of the transaction counts. What is still in memory is dropped; more cannot be taken back.
@@ -206,11 +203,6 @@ impl Stream {
         open.kept = rows;
         self.pending.truncate(pending);
         Ok(())
-    }
-
-    /// The end of the first half of an XA transaction. Rows of ours were refused when they came.
-    pub(super) fn end_xa(&mut self, header: &Header) {
-        self.commit(header);
     }
 
     fn close(&mut self, header: &Header) {

@@ -11,7 +11,7 @@ use std::error::Error;
 
 use flowd_binlog::event::{self, Header, Rotate, kind};
 use flowd_mysql::begin::decide;
-use flowd_mysql::config::{InvalidText, MySqlConfig, MySqlSettings, Secret, SnapshotMode, SslMode};
+use flowd_mysql::config::{MySqlConfig, MySqlSettings, Secret};
 use flowd_mysql::dump::{self, Replica};
 use flowd_mysql::feed::{Feed, Next};
 use flowd_mysql::position::{StartAt, StopAt};
@@ -20,23 +20,9 @@ use flowd_mysql::tls;
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let mut next = || arguments.next().ok_or("usage: bare HOST PORT USER PASSWORD");
-    let settings = MySqlSettings {
-        connector_name: "bare".into(),
-        hostname: next()?,
-        port: next()?.parse()?,
-        user: next()?,
-        password: Secret::new(next()?),
-        server_id: None,
-        ssl_mode: SslMode::Preferred,
-        ssl_ca: None,
-        ssl_cert: None,
-        ssl_key: None,
-        table_include_list: Vec::new(),
-        table_exclude_list: Vec::new(),
-        column_exclude_list: Vec::new(),
-        snapshot_mode: SnapshotMode::Never,
-        invalid_text: InvalidText::Stop,
-    };
+    let (hostname, port, user) = (next()?, next()?.parse()?, next()?);
+    let password = Secret::new(next()?);
+    let settings = MySqlSettings { port, password, ..MySqlSettings::new("bare".into(), hostname, user) };
     let config = MySqlConfig::try_from(settings)?;
     let beginning = decide(&config, None, &StartAt::Earliest, Some(&StopAt::End))?;
     let Some(flowd_mysql::begin::End::Place { file, offset, .. }) = beginning.end else {
@@ -64,11 +50,7 @@ fn read_to(feed: &mut Feed<tls::Stream>, file: &str, offset: u64) -> Result<(u64
                     in_last_file = Rotate::parse(body)?.file == file;
                     place = 4;
                 } else if !header.is_artificial() {
-                    place = if header.log_pos == 0 {
-                        place + u64::from(header.length)
-                    } else {
-                        header.log_pos.into()
-                    };
+                    place = header.end_offset(place);
                 }
                 if in_last_file && place >= offset {
                     return Ok((events, bytes));

@@ -247,23 +247,7 @@ fn make_harmless(settings: &mut MySqlSettings, key: &str) {
 }
 
 fn harmless_settings() -> MySqlSettings {
-    MySqlSettings {
-        connector_name: harmless(),
-        hostname: harmless(),
-        port: 1,
-        user: harmless(),
-        password: flowd_mysql::config::Secret::default(),
-        server_id: None,
-        ssl_mode: SslMode::Preferred,
-        ssl_ca: None,
-        ssl_cert: None,
-        ssl_key: None,
-        table_include_list: Vec::new(),
-        table_exclude_list: Vec::new(),
-        column_exclude_list: Vec::new(),
-        snapshot_mode: SnapshotMode::Never,
-        invalid_text: InvalidText::Stop,
-    }
+    MySqlSettings::new(harmless(), harmless(), harmless())
 }
 
 fn offset_storage(values: &mut Values<'_>) -> OffsetStorage {

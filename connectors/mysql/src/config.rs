@@ -105,6 +105,29 @@ pub struct MySqlSettings {
     pub invalid_text: InvalidText,
 }
 
+impl MySqlSettings {
+    /// What must be given; everything else as where nothing is written.
+    pub fn new(connector_name: String, hostname: String, user: String) -> Self {
+        Self {
+            connector_name,
+            hostname,
+            port: default_port(),
+            user,
+            password: Secret::default(),
+            server_id: None,
+            ssl_mode: SslMode::default(),
+            ssl_ca: None,
+            ssl_cert: None,
+            ssl_key: None,
+            table_include_list: Vec::new(),
+            table_exclude_list: Vec::new(),
+            column_exclude_list: Vec::new(),
+            snapshot_mode: SnapshotMode::default(),
+            invalid_text: InvalidText::default(),
+        }
+    }
+}
+
 fn default_port() -> u16 {
     3306
 }

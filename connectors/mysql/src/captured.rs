@@ -2,7 +2,6 @@
 //! from row to row.
 
 use std::fmt::Write;
-use std::sync::Arc;
 
 use flowd_binlog::table::Table;
 use flowd_codec::event::{Framing, Template};
@@ -136,7 +135,7 @@ fn id_part(schema: &str, table: &str) -> String {
         }
     }
     if text.len() > ID_PART_MAX {
-        let digest: Arc<[u8]> = Sha256::digest(text.as_bytes()).as_slice().into();
+        let digest = Sha256::digest(text.as_bytes());
         text.truncate(ID_PART_MAX - 33);
         text.push('~');
         for byte in &digest[..16] {

@@ -5,8 +5,6 @@
 //! Kept as a format byte and an rkyv record of texts and numbers; invariant: a position that was stored reads back
 //! equal, or not at all.
 
-use std::fmt::Write;
-
 use flowd_binlog::gtid::{GtidList, GtidSet};
 use flowd_engine::failure::Failure;
 use flowd_engine::record::Position;
@@ -174,7 +172,7 @@ impl std::fmt::Display for Description {
         if let Some((id, rows)) = &self.open {
             write!(formatter, " and {rows} rows of {id}")?;
         }
-        formatter.write_str("")
+        Ok(())
     }
 }
 
@@ -251,14 +249,12 @@ impl std::str::FromStr for StopAt {
 
 /// Whether a text is a GTID set of either kind; which one the server wants is known only when it is asked.
 fn check_gtids(text: &str) -> Result<(), String> {
-    let mut message = String::new();
     match (text.parse::<GtidSet>(), text.parse::<GtidList>()) {
-        (Ok(set), _) if !set.is_empty() => return Ok(()),
-        (_, Ok(list)) if !list.is_empty() => return Ok(()),
-        (Err(mysql), Err(maria)) => write!(message, "{mysql}; {maria}").expect("a String takes all"),
-        _ => message.push_str("gtid: and a set that is not empty (gtid:0-1-100, gtid:uuid:1-5)"),
+        (Ok(set), _) if !set.is_empty() => Ok(()),
+        (_, Ok(list)) if !list.is_empty() => Ok(()),
+        (Err(mysql), Err(maria)) => Err(format!("{mysql}; {maria}")),
+        _ => Err("gtid: and a set that is not empty (gtid:0-1-100, gtid:uuid:1-5)".into()),
     }
-    Err(message)
 }
 
 #[cfg(test)]

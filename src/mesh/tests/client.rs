@@ -118,6 +118,20 @@ impl Client {
             .collect()
     }
 
+    /// What was pushed before the server answers a heartbeat, unacknowledged.
+    pub(super) fn pushed_so_far(&mut self) -> Vec<u64> {
+        let mut ids = Vec::new();
+        self.send(Command::HeartbeatRequest, "end", Properties::new(), b"");
+        loop {
+            let frame = self.receive();
+            if frame.header.command == Command::HeartbeatResponse {
+                return ids;
+            }
+            let event: Value = serde_json::from_slice(&frame.body).expect("an event");
+            ids.push(event["data"]["n"].as_u64().expect("a number"));
+        }
+    }
+
     /// Acknowledgements are taken in order: an answer to what was sent after them says that they were.
     pub(super) fn settle(&mut self) {
         self.send(Command::HeartbeatRequest, "settle", Properties::new(), b"");

@@ -5,7 +5,8 @@
 //! ```text
 //! 1/4  source   buffers being filled, and batches that wait for their lane or are being encoded
 //! 1/2  parcels  encoded parcels: pooled, being filled, in the rings, and with the target until recycled
-//! 1/4  rest     sockets, the target's own tables, catalogs, the registry's write buffer, the ledger of positions
+//! 1/8  snapshot chunks that are being read or wait for their moment, and the keys that changed meanwhile
+//! 1/8  rest     sockets, the target's own tables, catalogs, the registry's write buffer, the ledger of positions
 //! ```
 //!
 //! The parcels' half is divided among the lanes evenly, each with a budget of its own. A lane can then only wait for
@@ -30,6 +31,8 @@ pub struct Shares {
     pub source: usize,
     /// For encoded parcels of all lanes, pooled ones included.
     pub parcels: usize,
+    /// For what a snapshot has read and the source has not handed on yet.
+    pub snapshot: usize,
     /// For everything that is not counted one by one.
     pub rest: usize,
 }
@@ -42,7 +45,8 @@ impl Shares {
     pub fn of(memory: usize) -> Self {
         let source = memory / 4;
         let parcels = memory / 2;
-        Self { source, parcels, rest: memory - source - parcels }
+        let snapshot = memory / 8;
+        Self { source, parcels, snapshot, rest: memory - source - parcels - snapshot }
     }
 
     /// One lane's part of the parcels' share.
@@ -199,7 +203,7 @@ mod tests {
     fn the_shares_add_up_to_the_memory() {
         for memory in [Shares::MEMORY_MIN, 64 << 20, 256 << 20, 1_000_000_007] {
             let shares = Shares::of(memory);
-            assert_eq!(shares.source + shares.parcels + shares.rest, memory);
+            assert_eq!(shares.source + shares.parcels + shares.snapshot + shares.rest, memory);
         }
     }
 

@@ -64,9 +64,36 @@ impl Stage {
     }
 }
 
+/// How far a snapshot has come. All zero where there is none.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    /// 0: none, 1: running, 2: finished.
+    pub state: Gauge,
+    /// Tables that it covers.
+    pub tables: Gauge,
+    /// Tables of which every row is handed on.
+    pub tables_done: Gauge,
+    /// Chunks handed on, those of earlier processes too.
+    pub chunks: Gauge,
+    /// Rows handed on, those of earlier processes too; some of them the stream had already and the lanes drop.
+    pub rows: Gauge,
+    /// Their bytes off the wire.
+    pub bytes: Gauge,
+    /// Rows that all tables together hold by the server's own estimate; 0 while unknown.
+    pub rows_estimated: Gauge,
+    /// Chunks that were read and thrown away, because their table changed under them.
+    pub chunks_reread: Counter,
+    /// Bytes that chunks hold now.
+    pub chunk_bytes: Gauge,
+    /// 1 while reading rests because the source runs more threads than it may.
+    pub paused: Gauge,
+}
+
 /// All numbers of one pipeline.
 #[derive(Debug, Default)]
 pub struct Metrics {
+    /// What the snapshot, if there is one, has handed on.
+    pub snapshot: Snapshot,
     /// What the source handed on. The engine counts batches and bytes; **the source adds the rows**, since the engine
     /// does not know how many a record holds.
     pub read: Stage,

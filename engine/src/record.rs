@@ -21,6 +21,8 @@ impl Span {
 /// What a record does to its rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Operation {
+    /// Rows that were there already, read by a snapshot.
+    Read,
     /// Rows that were inserted.
     Create,
     /// Rows that were changed; each has an image before and one after.

@@ -10,6 +10,7 @@ pub mod fuzz;
 pub mod gtid;
 mod jsonb;
 pub mod read;
+pub mod result;
 pub mod row;
 mod statement;
 pub mod table;

@@ -40,8 +40,8 @@ pub struct CapturedTable {
     pub topic: String,
     /// `db.table` as it stands in event ids: ASCII, at most 80 bytes.
     pub id_part: Box<str>,
-    /// Heads of the events that create, update and delete.
-    templates: [Template; 3],
+    /// Heads of the events that create, update, delete and read.
+    templates: [Template; 4],
     /// Of `data.source`: everything before `ts_ms` …
     pub source_head: Box<[u8]>,
     /// … and `"table":…,"server_id":`.
@@ -71,7 +71,7 @@ impl CapturedTable {
         source_table.extend_from_slice(b",\"server_id\":");
         Self {
             id_part: id_part(table.schema(), table.name()).into(),
-            templates: [template("c"), template("u"), template("d")],
+            templates: [template("c"), template("u"), template("d"), template("r")],
             source_head: source_head.into(),
             source_table: source_table.into(),
             source_db: source_db.into(),
@@ -87,6 +87,7 @@ impl CapturedTable {
             Operation::Create => &self.templates[0],
             Operation::Update => &self.templates[1],
             Operation::Delete => &self.templates[2],
+            Operation::Read => &self.templates[3],
         }
     }
 }

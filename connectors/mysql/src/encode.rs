@@ -257,6 +257,7 @@ impl MySqlEncoder {
             Operation::Create => b",\"transaction\":null,\"op\":\"c\"",
             Operation::Update => b",\"transaction\":null,\"op\":\"u\"",
             Operation::Delete => b",\"transaction\":null,\"op\":\"d\"",
+            Operation::Read => b",\"transaction\":null,\"op\":\"r\"",
         });
         if self.clock_fields {
             let number = |divisor: u128| u64::try_from(clock.now_ns / divisor).unwrap_or(u64::MAX);

@@ -1,0 +1,1 @@
+//! A key about half way inside a range.

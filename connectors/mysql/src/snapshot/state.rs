@@ -1,0 +1,1 @@
+//! How far a snapshot has come, as the registry keeps it.

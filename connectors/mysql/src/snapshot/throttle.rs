@@ -1,0 +1,1 @@
+//! Bounds on how fast the source is read.

@@ -1,0 +1,1 @@
+//! The keys that the stream changed while chunks were on their way.

@@ -24,7 +24,7 @@ pub struct Job {
 }
 
 impl Job {
-    /// Captures all of `server` from the earliest binlog on.
+    /// Captures all of `server` from the earliest binlog on, without a snapshot.
     pub fn new(server: &Server) -> Self {
         Self::at(server.port)
     }
@@ -40,6 +40,7 @@ impl Job {
             .set("connectorConfig.user", "cdc")
             .set("connectorConfig.password", "cdc")
             .set("connectorConfig.serverId", &SERVER_ID.fetch_add(1, Ordering::Relaxed).to_string())
+            .set("connectorConfig.snapshotMode", "never")
             .set("offsetStorageConfig.offsetStorageAddr", "./state")
             .set("pipeline.startAt", "earliest")
             .set("pipeline.target", &target)

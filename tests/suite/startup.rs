@@ -32,7 +32,7 @@ fn a_wrong_configuration_is_told_with_key_and_line_before_anything_is_opened() {
         &format!("{base}  password: file:/nonexistent/secret\n{storage}"),
         &["password", "/nonexistent/secret"],
     );
-    refuse(&format!("{base}  snapshotMode: initial\n{storage}"), &["snapshotMode", "never"]);
+    refuse(&format!("{base}  snapshotMode: sometimes\n{storage}"), &["snapshotMode", "never"]);
     refuse(&format!("{base}  slaveId: 3\n{storage}"), &["slaveId", "serverId"]);
     refuse(&format!("{base}pipeline:\n  memory: lots\n{storage}"), &["memory", "lots", "6"]);
     refuse(&format!("{base}pipeline:\n  order: sometimes\n{storage}"), &["order", "sometimes", "total"]);

@@ -11,7 +11,7 @@ use std::error::Error;
 
 use flowd_binlog::event::{self, Header, Rotate, kind};
 use flowd_mysql::begin::decide;
-use flowd_mysql::config::{MySqlConfig, MySqlSettings, Secret};
+use flowd_mysql::config::{MySqlConfig, MySqlSettings, Secret, SnapshotMode};
 use flowd_mysql::dump::{self, Replica};
 use flowd_mysql::feed::{Feed, Next};
 use flowd_mysql::position::{StartAt, StopAt};
@@ -22,7 +22,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut next = || arguments.next().ok_or("usage: bare HOST PORT USER PASSWORD");
     let (hostname, port, user) = (next()?, next()?.parse()?, next()?);
     let password = Secret::new(next()?);
-    let settings = MySqlSettings { port, password, ..MySqlSettings::new("bare".into(), hostname, user) };
+    let snapshot_mode = SnapshotMode::Never;
+    let settings =
+        MySqlSettings { port, password, snapshot_mode, ..MySqlSettings::new("bare".into(), hostname, user) };
     let config = MySqlConfig::try_from(settings)?;
     let beginning = decide(&config, None, &StartAt::Earliest, Some(&StopAt::End))?;
     let Some(flowd_mysql::begin::End::Place { file, offset, .. }) = beginning.end else {

@@ -127,7 +127,7 @@ impl<'a> Bench<'a> {
             .map_or(String::new(), |port| format!("pubSubConfig:\n  meshAddress: 127.0.0.1:{port}\n"));
         let text = format!(
             "{mesh}connectorConfig:\n  connectorName: drain\n  hostname: 127.0.0.1\n  port: {port}\n  user: cdc\n  password: cdc\n  \
-             tableIncludeList: [\"test.*\"]\noffsetStorageConfig:\n  offsetStorageAddr: ./state\npipeline:\n  startAt: earliest\n  \
+             tableIncludeList: [\"test.*\"]\n  snapshotMode: never\noffsetStorageConfig:\n  offsetStorageAddr: ./state\npipeline:\n  startAt: earliest\n  \
              stopAt: end\n  memory: {memory}\n  order: {order}\n  window: {window}\n  connections: {connections}\n  checkpointMs: {checkpoint_ms}\n"
         );
         File::create(&config)?.write_all(text.as_bytes())?;

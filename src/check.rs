@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use flowd_mysql::check::{Finding, Ourselves, Severity, check};
+use flowd_mysql::config::SnapshotMode;
 use flowd_mysql::connection::Connection;
 use flowd_mysql::dump::Replica;
 
@@ -18,7 +19,8 @@ pub(crate) fn command(args: &RunArgs, flags: Vec<Flag>) -> Result<(), Ending> {
     let ourselves = Ourselves { uuid: replica.uuid, host: replica.host };
     let address = config.connector.address();
     let mut connection = Connection::connect(&config.connector)?;
-    let findings = check(&mut connection, &config.connector, &ourselves)
+    let snapshot = config.connector.snapshot.mode != SnapshotMode::Never;
+    let findings = check(&mut connection, &config.connector, &ourselves, snapshot)
         .map_err(|error| Ending::Unusable(format!("{address}: {error}")))?;
     connection.close();
     crate::answer(&describe(&address, &findings))?;

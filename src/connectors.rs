@@ -78,7 +78,7 @@ fn row(out: &mut String, setting: &Setting) {
     };
     let flag = setting.flag.map_or_else(String::new, |flag| format!("; short: --{flag}"));
     let (name, help, kind) = (setting.name, setting.help(), setting.kind);
-    writeln!(out, "  {name:<18} {help}\n  {:<18} {preset}; allowed: {kind}{flag}", "")
+    writeln!(out, "  {name:<22} {help}\n  {:<22} {preset}; allowed: {kind}{flag}", "")
         .expect("a string takes everything");
 }
 
@@ -91,7 +91,7 @@ mod tests {
         let table = table();
         for setting in TABLE {
             assert!(
-                table.contains(&format!("  {:<18} {}", setting.name, setting.help())),
+                table.contains(&format!("  {:<22} {}", setting.name, setting.help())),
                 "{}",
                 setting.path()
             );

@@ -69,11 +69,12 @@ pub fn load(sources: &Sources) -> Result<Config, Problems> {
         sources.environment.iter().find(|(variable, _)| variable == name).map(|(_, value)| value.clone())
     };
     let mut values = Values::new(&layers, file_directory, sources.working_directory.clone(), &lookup);
-    let config = resolve::resolve(&mut values);
+    let mut config = resolve::resolve(&mut values);
     let resolving = values.problems;
     let Layers { warnings, mut problems, .. } = layers;
     problems.0.extend(resolving.0);
-    if problems.0.is_empty() { Ok(Config { warnings, ..config }) } else { Err(problems) }
+    config.warnings.splice(..0, warnings);
+    if problems.0.is_empty() { Ok(config) } else { Err(problems) }
 }
 
 fn read_file(full: &Path, shown: &PathBuf, layers: &mut Layers) {

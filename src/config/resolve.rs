@@ -3,7 +3,9 @@
 use std::fs::File;
 use std::path::PathBuf;
 
-use flowd_mysql::config::{InvalidText, MySqlConfig, MySqlSettings, SettingError, SnapshotMode, SslMode};
+use flowd_mysql::config::{
+    InvalidText, MySqlConfig, MySqlSettings, SettingError, SnapshotMode, SnapshotSettings, SslMode,
+};
 use flowd_mysql::position::{StartAt, StopAt};
 use serde::{Serialize, Serializer};
 
@@ -22,7 +24,7 @@ pub struct Config {
     pub offset_storage: OffsetStorage,
     /// The way between them.
     pub pipeline: Pipeline,
-    /// One sentence for each key that was accepted without having a meaning; to be logged.
+    /// One sentence for each key that was accepted and does not count; to be logged.
     pub warnings: Vec<String>,
 }
 
@@ -146,13 +148,28 @@ fn as_shown<S: Serializer>(value: &impl std::fmt::Debug, serializer: S) -> Resul
 
 /// Reads every setting. The result means nothing once `values.problems` is not empty.
 pub(crate) fn resolve(values: &mut Values<'_>) -> Config {
+    let connector = connector(values);
+    let warnings = start_at_without_meaning(values, connector.snapshot.mode).into_iter().collect();
     Config {
         pub_sub: pub_sub(values),
-        connector: connector(values),
+        connector,
         offset_storage: offset_storage(values),
         pipeline: pipeline(values),
-        warnings: Vec::new(),
+        warnings,
     }
+}
+
+/// Where the stream begins is the snapshot's to say.
+fn start_at_without_meaning(values: &Values<'_>, mode: SnapshotMode) -> Option<String> {
+    let origin = values.origin(Section::Pipeline, "startAt");
+    if mode == SnapshotMode::Never || origin == Origin::Default {
+        return None;
+    }
+    let mode = mode.name();
+    Some(format!(
+        "pipeline.startAt does not count with connectorConfig.snapshotMode: {mode}, whose snapshot says where the \
+         stream begins; it counts with snapshotMode: never ({origin})"
+    ))
 }
 
 fn pub_sub(values: &mut Values<'_>) -> PubSub {
@@ -216,12 +233,13 @@ fn connector_settings(values: &mut Values<'_>) -> MySqlSettings {
         table_include_list: values.list(section, "tableIncludeList"),
         table_exclude_list: values.list(section, "tableExcludeList"),
         column_exclude_list: values.list(section, "columnExcludeList"),
-        snapshot_mode: values.choice(
-            section,
-            "snapshotMode",
-            &[("never", SnapshotMode::Never)],
-            SnapshotMode::Never,
-        ),
+        snapshot_mode: values.choice(section, "snapshotMode", &SnapshotMode::ALL, SnapshotMode::Never),
+        parallelism: values.number(section, "parallelism").unwrap_or(1),
+        chunk_bytes: values.number(section, "chunkBytes").unwrap_or(SnapshotSettings::CHUNK_BYTES.0),
+        snapshot_rows_per_second: values.number(section, "snapshotRowsPerSecond"),
+        snapshot_bytes_per_second: values.number(section, "snapshotBytesPerSecond"),
+        snapshot_max_running: values.number(section, "snapshotMaxRunning"),
+        snapshot_for_share: values.switch(section, "snapshotForShare"),
         invalid_text: values.choice(section, "invalidText", &texts, InvalidText::Stop),
     }
 }

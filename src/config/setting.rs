@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use flowd_mysql::config::SETTINGS;
+use flowd_mysql::config::{SETTINGS, SnapshotSettings};
 
 /// A section of the configuration file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -69,13 +69,26 @@ impl fmt::Display for Kind {
             Self::Integer(min, max) => write!(formatter, "a whole number from {min} to {max}"),
             Self::Size(min, max) => {
                 write!(formatter, "bytes, or a number with KiB, MiB, GiB, KB, MB or GB: ")?;
-                write!(formatter, "from {}MiB to {}GiB", min >> 20, max >> 30)
+                write!(formatter, "from {} to {}", Bytes(*min), Bytes(*max))
             }
             Self::Switch => formatter.write_str("true or false"),
             Self::Choice(words) => formatter.write_str(&words.join(", ")),
             Self::List => formatter.write_str("a list, or comma-separated"),
             Self::Path => formatter.write_str("a path"),
             Self::Form(words) => formatter.write_str(words),
+        }
+    }
+}
+
+/// Bytes in the largest unit that shows them exactly.
+struct Bytes(u64);
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units = [("GiB", 30), ("MiB", 20), ("KiB", 10)];
+        match units.into_iter().find(|(_, shift)| self.0 != 0 && self.0.trailing_zeros() >= *shift) {
+            Some((unit, shift)) => write!(formatter, "{}{unit}", self.0 >> shift),
+            None => write!(formatter, "{}", self.0),
         }
     }
 }
@@ -201,7 +214,21 @@ pub const TABLE: &[Setting] = &[
     connector("tableIncludeList", List, Without("all tables but those of the server's own schemas")),
     connector("tableExcludeList", List, Without("nothing")),
     connector("columnExcludeList", List, Without("nothing")),
-    connector("snapshotMode", Choice(&["never"]), Value("never")),
+    connector("snapshotMode", Choice(&["initial", "initialOnly", "never", "whenNeeded"]), Value("initial")),
+    connector(
+        "parallelism",
+        Integer(SnapshotSettings::PARALLELISM.0, SnapshotSettings::PARALLELISM.1),
+        Value("4"),
+    ),
+    connector(
+        "chunkBytes",
+        Size(SnapshotSettings::CHUNK_BYTES.0, SnapshotSettings::CHUNK_BYTES.1),
+        Value("4MiB"),
+    ),
+    connector("snapshotRowsPerSecond", Integer(1, 1 << 40), Without("no bound")),
+    connector("snapshotBytesPerSecond", Size(1 << 10, 1 << 40), Without("no bound")),
+    connector("snapshotMaxRunning", Integer(1, 1_000_000), Without("no bound")),
+    connector("snapshotForShare", Switch, Value("false")),
     connector("invalidText", Choice(&["stop", "replace"]), Value("stop")),
     new(OffsetStorage, "offsetStorageType", Choice(&["rocksdb"]), Value("rocksdb"), "where progress is kept"),
     new(OffsetStorage, "offsetStorageAddr", Path, Value("./state"), "directory of the registry"),
@@ -212,7 +239,7 @@ pub const TABLE: &[Setting] = &[
         "startAt",
         Form("earliest, latest, gtid:SET or BINLOG_FILE:POSITION"),
         Value("latest"),
-        "where a first start begins; a stored position always wins",
+        "where a first start without a snapshot (snapshotMode: never) begins; a stored position always wins",
     )
     .flag("start-at"),
     new(

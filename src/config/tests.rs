@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use flowd_mysql::config::SETTINGS;
+use flowd_mysql::config::{SETTINGS, SnapshotMode, SnapshotSettings};
 use flowd_mysql::position::{StartAt, StopAt};
 use serde_json::Value;
 
@@ -264,6 +264,67 @@ fn values_that_do_not_go_together_are_problems() {
     ] {
         let shown = problems(text);
         assert!(shown.contains(key), "{shown}");
+    }
+}
+
+#[test]
+fn a_snapshot_is_configured_like_everything_else() {
+    let snapshot = config("").connector.snapshot;
+    assert_eq!(snapshot, SnapshotSettings::default());
+    let text = "  snapshotMode: initialOnly\n  parallelism: 8\n  chunkBytes: 512 KiB\n  snapshotRowsPerSecond: 20000\n  \
+                snapshotBytesPerSecond: 10MB\n  snapshotMaxRunning: 40\n  snapshotForShare: true\n";
+    let expected = SnapshotSettings {
+        mode: SnapshotMode::InitialOnly,
+        parallelism: 8,
+        chunk_bytes: 512 << 10,
+        rows_per_second: Some(20_000),
+        bytes_per_second: Some(10_000_000),
+        max_running: Some(40),
+        for_share: true,
+    };
+    assert_eq!(config(text).connector.snapshot, expected);
+    let variables = [("FLOWD_CONNECTORCONFIG_CHUNKBYTES", "1GiB")];
+    let flagged =
+        load_text(REQUIRED, &variables, &["connectorConfig.snapshotMode=whenNeeded"]).expect("valid");
+    assert_eq!(flagged.connector.snapshot.mode, SnapshotMode::WhenNeeded);
+    assert_eq!(flagged.connector.snapshot.chunk_bytes, 1 << 30);
+}
+
+#[test]
+fn wrong_values_of_a_snapshot_name_key_value_and_what_is_allowed() {
+    let text = "  snapshotMode: sometimes\n  parallelism: 65\n  chunkBytes: 8KiB\n  snapshotRowsPerSecond: 0\n  \
+                snapshotBytesPerSecond: fast\n  snapshotMaxRunning: -1\n  snapshotForShare: maybe\n  chunkByte: 1MiB\n";
+    let shown = problems(text);
+    for expected in [
+        "connectorConfig.snapshotMode: \"sometimes\" is not allowed; allowed: initial, initialOnly, never, whenNeeded",
+        "connectorConfig.parallelism: \"65\" is not allowed; allowed: a whole number from 1 to 64",
+        "connectorConfig.chunkBytes: \"8KiB\" is not allowed; allowed: bytes, or a number with KiB, MiB, GiB, KB, MB or \
+         GB: from 16KiB to 1GiB",
+        "connectorConfig.snapshotRowsPerSecond: \"0\" is not allowed; allowed: a whole number from 1",
+        "connectorConfig.snapshotBytesPerSecond: \"fast\" is not allowed; allowed: bytes, or a number with",
+        "connectorConfig.snapshotMaxRunning: \"-1\" is not allowed; allowed: a whole number from 1",
+        "connectorConfig.snapshotForShare: \"maybe\" is not allowed; allowed: true or false",
+        "connectorConfig.chunkByte: unknown key; did you mean `chunkBytes`?",
+    ] {
+        assert!(shown.lines().any(|line| line.starts_with(expected)), "{expected}\nin\n{shown}");
+    }
+    assert_eq!(shown.lines().count(), 8, "{shown}");
+}
+
+#[test]
+fn a_start_that_a_snapshot_overrules_is_warned_of_once() {
+    let start = "pipeline: {startAt: earliest}\n";
+    for mode in ["initial", "initialOnly", "whenNeeded"] {
+        let warnings = config(&format!("  snapshotMode: {mode}\n{start}")).warnings;
+        let [warning] = warnings.as_slice() else { panic!("{mode}: {warnings:?}") };
+        for part in ["pipeline.startAt", &format!("connectorConfig.snapshotMode: {mode}"), "does not count"] {
+            assert!(warning.contains(part), "{warning}");
+        }
+        assert!(warning.ends_with("(flowd.yaml line 6)"), "{warning}");
+    }
+    assert_eq!(config(start).warnings.len(), 1, "the default is a snapshot");
+    for quiet in ["  snapshotMode: never\npipeline: {startAt: earliest}\n", "  snapshotMode: initial\n"] {
+        assert_eq!(config(quiet).warnings, Vec::<String>::new(), "{quiet}");
     }
 }
 

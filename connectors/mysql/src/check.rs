@@ -93,14 +93,16 @@ pub struct Observed {
     pub binlog_filters: (String, String),
 }
 
-/// Looks, then judges. Findings come with the worst first.
+/// Looks, then judges. `snapshot`: whether one may run; it needs more than the stream does. Findings come with the
+/// worst first.
 pub fn check(
     connection: &mut Connection,
     config: &MySqlConfig,
     ourselves: &Ourselves,
+    snapshot: bool,
 ) -> Result<Vec<Finding>, WireError> {
     let observed = look(connection)?;
-    let mut findings = judge(&observed, config, ourselves);
+    let mut findings = judge(&observed, config, ourselves, snapshot);
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     Ok(findings)
 }

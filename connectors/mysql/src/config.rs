@@ -11,6 +11,10 @@ use sha2::{Digest, Sha256};
 
 use crate::filter::{PatternError, TableFilter};
 
+mod snapshot;
+
+pub use snapshot::{SnapshotMode, SnapshotSettings};
+
 /// A text that is never printed.
 #[derive(Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
@@ -49,15 +53,6 @@ pub enum SslMode {
     VerifyCa,
     /// TLS, and the certificate must come from `sslCa` and name the host.
     VerifyIdentity,
-}
-
-/// What a first start does with the rows that are there already.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum SnapshotMode {
-    /// Nothing.
-    #[default]
-    Never,
 }
 
 /// What happens to bytes that are not valid in their column's character set.
@@ -101,6 +96,18 @@ pub struct MySqlSettings {
     pub column_exclude_list: Vec<String>,
     #[serde(default)]
     pub snapshot_mode: SnapshotMode,
+    #[serde(default = "default_parallelism")]
+    pub parallelism: u64,
+    #[serde(default = "default_chunk_bytes")]
+    pub chunk_bytes: u64,
+    #[serde(default)]
+    pub snapshot_rows_per_second: Option<u64>,
+    #[serde(default)]
+    pub snapshot_bytes_per_second: Option<u64>,
+    #[serde(default)]
+    pub snapshot_max_running: Option<u64>,
+    #[serde(default)]
+    pub snapshot_for_share: bool,
     #[serde(default)]
     pub invalid_text: InvalidText,
 }
@@ -123,6 +130,12 @@ impl MySqlSettings {
             table_exclude_list: Vec::new(),
             column_exclude_list: Vec::new(),
             snapshot_mode: SnapshotMode::default(),
+            parallelism: default_parallelism(),
+            chunk_bytes: default_chunk_bytes(),
+            snapshot_rows_per_second: None,
+            snapshot_bytes_per_second: None,
+            snapshot_max_running: None,
+            snapshot_for_share: false,
             invalid_text: InvalidText::default(),
         }
     }
@@ -130,6 +143,14 @@ impl MySqlSettings {
 
 fn default_port() -> u16 {
     3306
+}
+
+fn default_parallelism() -> u64 {
+    SnapshotSettings::default().parallelism as u64
+}
+
+fn default_chunk_bytes() -> u64 {
+    SnapshotSettings::default().chunk_bytes as u64
 }
 
 /// One setting, for `flowd connectors` and for messages about wrong ones.
@@ -195,7 +216,43 @@ pub const SETTINGS: &[Setting] = &[
         Some("empty"),
         "columns left out of events",
     ),
-    optional("snapshotMode", "never", Some("never"), "what a first start does with the rows already there"),
+    optional(
+        "snapshotMode",
+        "initial, initialOnly, never, whenNeeded",
+        Some("initial"),
+        "the rows already there: read on a first start, then streamed on; or read only (exit 0); never; or again if the binlog is gone",
+    ),
+    optional("parallelism", "1..64", Some("4"), "connections that read a snapshot at the same time"),
+    optional(
+        "chunkBytes",
+        "bytes, 16KiB..1GiB",
+        Some("4MiB"),
+        "what each of them reads at once; a larger row comes alone",
+    ),
+    optional(
+        "snapshotRowsPerSecond",
+        "number of rows, from 1",
+        None,
+        "a snapshot reads at most so many rows a second, all connections together",
+    ),
+    optional(
+        "snapshotBytesPerSecond",
+        "bytes, from 1KiB",
+        None,
+        "a snapshot reads at most so many bytes a second, all connections together",
+    ),
+    optional(
+        "snapshotMaxRunning",
+        "number of threads, from 1",
+        None,
+        "a snapshot rests while the server runs more threads than this (Threads_running)",
+    ),
+    optional(
+        "snapshotForShare",
+        "true, false",
+        Some("false"),
+        "on a MySQL without GTIDs, whose snapshot needs it: lock rows against changes while they are read",
+    ),
     optional("invalidText", "stop, replace", Some("stop"), "bytes that are not valid in their character set"),
 ];
 
@@ -263,8 +320,8 @@ pub struct MySqlConfig {
     pub client_certificate: Option<ClientCertificate>,
     /// What is captured.
     pub filter: TableFilter,
-    /// What a first start does with the rows already there.
-    pub snapshot_mode: SnapshotMode,
+    /// What happens to the rows already there.
+    pub snapshot: SnapshotSettings,
     /// What happens to bytes that are not valid text.
     pub invalid_text: InvalidText,
 }
@@ -289,6 +346,7 @@ impl TryFrom<MySqlSettings> for MySqlConfig {
         Ok(Self {
             tls: tls_mode(&settings)?,
             client_certificate: client_certificate(&settings)?,
+            snapshot: snapshot(&settings)?,
             filter: filter(&settings)?,
             connector_name: settings.connector_name,
             hostname: settings.hostname,
@@ -296,7 +354,6 @@ impl TryFrom<MySqlSettings> for MySqlConfig {
             user: settings.user,
             password: settings.password,
             server_id,
-            snapshot_mode: settings.snapshot_mode,
             invalid_text: settings.invalid_text,
         })
     }
@@ -365,6 +422,31 @@ fn client_certificate(settings: &MySqlSettings) -> Result<Option<ClientCertifica
             Err(SettingError::new("sslCert", "nothing", "with sslKey, the path of its certificate"))
         }
     }
+}
+
+fn snapshot(settings: &MySqlSettings) -> Result<SnapshotSettings, SettingError> {
+    let within = |key, value: u64, (min, max): (u64, u64), allowed: &str| match usize::try_from(value) {
+        Ok(size) if (min..=max).contains(&value) => Ok(size),
+        _ => Err(SettingError::new(key, value.to_string(), allowed)),
+    };
+    let throttles = [
+        ("snapshotRowsPerSecond", settings.snapshot_rows_per_second),
+        ("snapshotBytesPerSecond", settings.snapshot_bytes_per_second),
+        ("snapshotMaxRunning", settings.snapshot_max_running),
+    ];
+    if let Some((key, _)) = throttles.into_iter().find(|(_, value)| *value == Some(0)) {
+        return Err(SettingError::new(key, "0", "a number from 1; leave the key out for no bound"));
+    }
+    let (parallelism, chunk_bytes) = (settings.parallelism, settings.chunk_bytes);
+    Ok(SnapshotSettings {
+        mode: settings.snapshot_mode,
+        parallelism: within("parallelism", parallelism, SnapshotSettings::PARALLELISM, "1..64")?,
+        chunk_bytes: within("chunkBytes", chunk_bytes, SnapshotSettings::CHUNK_BYTES, "16KiB..1GiB")?,
+        rows_per_second: settings.snapshot_rows_per_second,
+        bytes_per_second: settings.snapshot_bytes_per_second,
+        max_running: settings.snapshot_max_running,
+        for_share: settings.snapshot_for_share,
+    })
 }
 
 fn filter(settings: &MySqlSettings) -> Result<TableFilter, SettingError> {

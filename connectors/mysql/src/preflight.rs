@@ -15,16 +15,18 @@ use crate::dump::{HEARTBEAT_EVERY, Replica};
 /// How long a dead replica's registration may live: the server's write after the first one that fails.
 const LEFTOVER_WAIT: Duration = HEARTBEAT_EVERY.saturating_mul(3);
 
-/// Fails where the run cannot work; `subject` is the topic's template. Warnings are logged.
+/// Fails where the run cannot work; `subject` is the topic's template, `snapshot` whether one may run, which needs more
+/// than the stream does. Warnings are logged.
 pub(crate) fn preflight(
     connection: &mut Connection,
     config: &MySqlConfig,
     replica: &Replica,
     subject: &str,
+    snapshot: bool,
     stop: &Stop,
 ) -> Result<(), Failure> {
     await_leftover(connection, replica, stop);
-    findings(connection, config, replica)?;
+    findings(connection, config, replica, snapshot)?;
     topics(connection, config, subject)?;
     keys(connection, config)
 }
@@ -58,10 +60,15 @@ fn await_leftover(connection: &mut Connection, replica: &Replica, stop: &Stop) {
 }
 
 /// What the server lacks; a problem is the end.
-fn findings(connection: &mut Connection, config: &MySqlConfig, replica: &Replica) -> Result<(), Failure> {
+fn findings(
+    connection: &mut Connection,
+    config: &MySqlConfig,
+    replica: &Replica,
+    snapshot: bool,
+) -> Result<(), Failure> {
     let ourselves = Ourselves { uuid: replica.uuid.clone(), host: replica.host.clone() };
     let mut problems = Vec::new();
-    for finding in check(connection, config, &ourselves)? {
+    for finding in check(connection, config, &ourselves, snapshot)? {
         match finding.severity {
             Severity::Problem => problems.push(finding.to_string()),
             Severity::Warning => tracing::warn!(remedy = finding.remedy, "{}", finding.what),

@@ -107,7 +107,7 @@ impl Source for MySqlSource {
         };
         let mut connection = Connection::connect(&self.config)?;
         let flavor = connection.server().flavor;
-        preflight(&mut connection, &self.config, &self.replica, &self.settings.subject, &self.stop)?;
+        preflight(&mut connection, &self.config, &self.replica, &self.settings.subject, false, &self.stop)?;
         connection.close();
         if let Some(position) = &stored {
             tracing::info!(place = position.place(), gtids = %position.gtids, "going on from the stored position; pipeline.startAt does not count");

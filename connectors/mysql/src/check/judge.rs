@@ -8,12 +8,20 @@ use crate::server::Flavor;
 /// Binlogs that live shorter than this are likely gone before a broken pipeline is mended, seconds.
 const RETENTION_SECONDS_MIN: f64 = 86_400.0;
 
-/// What the source lacks, in the order of the questions.
-pub fn judge(observed: &Observed, config: &MySqlConfig, ourselves: &Ourselves) -> Vec<Finding> {
+/// What the source lacks, in the order of the questions. `snapshot`: whether one may run; what it needs beyond the
+/// stream is asked for only then.
+pub fn judge(
+    observed: &Observed,
+    config: &MySqlConfig,
+    ourselves: &Ourselves,
+    snapshot: bool,
+) -> Vec<Finding> {
     let mut findings = Vec::new();
     rights(observed, config, &mut findings);
     binlog(observed, &mut findings);
+    gtids(observed, snapshot && !config.snapshot.for_share, &mut findings);
     row_events(observed, &mut findings);
+    row_image(observed, snapshot, &mut findings);
     unreadable_events(observed, &mut findings);
     server_ids(observed, config, ourselves, &mut findings);
     retention(observed, &mut findings);
@@ -114,13 +122,28 @@ fn binlog(observed: &Observed, findings: &mut Vec<Finding>) {
                       are concerned";
         find(findings, Severity::Warning, what, remedy);
     }
-    if observed.server.flavor == Flavor::MySql && !observed.is("gtid_mode", "ON") {
-        let what = format!(
-            "gtid_mode is {}: positions are file and offset, which another server does not know",
-            observed.variable("gtid_mode")
-        );
-        find(findings, Severity::Note, what, "[mysqld] gtid_mode = ON and enforce_gtid_consistency = ON");
+}
+
+/// A position in the binlog is never a low mark: the binlog runs ahead of what a SELECT can see. On MySQL that leaves
+/// GTIDs, or locks. `needed`: a snapshot may run and must not lock.
+fn gtids(observed: &Observed, needed: bool, findings: &mut Vec<Finding>) {
+    if observed.server.flavor != Flavor::MySql || observed.is("gtid_mode", "ON") {
+        return;
     }
+    let mode = observed.variable("gtid_mode");
+    let mend = "[mysqld] gtid_mode = ON and enforce_gtid_consistency = ON";
+    if needed && !observed.is("gtid_mode", "ON_PERMISSIVE") {
+        let what = format!(
+            "gtid_mode is {mode}: without GTIDs a snapshot is exact only if it locks rows while it reads them"
+        );
+        let remedy = format!(
+            "connectorConfig.snapshotForShare: true (reads FOR SHARE), or connectorConfig.snapshotMode: never; or {mend}"
+        );
+        return find(findings, Severity::Problem, what, remedy);
+    }
+    let what =
+        format!("gtid_mode is {mode}: positions are file and offset, which another server does not know");
+    find(findings, Severity::Note, what, mend);
 }
 
 fn row_events(observed: &Observed, findings: &mut Vec<Finding>) {
@@ -130,13 +153,6 @@ fn row_events(observed: &Observed, findings: &mut Vec<Finding>) {
         let remedy = "SET GLOBAL binlog_format = 'ROW'; and [mysqld] binlog_format = ROW (sessions that are open keep \
                       the old one)";
         find(findings, Severity::Problem, what, remedy);
-    }
-    let image = observed.variable("binlog_row_image");
-    if !image.is_empty() && !observed.is("binlog_row_image", "FULL") {
-        let what =
-            format!("binlog_row_image is {image}: events lack the columns that the server does not log");
-        let remedy = "SET GLOBAL binlog_row_image = 'FULL'; and [mysqld] binlog_row_image = FULL";
-        find(findings, Severity::Warning, what, remedy);
     }
     if !observed.is("binlog_row_metadata", "FULL") {
         let what = match observed.variable("binlog_row_metadata") {
@@ -150,6 +166,26 @@ fn row_events(observed: &Observed, findings: &mut Vec<Finding>) {
         let remedy = "SET GLOBAL binlog_row_metadata = 'FULL'; and [mysqld] binlog_row_metadata = FULL";
         find(findings, Severity::Warning, what, remedy);
     }
+}
+
+/// A row that is changed while a snapshot reads it comes from the binlog alone, so that nothing would fill its gaps.
+fn row_image(observed: &Observed, snapshot: bool, findings: &mut Vec<Finding>) {
+    let image = observed.variable("binlog_row_image");
+    if image.is_empty() || observed.is("binlog_row_image", "FULL") {
+        return;
+    }
+    let mend = "SET GLOBAL binlog_row_image = 'FULL'; and [mysqld] binlog_row_image = FULL";
+    if snapshot {
+        let what = format!(
+            "binlog_row_image is {image}: rows that change while the snapshot reads them would lack columns"
+        );
+        let remedy = format!(
+            "{mend} (sessions that are open keep the old one); or connectorConfig.snapshotMode: never"
+        );
+        return find(findings, Severity::Problem, what, remedy);
+    }
+    let what = format!("binlog_row_image is {image}: events lack the columns that the server does not log");
+    find(findings, Severity::Warning, what, mend);
 }
 
 /// Features whose events this version does not read. Each stops the stream where one is met, not before: what is

@@ -62,7 +62,9 @@ fn every_required_setting_is_required_and_no_other() {
 fn defaults_are_those_of_the_table() {
     let config = with("").expect("the required settings are enough");
     assert_eq!((config.port, &config.tls, config.password.reveal()), (3306, &TlsMode::Preferred, ""));
-    assert_eq!((config.snapshot_mode, config.invalid_text), (SnapshotMode::Never, InvalidText::Stop));
+    assert_eq!((&config.snapshot, config.invalid_text), (&SnapshotSettings::default(), InvalidText::Stop));
+    assert_eq!(config.snapshot.mode, SnapshotMode::Initial);
+    assert_eq!((config.snapshot.parallelism, config.snapshot.chunk_bytes), (4, 4 << 20));
     assert!(config.filter.captures("shop", "orders"));
     assert_eq!(config.address(), "db1:3306");
 }
@@ -102,7 +104,14 @@ fn impossible_values_name_key_value_and_what_is_allowed() {
         ),
         (r#","tableExcludeList":["a."]"#, r#"tableExcludeList: "a.""#),
         (r#","columnExcludeList":["a.b"]"#, "a glob of the form db.table.column"),
-        (r#","snapshotMode":"initial""#, "unknown variant `initial`, expected `never`"),
+        (r#","snapshotMode":"always""#, "unknown variant `always`, expected one of `initial`, `initialOnly`"),
+        (r#","parallelism":0"#, "connectorConfig.parallelism: 0 is not possible; allowed: 1..64"),
+        (r#","parallelism":65"#, "connectorConfig.parallelism: 65 is not possible"),
+        (r#","chunkBytes":16383"#, "connectorConfig.chunkBytes: 16383 is not possible; allowed: 16KiB..1GiB"),
+        (r#","chunkBytes":1073741825"#, "connectorConfig.chunkBytes: 1073741825"),
+        (r#","snapshotRowsPerSecond":0"#, "connectorConfig.snapshotRowsPerSecond: 0"),
+        (r#","snapshotBytesPerSecond":0"#, "connectorConfig.snapshotBytesPerSecond: 0"),
+        (r#","snapshotMaxRunning":0"#, "leave the key out for no bound"),
         (r#","sslMode":"on""#, "unknown variant `on`"),
     ] {
         let error = with(more).expect_err(more);
@@ -116,6 +125,30 @@ fn a_connector_name_that_needs_escapes_is_refused() {
         let text = format!(r#"{{"connectorName":"{name}","hostname":"h","user":"u"}}"#);
         assert!(config(&text).expect_err(name).contains("connectorConfig.connectorName"));
     }
+}
+
+#[test]
+fn every_snapshot_mode_is_understood_under_its_name() {
+    for (name, mode) in SnapshotMode::ALL {
+        let config = with(&format!(r#","snapshotMode":"{name}""#)).expect(name);
+        assert_eq!((config.snapshot.mode, mode.name()), (mode, name));
+    }
+}
+
+#[test]
+fn a_snapshot_can_be_throttled_and_sized() {
+    let more = r#","parallelism":64,"chunkBytes":16384,"snapshotRowsPerSecond":1000,
+        "snapshotBytesPerSecond":2000000,"snapshotMaxRunning":30,"snapshotForShare":true"#;
+    let expected = SnapshotSettings {
+        mode: SnapshotMode::Initial,
+        parallelism: 64,
+        chunk_bytes: 16 << 10,
+        rows_per_second: Some(1000),
+        bytes_per_second: Some(2_000_000),
+        max_running: Some(30),
+        for_share: true,
+    };
+    assert_eq!(with(more).expect("possible").snapshot, expected);
 }
 
 #[test]

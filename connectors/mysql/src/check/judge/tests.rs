@@ -47,10 +47,13 @@ fn mariadb() -> Observed {
     healthy("11.8.9-MariaDB", &variables, &[ALL])
 }
 
-/// The one finding, with its severity; its texts hold the two.
+/// Of the stream alone: the one finding, with its severity; its texts hold the two.
 fn check_one(observed: &Observed, config: &MySqlConfig, severity: Severity, what: &str, remedy: &str) {
-    let findings = judge(observed, config, &ourselves());
-    let [finding] = findings.as_slice() else { panic!("one finding about {what:?}, not {findings:#?}") };
+    check_only(&judge(observed, config, &ourselves(), false), severity, what, remedy);
+}
+
+fn check_only(findings: &[Finding], severity: Severity, what: &str, remedy: &str) {
+    let [finding] = findings else { panic!("one finding about {what:?}, not {findings:#?}") };
     assert_eq!(finding.severity, severity, "{finding}");
     assert!(finding.what.contains(what), "{finding}");
     assert!(finding.remedy.contains(remedy), "{finding}");
@@ -58,8 +61,10 @@ fn check_one(observed: &Observed, config: &MySqlConfig, severity: Severity, what
 
 #[test]
 fn a_healthy_server_has_no_findings() {
-    assert_eq!(judge(&mysql(), &config(""), &ourselves()), []);
-    assert_eq!(judge(&mariadb(), &config(""), &ourselves()), []);
+    for snapshot in [false, true] {
+        assert_eq!(judge(&mysql(), &config(""), &ourselves(), snapshot), []);
+        assert_eq!(judge(&mariadb(), &config(""), &ourselves(), snapshot), []);
+    }
 }
 
 #[test]
@@ -123,11 +128,38 @@ fn mysql_without_gtids_is_a_note() {
 }
 
 #[test]
+fn a_snapshot_of_mysql_without_gtids_needs_locks_or_is_a_problem() {
+    let locking = config(r#","snapshotForShare":true"#);
+    for (mode, config, severity, remedy) in [
+        ("OFF", config(""), Severity::Problem, "connectorConfig.snapshotForShare: true"),
+        ("OFF_PERMISSIVE", config(""), Severity::Problem, "connectorConfig.snapshotMode: never"),
+        ("ON_PERMISSIVE", config(""), Severity::Note, "gtid_mode = ON"),
+        ("OFF", locking, Severity::Note, "gtid_mode = ON"),
+    ] {
+        let mut observed = mysql();
+        observed.variables.insert("gtid_mode".into(), mode.into());
+        let findings = judge(&observed, &config, &ourselves(), true);
+        check_only(&findings, severity, &format!("gtid_mode is {mode}"), remedy);
+    }
+}
+
+#[test]
+fn a_snapshot_needs_full_row_images() {
+    for image in ["MINIMAL", "NOBLOB"] {
+        let mut observed = mariadb();
+        observed.variables.insert("binlog_row_image".into(), image.into());
+        let findings = judge(&observed, &config(""), &ourselves(), true);
+        let what = format!("binlog_row_image is {image}");
+        check_only(&findings, Severity::Problem, &what, "SET GLOBAL binlog_row_image = 'FULL'");
+    }
+}
+
+#[test]
 fn short_retention_without_automatic_purge_is_fine() {
     let mut observed = mysql();
     observed.variables.insert("binlog_expire_logs_seconds".into(), "60".into());
     observed.variables.insert("binlog_expire_logs_auto_purge".into(), "OFF".into());
-    assert_eq!(judge(&observed, &config(""), &ourselves()), []);
+    assert_eq!(judge(&observed, &config(""), &ourselves(), false), []);
 }
 
 #[test]
@@ -174,14 +206,14 @@ fn each_missing_right_is_a_problem_with_its_grant() {
     ] {
         check_one(&healthy(version, &variables, &grants), &shop, Severity::Problem, what, remedy);
         let whole = healthy(version, &variables, &[slave, client, monitor, select]);
-        assert_eq!(judge(&whole, &shop, &ourselves()), []);
+        assert_eq!(judge(&whole, &shop, &ourselves(), false), []);
     }
 }
 
 #[test]
 fn a_role_that_is_not_active_is_named() {
     let observed = healthy("9.7.4", &[("gtid_mode", "ON")], &[ALL, "GRANT `r`@`%` TO `cdc`@`%`"]);
-    assert_eq!(judge(&observed, &config(""), &ourselves()), []);
+    assert_eq!(judge(&observed, &config(""), &ourselves(), false), []);
     let inactive = [
         "GRANT SELECT ON *.* TO `cdc`@`%`",
         "GRANT REPLICATION CLIENT ON *.* TO `cdc`@`%`",
@@ -227,10 +259,10 @@ fn another_holder_of_our_id_is_a_problem_and_named() {
 fn what_an_earlier_process_of_ours_left_is_no_clash() {
     let mut observed = mysql();
     observed.replicas = Some(vec![replica(77, "", "11111111-0000-0000-0000-000000000000")]);
-    assert_eq!(judge(&observed, &config(""), &ourselves()), []);
+    assert_eq!(judge(&observed, &config(""), &ourselves(), false), []);
     let mut observed = mariadb();
     observed.replicas = Some(vec![replica(77, "flowd-orders", "")]);
-    assert_eq!(judge(&observed, &config(""), &ourselves()), []);
+    assert_eq!(judge(&observed, &config(""), &ourselves(), false), []);
 }
 
 #[test]

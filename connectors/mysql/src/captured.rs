@@ -29,6 +29,15 @@ pub struct EventSettings {
     pub clock_fields: bool,
 }
 
+/// Where rows come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// From the table itself.
+    Snapshot,
+    /// From the binlog.
+    Stream,
+}
+
 /// A captured table.
 #[derive(Debug)]
 pub struct CapturedTable {
@@ -46,13 +55,13 @@ pub struct CapturedTable {
     pub source_head: Box<[u8]>,
     /// … and `"table":…,"server_id":`.
     pub source_table: Box<[u8]>,
-    /// `"snapshot":"false","db":…,"sequence":null,"ts_us":`.
+    /// `"snapshot":…,"db":…,"sequence":null,"ts_us":`.
     pub source_db: Box<[u8]>,
 }
 
 impl CapturedTable {
     /// Prepares the table's constant parts.
-    pub fn new(table: Table, number: u32, settings: &EventSettings) -> Self {
+    pub fn new(table: Table, number: u32, phase: Phase, settings: &EventSettings) -> Self {
         let topic = topic(&settings.subject, table.schema(), table.name());
         let template = |kind: &str| {
             Template::new(settings.framing, &settings.source, &format!("flowd.change.{kind}"), &topic)
@@ -63,7 +72,10 @@ impl CapturedTable {
         source_head.extend_from_slice(b",\"name\":");
         json::write_string(&mut source_head, &settings.name);
         source_head.extend_from_slice(b",\"ts_ms\":");
-        let mut source_db = b",\"snapshot\":\"false\",\"db\":".to_vec();
+        let mut source_db = match phase {
+            Phase::Stream => b",\"snapshot\":\"false\",\"db\":".to_vec(),
+            Phase::Snapshot => b",\"snapshot\":\"true\",\"db\":".to_vec(),
+        };
         json::write_string(&mut source_db, table.schema());
         source_db.extend_from_slice(b",\"sequence\":null,\"ts_us\":");
         let mut source_table = b",\"table\":".to_vec();

@@ -4,35 +4,36 @@
 //! when they are. Invariants: the id depends on the transaction, the table and the row's number in both, and on nothing
 //! else; without the clock fields the same change gives the same bytes for ever.
 
-use std::hash::{BuildHasher, Hasher};
 use std::ops::Range;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use ahash::RandomState;
 use flowd_binlog::row::{EncodedRow, RowError, RowMark, Rows, Scratch};
-use flowd_codec::event::{EventWriter, Framing};
+use flowd_codec::event::{EventWriter, Framing, Written};
 use flowd_codec::json;
 use flowd_engine::failure::Failure;
 use flowd_engine::parcel::{Event, Parcel, Reject};
 use flowd_engine::record::{Batch, Operation};
 use flowd_engine::worker::{Encode, Encoded};
 
-use crate::captured::EventSettings;
-use crate::rows::RowsEvent;
+use crate::captured::{CapturedTable, EventSettings};
+use crate::key_hash::KeyHasher;
+use crate::rows::{MySqlRecord, RowsEvent};
+use crate::transaction::TransactionId;
+
+mod chunk;
+
+use chunk::ChunkMark;
 
 /// The largest event that an EventMesh server can both take and push: 4 MiB less the room that the server's own
 /// extensions and the acknowledgement need.
 pub const EVENT_BYTES_MAX: usize = 4 * 1024 * 1024 - 8 * 1024;
-
-/// Any number will do, as long as it stays for the life of the process.
-const SEED: u64 = 0x66_6c6f_7764;
 
 /// Encodes for one lane.
 #[derive(Debug)]
 pub struct MySqlEncoder {
     event_bytes_max: usize,
     clock_fields: bool,
-    hasher: RandomState,
+    hasher: KeyHasher,
     scratch: Scratch,
     /// Images of one row.
     images: Vec<u8>,
@@ -43,6 +44,7 @@ pub struct MySqlEncoder {
     /// The batch's record at hand, and where in it to go on.
     record: usize,
     mark: Option<RowMark>,
+    chunk_mark: ChunkMark,
 }
 
 /// The part of a row that becomes one event.
@@ -71,13 +73,14 @@ impl MySqlEncoder {
                 Framing::Line | Framing::Bare => usize::MAX,
             },
             clock_fields: settings.clock_fields,
-            hasher: RandomState::with_seeds(SEED, SEED, SEED, SEED),
+            hasher: KeyHasher::new(),
             scratch: Scratch::new(),
             images: Vec::new(),
             source: Vec::new(),
             source_tail: Vec::new(),
             record: 0,
             mark: None,
+            chunk_mark: ChunkMark::default(),
         }
     }
 
@@ -129,16 +132,9 @@ impl MySqlEncoder {
 
     /// Everything of `data.source` that the rows of one event share.
     fn prepare_source(&mut self, record: &RowsEvent) {
-        let (out, table) = (&mut self.source, &record.table);
+        let out = &mut self.source;
         out.clear();
-        out.extend_from_slice(b",\"source\":");
-        out.extend_from_slice(&table.source_head);
-        json::write_i64(out, record.time_us.div_euclid(1000));
-        out.extend_from_slice(&table.source_db);
-        json::write_i64(out, record.time_us);
-        out.extend_from_slice(b",\"ts_ns\":");
-        json::write_i64(out, record.time_us.saturating_mul(1000));
-        out.extend_from_slice(&table.source_table);
+        write_source_times(out, &record.table, record.time_us);
         json::write_u64(out, record.server_id.into());
         out.extend_from_slice(b",\"gtid\":");
         if record.transaction.is_gtid() {
@@ -174,7 +170,7 @@ impl MySqlEncoder {
     ) {
         let image = |range: &Option<Range<usize>>| range.clone().map(|range| &images[range]);
         let (before, after) = (image(&row.before), image(&row.after));
-        let key = self.key_hash(record, scratch.key());
+        let key = self.hasher.hash(record.table.number, scratch.key());
         let change = Change {
             operation: record.operation,
             before,
@@ -188,20 +184,12 @@ impl MySqlEncoder {
             return;
         }
         // Both halves hold both keys: the create waits for its delete, and nothing slips in between.
-        let keys = [self.key_hash(record, scratch.key_before()), key];
+        let keys = [self.hasher.hash(record.table.number, scratch.key_before()), key];
         let (operation, suffix, partition_key) = (Operation::Delete, b"/d", scratch.key_before());
         let delete = Change { operation, before, after: None, suffix, partition_key, keys };
         self.event(record, row.row, &delete, clock, parcel);
         let create = Change { operation: Operation::Create, before: None, suffix: b"/c", keys, ..change };
         self.event(record, row.row, &create, clock, parcel);
-    }
-
-    /// Names a key among all keys of all tables; a table without key is one key.
-    fn key_hash(&self, record: &RowsEvent, key: &[u8]) -> u64 {
-        let mut hasher = self.hasher.build_hasher();
-        hasher.write_u32(record.table.number);
-        hasher.write(key);
-        hasher.finish().max(1)
     }
 
     fn event(&self, record: &RowsEvent, row: u32, change: &Change<'_>, clock: &Clock, parcel: &mut Parcel) {
@@ -220,24 +208,22 @@ impl MySqlEncoder {
         }
         self.envelope(row, change, clock, event.data());
         let written = event.finish();
-        let size = written.body_end as usize - written.body as usize;
-        let event = Event {
-            start: written.start,
-            body: written.body,
-            body_end: written.body_end,
-            end: written.end,
-            id: written.id,
-            id_end: written.id_end,
-            keys: change.keys,
-        };
-        if size > self.event_bytes_max {
-            let reason = format!("the event has {size} bytes, EventMesh takes at most {EVENT_BYTES_MAX}");
-            let line = dead_letter(&reason, record, Some(parcel.json(&event)));
-            parcel.buffer.truncate(written.start as usize);
-            parcel.rejects.push(Reject { reason: with_place(&reason, record), line });
+        self.keep(written, change.keys, &place(record), parcel);
+    }
+
+    /// Takes a finished event into the parcel, or rejects it where EventMesh would.
+    fn keep(&self, written: Written, keys: [u64; 2], place: &Place<'_>, parcel: &mut Parcel) {
+        let Written { start, body, body_end, end, id, id_end } = written;
+        let event = Event { start, body, body_end, end, id, id_end, keys };
+        let size = body_end as usize - body as usize;
+        if size <= self.event_bytes_max {
+            parcel.events.push(event);
             return;
         }
-        parcel.events.push(event);
+        let reason = format!("the event has {size} bytes, EventMesh takes at most {EVENT_BYTES_MAX}");
+        let reject = place.reject(&reason, Some(parcel.json(&event)));
+        parcel.buffer.truncate(start as usize);
+        parcel.rejects.push(reject);
     }
 
     /// `data`: before, after, source, transaction, op, ts_*.
@@ -272,14 +258,24 @@ impl MySqlEncoder {
     }
 }
 
-impl Encode<RowsEvent> for MySqlEncoder {
-    fn encode(&mut self, batch: &Batch<RowsEvent>, parcel: &mut Parcel) -> Result<Encoded, Failure> {
+impl Encode<MySqlRecord> for MySqlEncoder {
+    fn encode(&mut self, batch: &Batch<MySqlRecord>, parcel: &mut Parcel) -> Result<Encoded, Failure> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let clock = Clock { now_ns: now.as_nanos() };
         while let Some(record) = batch.records.get(self.record) {
-            if let Some(size) = record.oversize {
-                parcel.rejects.push(oversize(record, size));
-            } else if !self.record(record, record.payload.of(&batch.bytes), &clock, parcel)? {
+            let done = match record {
+                MySqlRecord::Rows(rows) => match rows.oversize {
+                    Some(size) => {
+                        parcel.rejects.push(oversize(rows, size));
+                        true
+                    }
+                    None => self.record(rows, rows.payload.of(&batch.bytes), &clock, parcel)?,
+                },
+                MySqlRecord::Chunk(chunk) => {
+                    self.chunk(chunk, chunk.payload.of(&batch.bytes), &clock, parcel)?
+                }
+            };
+            if !done {
                 return Ok(Encoded::More);
             }
             self.record += 1;
@@ -293,48 +289,71 @@ impl Encode<RowsEvent> for MySqlEncoder {
     }
 }
 
+/// The head of `data.source` up to the server id.
+fn write_source_times(out: &mut Vec<u8>, table: &CapturedTable, time_us: i64) {
+    out.extend_from_slice(b",\"source\":");
+    out.extend_from_slice(&table.source_head);
+    json::write_i64(out, time_us.div_euclid(1000));
+    out.extend_from_slice(&table.source_db);
+    json::write_i64(out, time_us);
+    out.extend_from_slice(b",\"ts_ns\":");
+    json::write_i64(out, time_us.saturating_mul(1000));
+    out.extend_from_slice(&table.source_table);
+}
+
 fn oversize(record: &RowsEvent, size: u64) -> Reject {
     let reason = format!(
         "a row change of {} in a binlog event of {size} bytes, more than a quarter of pipeline.memory",
         record.table.id_part
     );
-    Reject { line: dead_letter(&reason, record, None), reason: with_place(&reason, record) }
+    place(record).reject(&reason, None)
 }
 
-fn with_place(reason: &str, record: &RowsEvent) -> String {
-    let table = &record.table.table;
-    format!(
-        "{reason}; {}.{} at {}:{} ({})",
-        table.schema(),
-        table.name(),
-        record.file,
-        record.offset,
-        record.transaction
-    )
+fn place(record: &RowsEvent) -> Place<'_> {
+    let transaction = Some(&record.transaction);
+    Place { table: &record.table, transaction, file: &record.file, offset: record.offset }
 }
 
-/// A dead letter: one JSON line with the reason, where the change is, and the event if there is one.
-fn dead_letter(reason: &str, record: &RowsEvent, event: Option<&[u8]>) -> Vec<u8> {
-    let mut line = b"{\"reason\":".to_vec();
-    json::write_string(&mut line, reason);
-    let table = &record.table.table;
-    let texts = [
-        ("topic", record.table.topic.as_str()),
-        ("db", table.schema()),
-        ("table", table.name()),
-        ("transaction", &record.transaction.to_string()),
-        ("file", &record.file),
-    ];
-    for (name, value) in texts {
-        line.extend_from_slice(format!(",\"{name}\":").as_bytes());
-        json::write_string(&mut line, value);
+/// Where a row comes from, for those who look after rejected ones.
+struct Place<'a> {
+    table: &'a CapturedTable,
+    /// None for a row of a snapshot.
+    transaction: Option<&'a TransactionId>,
+    file: &'a str,
+    offset: u64,
+}
+
+impl Place<'_> {
+    /// A dead letter: one JSON line with the reason, where the change is, and the event if there is one.
+    fn reject(&self, reason: &str, event: Option<&[u8]>) -> Reject {
+        let (schema, name) = (self.table.table.schema(), self.table.table.name());
+        let transaction = self.transaction.map(TransactionId::to_string);
+        let mut line = b"{\"reason\":".to_vec();
+        json::write_string(&mut line, reason);
+        for (member, value) in [
+            ("topic", Some(self.table.topic.as_str())),
+            ("db", Some(schema)),
+            ("table", Some(name)),
+            ("transaction", transaction.as_deref()),
+            ("file", Some(self.file)),
+        ] {
+            line.extend_from_slice(format!(",\"{member}\":").as_bytes());
+            match value {
+                Some(value) => json::write_string(&mut line, value),
+                None => line.extend_from_slice(b"null"),
+            }
+        }
+        line.extend_from_slice(b",\"pos\":");
+        json::write_u64(&mut line, self.offset);
+        line.extend_from_slice(b",\"event\":");
+        line.extend_from_slice(event.unwrap_or(b"null"));
+        line.push(b'}');
+        let origin = match &transaction {
+            Some(transaction) => format!("at {}:{} ({transaction})", self.file, self.offset),
+            None => format!("read by the snapshot that began at {}:{}", self.file, self.offset),
+        };
+        Reject { reason: format!("{reason}; {schema}.{name} {origin}"), line }
     }
-    line.extend_from_slice(b",\"pos\":");
-    json::write_u64(&mut line, record.offset);
-    line.extend_from_slice(b",\"event\":");
-    line.extend_from_slice(event.unwrap_or(b"null"));
-    line.push(b'}');
-    line
 }
 
 #[cfg(test)]

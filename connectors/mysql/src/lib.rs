@@ -27,6 +27,7 @@ pub mod dump;
 pub mod encode;
 pub mod feed;
 mod inflate;
+pub mod key_hash;
 pub mod lag;
 pub mod position;
 mod preflight;

@@ -1,4 +1,4 @@
-//! The record that flows: one ROWS event, still as it came off the wire.
+//! The records that flow, still as they came off the wire: a ROWS event of the binlog, or a chunk of a snapshot.
 
 use std::sync::Arc;
 
@@ -38,16 +38,83 @@ pub struct RowsEvent {
     pub oversize: Option<u64>,
 }
 
-impl ConnectorRecord for RowsEvent {
+/// What all rows of a snapshot have in common.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    /// First part of every id; a table that is read whole has one of its own.
+    pub id: Box<str>,
+    /// When the snapshot started, µs since 1970.
+    pub time_us: i64,
+    /// The binlog file at its start …
+    pub file: Box<str>,
+    /// … and the offset.
+    pub offset: u64,
+}
+
+/// Rows of a captured table as a snapshot read them.
+#[derive(Debug, Clone)]
+pub struct ChunkRows {
+    /// The rows in the batch's bytes, each a 32-bit little-endian length and as many bytes in the binary protocol.
+    pub payload: Span,
+    /// The table as it was when they were read.
+    pub table: Arc<CapturedTable>,
+    /// The snapshot.
+    pub origin: Arc<Origin>,
+    /// Hashes, ascending, of keys whose rows the stream has already handed on in a newer form.
+    pub outdated: Box<[u64]>,
+    /// Where the table has no key: the number of the chunk's first row in the table.
+    pub first_row: Option<u64>,
+    /// Sizes of rows that were too large to be kept, bytes.
+    pub oversize: Box<[u64]>,
+}
+
+/// A record of this source.
+#[derive(Debug, Clone)]
+pub enum MySqlRecord {
+    /// From the binlog.
+    Rows(RowsEvent),
+    /// From a snapshot.
+    Chunk(ChunkRows),
+}
+
+#[cfg(test)]
+impl MySqlRecord {
+    /// The ROWS event that it is.
+    pub(crate) fn rows(&self) -> &RowsEvent {
+        match self {
+            Self::Rows(rows) => rows,
+            Self::Chunk(chunk) => panic!("{chunk:?} comes from a snapshot"),
+        }
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn rows_mut(&mut self) -> &mut RowsEvent {
+        match self {
+            Self::Rows(rows) => rows,
+            Self::Chunk(chunk) => panic!("{chunk:?} comes from a snapshot"),
+        }
+    }
+}
+
+impl ConnectorRecord for MySqlRecord {
     fn operation(&self) -> Operation {
-        self.operation
+        match self {
+            Self::Rows(rows) => rows.operation,
+            Self::Chunk(_) => Operation::Read,
+        }
     }
 
     fn payload(&self) -> Span {
-        self.payload
+        match self {
+            Self::Rows(rows) => rows.payload,
+            Self::Chunk(chunk) => chunk.payload,
+        }
     }
 
     fn time_us(&self) -> i64 {
-        self.time_us
+        match self {
+            Self::Rows(rows) => rows.time_us,
+            Self::Chunk(chunk) => chunk.origin.time_us,
+        }
     }
 }

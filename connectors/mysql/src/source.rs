@@ -24,10 +24,10 @@ use crate::dump::Replica;
 use crate::encode::MySqlEncoder;
 use crate::position::{BinlogPosition, StartAt, StopAt};
 use crate::preflight::preflight;
-use crate::rows::RowsEvent;
+use crate::rows::MySqlRecord;
 use crate::server::Flavor;
 use crate::stream::Stream;
-use crate::tables::{TableSettings, Tables};
+use crate::tables::{Numbers, TableSettings, Tables};
 
 mod reader;
 mod server_catalog;
@@ -97,7 +97,7 @@ impl MySqlSource {
 }
 
 impl Source for MySqlSource {
-    type Record = RowsEvent;
+    type Record = MySqlRecord;
     type Encoder = MySqlEncoder;
 
     fn start(&mut self, stored: Option<&Position>) -> Result<Position, Failure> {
@@ -127,7 +127,7 @@ impl Source for MySqlSource {
         MySqlEncoder::new(&self.started.as_ref().expect("encoders are made after start").events)
     }
 
-    fn run(mut self, sink: &mut dyn BatchSink<RowsEvent>) -> Result<SourceEnd, Failure> {
+    fn run(mut self, sink: &mut dyn BatchSink<MySqlRecord>) -> Result<SourceEnd, Failure> {
         let Started { beginning, events, flavour } = self.started.take().expect("run comes after start");
         let Beginning { position, end } = beginning;
         if end.as_ref().is_some_and(|end| end.is_reached_at_start(&position)) {
@@ -142,6 +142,7 @@ impl Source for MySqlSource {
                     InvalidText::Replace => charset::InvalidText::Replace,
                 },
                 events,
+                numbers: Numbers::default(),
             },
             Box::new(ServerCatalog { config: self.config.clone(), stop: self.stop.clone() }),
         );

@@ -15,7 +15,7 @@ use flowd_engine::record::Span;
 
 use crate::filter::TableFilter;
 use crate::position::{BinlogPosition, Gtids, OpenTransaction, is_behind};
-use crate::rows::RowsEvent;
+use crate::rows::{MySqlRecord, RowsEvent};
 use crate::tables::Tables;
 use crate::transaction::TransactionId;
 
@@ -107,7 +107,7 @@ pub struct Stream {
     resume: Option<OpenTransaction>,
     pub(crate) tables: Tables,
     /// Records that no batch holds yet.
-    pub(crate) pending: Vec<RowsEvent>,
+    pub(crate) pending: Vec<MySqlRecord>,
     /// Commit time of the newest transaction that ended, µs.
     pub newest_us: i64,
     /// Whether a boundary was passed since the last batch.
@@ -185,7 +185,7 @@ impl Stream {
     }
 
     /// The records that no batch holds yet, for one.
-    pub fn take_pending(&mut self) -> Vec<RowsEvent> {
+    pub fn take_pending(&mut self) -> Vec<MySqlRecord> {
         if let Some(open) = &mut self.transaction {
             open.partly_sent |= open.first_pending < self.pending.len();
             open.first_pending = 0;
@@ -339,7 +339,7 @@ impl Stream {
         open.kept = open.rows;
         if open.rows > open.skip {
             self.seen.rows += open.rows - before.max(open.skip);
-            self.pending.push(RowsEvent {
+            self.pending.push(MySqlRecord::Rows(RowsEvent {
                 operation,
                 payload: span,
                 kind: header.kind,
@@ -353,7 +353,7 @@ impl Stream {
                 file,
                 offset: event_offset,
                 oversize,
-            });
+            }));
         }
         self.advance(header);
         Ok(())

@@ -5,7 +5,7 @@
 //! definition that it saw, so the binlog between the row and the reading is looked through for a later one.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use flowd_binlog::catalog::CatalogTable;
 use flowd_binlog::charset::InvalidText;
@@ -13,7 +13,7 @@ use flowd_binlog::event;
 use flowd_binlog::table::{Flavour, Options, Table, TableName};
 use flowd_engine::failure::Failure;
 
-use crate::captured::{CapturedTable, EventSettings, Topics};
+use crate::captured::{CapturedTable, EventSettings, Phase, Topics};
 use crate::filter::TableFilter;
 use crate::position::is_behind;
 use crate::scan::Definition;
@@ -52,6 +52,21 @@ pub struct TableSettings {
     pub invalid_text: InvalidText,
     /// What every event has in common.
     pub events: EventSettings,
+    /// The numbers that tables go by.
+    pub numbers: Numbers,
+}
+
+/// Gives each table a number for the life of the process; stream and snapshot ask the same one.
+#[derive(Debug, Clone, Default)]
+pub struct Numbers(Arc<Mutex<HashMap<(String, String), u32>>>);
+
+impl Numbers {
+    /// The table's number.
+    pub fn of(&self, schema: &str, table: &str) -> u32 {
+        let mut numbers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = u32::try_from(numbers.len()).expect("fewer than 2^32 tables");
+        *numbers.entry((schema.into(), table.into())).or_insert(next)
+    }
 }
 
 /// A captured table's last definition.
@@ -76,7 +91,6 @@ pub struct Tables {
     by_id: HashMap<u64, Announced, ahash::RandomState>,
     /// By schema, then by table.
     known: HashMap<String, HashMap<String, Known>>,
-    met: u32,
     topics: Topics,
     ahead: Ahead,
 }
@@ -98,7 +112,6 @@ impl Tables {
             catalog,
             by_id: HashMap::default(),
             known: HashMap::new(),
-            met: 0,
             topics: Topics::default(),
             ahead: Ahead::default(),
         }
@@ -151,13 +164,11 @@ impl Tables {
         filter: &TableFilter,
         place: (&str, u64),
     ) -> Result<Arc<CapturedTable>, String> {
-        let number = match self.known_table(head.schema, head.name) {
-            Some(Known { captured, stale: false, .. }) if captured.table.is_made_from(body) => {
-                return Ok(captured.clone());
-            }
-            Some(known) => known.captured.number,
-            None => self.met,
-        };
+        if let Some(Known { captured, stale: false }) = self.known_table(head.schema, head.name)
+            && captured.table.is_made_from(body)
+        {
+            return Ok(captured.clone());
+        }
         self.claim_topic(head)?;
         let exclude = |schema: &str, table: &str, column: &str| filter.excludes_column(schema, table, column);
         let options = Options {
@@ -169,8 +180,8 @@ impl Tables {
         if let Some(reading) = &reading {
             self.refuse_later_definition(head, place, reading)?;
         }
-        let captured = Arc::new(CapturedTable::new(table, number, &self.settings.events));
-        self.met = self.met.max(number + 1);
+        let number = self.settings.numbers.of(head.schema, head.name);
+        let captured = Arc::new(CapturedTable::new(table, number, Phase::Stream, &self.settings.events));
         let known = Known { captured: captured.clone(), stale: false };
         self.known.entry(head.schema.into()).or_default().insert(head.name.into(), known);
         Ok(captured)

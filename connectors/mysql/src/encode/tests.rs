@@ -10,7 +10,7 @@ use flowd_engine::record::{Batch, Position};
 use flowd_engine::worker::{Encode, Encoded};
 
 use super::MySqlEncoder;
-use crate::rows::RowsEvent;
+use crate::rows::MySqlRecord;
 use crate::stream::tests::{Script, events};
 
 /// Counts what the thread allocates.
@@ -39,12 +39,12 @@ unsafe impl GlobalAlloc for Counting {
 }
 
 /// The last event of the script as a batch.
-fn batch(script: &mut Script) -> Batch<RowsEvent> {
+fn batch(script: &mut Script) -> Batch<MySqlRecord> {
     let records = script.stream.take_pending();
     Batch { bytes: Bytes::from(script.last.clone()), records, position: Position::default(), time_us: 0 }
 }
 
-fn inserted(ids: &[u8]) -> Batch<RowsEvent> {
+fn inserted(ids: &[u8]) -> Batch<MySqlRecord> {
     let mut script = Script::new();
     script.begin(7);
     script.table_map("t");
@@ -52,7 +52,7 @@ fn inserted(ids: &[u8]) -> Batch<RowsEvent> {
     batch(&mut script)
 }
 
-fn updated(before: u8, after: u8) -> Batch<RowsEvent> {
+fn updated(before: u8, after: u8) -> Batch<MySqlRecord> {
     let mut script = Script::new();
     script.begin(7);
     script.table_map("t");
@@ -65,7 +65,7 @@ fn texts(parcel: &Parcel) -> Vec<String> {
     parcel.events.iter().map(|event| String::from_utf8(parcel.json(event).to_vec()).expect("UTF-8")).collect()
 }
 
-fn encoded(batch: &Batch<RowsEvent>) -> Parcel {
+fn encoded(batch: &Batch<MySqlRecord>) -> Parcel {
     let mut parcel = Parcel::default();
     let done = MySqlEncoder::new(&events()).encode(batch, &mut parcel).expect("well-formed rows");
     assert_eq!(done, Encoded::All);
@@ -114,7 +114,7 @@ fn a_key_change_is_a_delete_and_a_create_that_both_hold_both_keys() {
 #[test]
 fn rows_that_were_handed_on_before_are_passed_over_and_keep_their_numbers() {
     let mut batch = inserted(&[1, 2, 3]);
-    batch.records[0].skip = 2;
+    batch.records[0].rows_mut().skip = 2;
     let parcel = encoded(&batch);
     assert_eq!(parcel.events.len(), 1);
     assert!(parcel.id(&parcel.events[0]).ends_with(b"shop.t/2"));
@@ -139,12 +139,12 @@ fn a_batch_that_fills_parcels_goes_on_where_it_stopped() {
 }
 
 /// The same events, from one record at a time.
-fn texts_of_one_parcel(batch: &Batch<RowsEvent>) -> Vec<String> {
+fn texts_of_one_parcel(batch: &Batch<MySqlRecord>) -> Vec<String> {
     let record = &batch.records[0];
     let (mut parcel, mut all) = (Parcel::default(), Vec::new());
     for row in 0..1000 {
         let mut one = record.clone();
-        one.skip = row;
+        one.rows_mut().skip = row;
         let one = Batch {
             bytes: batch.bytes.clone(),
             records: vec![one],
@@ -161,7 +161,7 @@ fn texts_of_one_parcel(batch: &Batch<RowsEvent>) -> Vec<String> {
 #[test]
 fn an_event_too_large_to_read_becomes_a_dead_letter_with_its_place() {
     let mut batch = inserted(&[1]);
-    batch.records[0].oversize = Some(99_000_000);
+    batch.records[0].rows_mut().oversize = Some(99_000_000);
     let parcel = encoded(&batch);
     assert!(parcel.events.is_empty());
     let reject = &parcel.rejects[0];

@@ -16,7 +16,7 @@ use crate::connection::Connection;
 use crate::dump::{self, HEARTBEAT_EVERY};
 use crate::feed::{CHUNK_BYTES, Feed, FeedError, Next};
 use crate::lag::LagMeter;
-use crate::rows::RowsEvent;
+use crate::rows::MySqlRecord;
 use crate::stream::Stream;
 use crate::tls;
 
@@ -39,7 +39,7 @@ enum Ended {
 /// The reading, across connections.
 pub(super) struct Reader<'a> {
     source: &'a MySqlSource,
-    sink: &'a mut dyn BatchSink<RowsEvent>,
+    sink: &'a mut dyn BatchSink<MySqlRecord>,
     stream: Stream,
     lag: LagMeter,
     end: Option<End>,
@@ -57,7 +57,7 @@ impl<'a> Reader<'a> {
     /// A reader that has not connected yet.
     pub(super) fn new(
         source: &'a MySqlSource,
-        sink: &'a mut dyn BatchSink<RowsEvent>,
+        sink: &'a mut dyn BatchSink<MySqlRecord>,
         stream: Stream,
         end: Option<End>,
     ) -> Self {
@@ -185,7 +185,7 @@ impl<'a> Reader<'a> {
         self.send(bytes, records)
     }
 
-    fn send(&mut self, bytes: bytes::Bytes, records: Vec<RowsEvent>) -> Result<(), Closed> {
+    fn send(&mut self, bytes: bytes::Bytes, records: Vec<MySqlRecord>) -> Result<(), Closed> {
         let position = self.stream.position().to_position();
         let batch = Batch { bytes, records, position, time_us: self.stream.newest_us };
         let sent = self.sink.send(batch).map_err(|_| Closed);

@@ -11,7 +11,7 @@ use crate::captured::EventSettings;
 use crate::filter::TableFilter;
 use crate::position::{BinlogPosition, Gtids, OpenTransaction};
 use crate::scan::Definition;
-use crate::tables::{Catalog, Reading, TableSettings, Tables};
+use crate::tables::{Catalog, Numbers, Reading, TableSettings, Tables};
 
 const UUID: &str = "11111111-1111-1111-1111-111111111111";
 
@@ -51,8 +51,12 @@ pub(crate) struct Script {
 impl Script {
     fn at(position: &BinlogPosition) -> Self {
         let filter = TableFilter::new(&["shop.*".into()], &["shop.x*".into()], &[]).expect("a filter");
-        let settings =
-            TableSettings { flavour: Flavour::MySql, invalid_text: InvalidText::Stop, events: events() };
+        let settings = TableSettings {
+            flavour: Flavour::MySql,
+            invalid_text: InvalidText::Stop,
+            events: events(),
+            numbers: Numbers::default(),
+        };
         let stream = Stream::new(position, filter, Tables::new(settings, Box::new(NoCatalog)));
         Self { stream, offset: u32::try_from(position.offset).expect("small"), last: Vec::new() }
     }
@@ -187,7 +191,7 @@ fn rows_count_on_over_events_and_begin_anew_with_the_transaction() {
     script.begin(2);
     script.table_map("t");
     script.insert(&[4]).expect("rows");
-    let firsts: Vec<_> = script.stream.pending.iter().map(|record| record.first_row).collect();
+    let firsts: Vec<_> = script.stream.pending.iter().map(|record| record.rows().first_row).collect();
     assert_eq!(firsts, [0, 2, 0]);
 }
 
@@ -203,7 +207,7 @@ fn what_was_handed_on_is_passed_over_after_a_restart_and_after_a_reconnect() {
     let mut restarted = Script::at(&position("", Some((&id, 3))));
     replay(&mut restarted);
     let record = restarted.stream.take_pending().pop().expect("the second event");
-    assert_eq!((record.first_row, record.skip), (2, 1));
+    assert_eq!((record.rows().first_row, record.rows().skip), (2, 1));
 
     let mut reconnected = Script::new();
     replay(&mut reconnected);
@@ -271,7 +275,7 @@ fn rows_behind_a_savepoint_that_is_gone_back_to_give_nothing_and_keep_their_numb
         "what was taken back was not handed on"
     );
     script.insert(&[5]).expect("rows");
-    let firsts: Vec<_> = script.stream.pending.iter().map(|record| record.first_row).collect();
+    let firsts: Vec<_> = script.stream.pending.iter().map(|record| record.rows().first_row).collect();
     assert_eq!(firsts, [0, 4]);
     assert_eq!(script.stream.position().open, Some(OpenTransaction { id: id.clone(), rows: 5 }));
 
@@ -280,7 +284,7 @@ fn rows_behind_a_savepoint_that_is_gone_back_to_give_nothing_and_keep_their_numb
         let mut resumed = Script::at(&position("", Some((&id, skip))));
         replay(&mut resumed);
         resumed.insert(&[5]).expect("rows");
-        let firsts: Vec<_> = resumed.stream.pending.iter().map(|record| record.first_row).collect();
+        let firsts: Vec<_> = resumed.stream.pending.iter().map(|record| record.rows().first_row).collect();
         assert_eq!(firsts, left, "behind {skip} rows");
     }
 }

@@ -1,8 +1,8 @@
-//! The one-line progress on a terminal: rows/s, MB/s, lag, last GTID. Where standard error is no terminal there is
-//! none.
+//! Progress on a terminal: a line with rows/s, MB/s, lag and the last GTID, and above it a bar while a snapshot runs.
+//! Where standard error is no terminal there is neither; a snapshot that takes long is then logged now and then.
 
 use std::io::{self, IsTerminal};
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -12,6 +12,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::logs::SCREEN;
 use crate::time::now_us;
+
+mod snapshot;
 
 const EVERY: Duration = Duration::from_secs(1);
 
@@ -30,33 +32,50 @@ impl LastPosition {
     }
 }
 
-/// The line; it goes away with this value.
+/// Line and bar, or the log lines in their place; they go away with this value.
 pub struct Progress {
     thread: Option<(Sender<()>, JoinHandle<()>)>,
 }
 
 impl Progress {
-    /// Shows the line, if standard error is a terminal.
+    /// Shows it from now on.
     pub fn show(metrics: Arc<Metrics>, last: LastPosition) -> Self {
-        if !io::stderr().is_terminal() {
-            return Self { thread: None };
-        }
         let (end, ended) = mpsc::channel();
-        let body = move || {
-            let line = SCREEN.add(ProgressBar::new_spinner());
-            line.set_style(ProgressStyle::with_template("{wide_msg}").expect("a template that is known"));
-            let mut before = Reading::now(&metrics);
-            while ended.recv_timeout(EVERY) == Err(RecvTimeoutError::Timeout) {
-                let now = Reading::now(&metrics);
-                let lag = (metrics.lag_us(now_us()), metrics.source_lag_bytes.value());
-                line.set_message(describe(&before, &now, lag, &last.text()));
-                before = now;
-            }
-            line.finish_and_clear();
+        let body = move || match io::stderr().is_terminal() {
+            true => draw(&metrics, &last, &ended),
+            false => log(&metrics, &ended),
         };
         let thread = thread::Builder::new().name("flowd-progress".to_owned()).spawn(body);
         Self { thread: thread.ok().map(|thread| (end, thread)) }
     }
+}
+
+fn draw(metrics: &Metrics, last: &LastPosition, ended: &Receiver<()>) {
+    let line = SCREEN.add(ProgressBar::new_spinner());
+    line.set_style(ProgressStyle::with_template("{wide_msg}").expect("a template that is known"));
+    let mut bar = snapshot::Bar::default();
+    let mut before = Reading::now(metrics);
+    while goes_on(ended) {
+        let now = Reading::now(metrics);
+        let lag = (metrics.lag_us(now_us()), metrics.source_lag_bytes.value());
+        bar.update(&metrics.snapshot, &line);
+        line.set_message(describe(&before, &now, lag, &last.text()));
+        before = now;
+    }
+    bar.clear();
+    line.finish_and_clear();
+}
+
+fn log(metrics: &Metrics, ended: &Receiver<()>) {
+    let mut lines = snapshot::Lines::default();
+    while goes_on(ended) {
+        lines.update(&metrics.snapshot);
+    }
+}
+
+/// Waits for the next look; false once the owner has dropped the other end.
+fn goes_on(ended: &Receiver<()>) -> bool {
+    ended.recv_timeout(EVERY) == Err(RecvTimeoutError::Timeout)
 }
 
 impl Drop for Progress {

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
-use flowd_engine::metrics::{Metrics, Stage};
+use flowd_engine::metrics::{Metrics, Snapshot, Stage};
 use flowd_mesh::stats::Stats;
 
 /// The media type of the text.
@@ -31,6 +31,7 @@ fn render(metrics: &Metrics, mesh: &Stats, now_us: i64) -> String {
     lag(&mut page, metrics, now_us);
     queues(&mut page, metrics);
     events(&mut page, metrics);
+    snapshot(&mut page, &metrics.snapshot);
     connections(&mut page, mesh);
     checkpoints(&mut page, metrics, now_us);
     page.family("flowd_build_info", "gauge", "Always 1; the version is a label.");
@@ -114,6 +115,39 @@ fn events(page: &mut Page, metrics: &Metrics) {
     page.sample("flowd_reconnects_total", &[("side", "target")], metrics.target_reconnects.value());
 }
 
+fn snapshot(page: &mut Page, snapshot: &Snapshot) {
+    for (name, help, value) in [
+        ("state", "Of the snapshot: 0 none, 1 running, 2 finished.", &snapshot.state),
+        ("tables", "Tables that the snapshot covers.", &snapshot.tables),
+        ("tables_done", "Tables of which every row is handed on.", &snapshot.tables_done),
+        ("chunks", "Chunks handed on, those of earlier processes too.", &snapshot.chunks),
+        ("rows", "Rows handed on, those of earlier processes too.", &snapshot.rows),
+        ("bytes", "Bytes of these rows off the wire.", &snapshot.bytes),
+        (
+            "rows_estimated",
+            "Rows that all tables hold by the server's own estimate; 0 while unknown.",
+            &snapshot.rows_estimated,
+        ),
+        (
+            "chunk_bytes",
+            "Bytes of chunks that are being read or wait for their moment.",
+            &snapshot.chunk_bytes,
+        ),
+        (
+            "paused",
+            "1 while reading rests because the source runs more threads than snapshotMaxRunning.",
+            &snapshot.paused,
+        ),
+    ] {
+        let name = format!("flowd_snapshot_{name}");
+        page.family(&name, "gauge", help);
+        page.sample(&name, &[], value.value());
+    }
+    let name = "flowd_snapshot_chunks_reread_total";
+    page.family(name, "counter", "Chunks read and thrown away, because their table changed under them.");
+    page.sample(name, &[], snapshot.chunks_reread.value());
+}
+
 fn connections(page: &mut Page, mesh: &Stats) {
     page.family("flowd_mesh_connections", "gauge", "Connections to EventMesh that are greeted.");
     page.sample("flowd_mesh_connections", &[], mesh.connected.get());
@@ -192,6 +226,35 @@ mod tests {
         }
         assert!(page.contains("flowd_rows_total{stage=\"read\"} 3\n"), "{page}");
         assert!(page.contains("flowd_checkpoint_age_seconds 2.500000\n"), "{page}");
+    }
+
+    #[test]
+    fn a_snapshot_is_told_in_numbers_of_its_own() {
+        let metrics = Metrics::default();
+        let Snapshot { state, tables, tables_done, chunks, rows, bytes, rows_estimated, .. } =
+            &metrics.snapshot;
+        let gauges = [state, tables, tables_done, chunks, rows, bytes, rows_estimated];
+        for (value, gauge) in (1..).zip(gauges) {
+            gauge.set(value);
+        }
+        metrics.snapshot.chunks_reread.add(8);
+        metrics.snapshot.chunk_bytes.set(9);
+        metrics.snapshot.paused.set(1);
+        let page = render(&metrics, &Stats::default(), 5);
+        for sample in [
+            "state 1",
+            "tables 2",
+            "tables_done 3",
+            "chunks 4",
+            "rows 5",
+            "bytes 6",
+            "rows_estimated 7",
+            "chunks_reread_total 8",
+            "chunk_bytes 9",
+            "paused 1",
+        ] {
+            assert!(page.contains(&format!("\nflowd_snapshot_{sample}\n")), "{sample} in {page}");
+        }
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! One row image: a null bitmap over the columns that are present, then their values. Written as one JSON object in one
 //! pass, or walked over.
 
-use super::RowError;
 use super::key::Spans;
+use super::{RowError, RowNumber};
 use crate::table::wire::bit_of;
 use crate::table::{Column, NOT_KEY, Plan, Table};
 use crate::value::reader::Reader;
@@ -25,28 +25,35 @@ impl<'a> Present<'a> {
         Self { bitmap, all: count == width, null_bytes: count.div_ceil(8) }
     }
 
+    /// Whether it lacks a column that would be written.
+    pub(super) fn lacks_any(self, table: &Table) -> bool {
+        let lacks =
+            |(index, column): (usize, &Column)| column.plan != Plan::Excluded && !bit_of(self.bitmap, index);
+        !self.all && table.columns.iter().enumerate().any(lacks)
+    }
+
     /// Whether such an image takes no byte.
     pub(super) fn is_empty(self) -> bool {
         self.null_bytes == 0
     }
 }
 
-/// Where in the event an image stands; for errors.
+/// Which row an image is; for errors.
 #[derive(Clone, Copy)]
-pub(super) struct Place<'a> {
-    pub(super) table: &'a Table,
-    pub(super) row: u32,
+pub(crate) struct Place<'a> {
+    pub(crate) table: &'a Table,
+    pub(crate) row: RowNumber,
 }
 
 impl Place<'_> {
     #[cold]
-    fn short(self, column: Option<&Column>, offset: usize) -> RowError {
+    pub(crate) fn short(self, column: Option<&Column>, offset: usize) -> RowError {
         let place = column.map_or("the null bitmap".into(), |column| format!("column `{}`", column.name));
         RowError::Short { table: self.name(), row: self.row, offset, place }
     }
 
     #[cold]
-    fn refused(self, column: &Column, offset: usize, error: ValueError) -> RowError {
+    pub(crate) fn refused(self, column: &Column, offset: usize, error: ValueError) -> RowError {
         let (table, column, row) = (self.name(), column.name.clone(), self.row);
         match error {
             ValueError::InvalidText => RowError::InvalidText { table, column, row, offset },
@@ -55,7 +62,17 @@ impl Place<'_> {
     }
 
     #[cold]
-    pub(super) fn key_absent(self, column: &str) -> RowError {
+    pub(crate) fn corrupt(self, column: &Column, offset: usize, what: &'static str) -> RowError {
+        self.refused(column, offset, ValueError::Corrupt(what))
+    }
+
+    #[cold]
+    pub(crate) fn overlong(self, size: usize, offset: usize) -> RowError {
+        RowError::Overlong { table: self.name(), row: self.row, size, offset }
+    }
+
+    #[cold]
+    pub(crate) fn key_absent(self, column: &str) -> RowError {
         RowError::KeyAbsent { table: self.name(), column: column.into(), row: self.row }
     }
 
@@ -107,6 +124,42 @@ pub(super) fn encode(
         None => out.push(b'{'),
     }
     out.push(b'}');
+    Ok(())
+}
+
+/// Appends the values of the key's columns alone, and notes where they stand in `out`.
+pub(super) fn key(
+    place: Place<'_>,
+    present: Present<'_>,
+    reader: &mut Reader<'_>,
+    out: &mut Vec<u8>,
+    spans: &mut Spans,
+    decoded: &mut Decoded,
+) -> Result<(), RowError> {
+    let nulls = reader.take(present.null_bytes).ok_or_else(|| place.short(None, reader.position()))?;
+    let mut ordinal = 0;
+    for (index, column) in place.table.columns.iter().enumerate() {
+        if !present.all && !bit_of(present.bitmap, index) {
+            continue;
+        }
+        let null = bit_of(nulls, ordinal);
+        ordinal += 1;
+        let value_start = out.len();
+        if !null {
+            let value =
+                column.walk.value(reader).ok_or_else(|| place.short(Some(column), reader.position()))?;
+            if column.key_slot == NOT_KEY {
+                continue;
+            }
+            write(&column.plan, value, out, decoded, place.table.invalid_text)
+                .map_err(|error| place.refused(column, reader.position(), error))?;
+        } else if column.key_slot != NOT_KEY {
+            out.extend_from_slice(b"null");
+        } else {
+            continue;
+        }
+        spans.set(column.key_slot, value_start..out.len());
+    }
     Ok(())
 }
 

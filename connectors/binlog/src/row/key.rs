@@ -9,22 +9,22 @@ use crate::table::Table;
 
 /// Where the key's values stand in the output, in key order. Absent ones are empty: no JSON value is.
 #[derive(Debug, Default)]
-pub(super) struct Spans(Vec<Range<usize>>);
+pub(crate) struct Spans(Vec<Range<usize>>);
 
 impl Spans {
     /// Forgets everything; room for the table's key.
-    pub(super) fn reset(&mut self, table: &Table) {
+    pub(crate) fn reset(&mut self, table: &Table) {
         self.0.clear();
         self.0.resize(table.key.len(), 0..0);
     }
 
     #[inline]
-    pub(super) fn set(&mut self, slot: u16, span: Range<usize>) {
+    pub(crate) fn set(&mut self, slot: u16, span: Range<usize>) {
         self.0[usize::from(slot)] = span;
     }
 
     /// Takes what is absent here from `other`: an image after an update that lacks a column has not changed it.
-    pub(super) fn fill_from(&mut self, other: &Self) {
+    pub(crate) fn fill_from(&mut self, other: &Self) {
         for (span, other) in self.0.iter_mut().zip(&other.0) {
             if span.start == span.end {
                 *span = other.clone();
@@ -33,12 +33,12 @@ impl Spans {
     }
 
     /// Whether both name equal values.
-    pub(super) fn same_values(&self, other: &Self, out: &[u8]) -> bool {
+    pub(crate) fn same_values(&self, other: &Self, out: &[u8]) -> bool {
         self.0.iter().zip(&other.0).all(|(one, two)| one == two || out[one.clone()] == out[two.clone()])
     }
 
     /// Appends the key as a JSON object in key order; nothing where the table has no key.
-    pub(super) fn write(&self, place: Place<'_>, out: &[u8], key: &mut Vec<u8>) -> Result<(), RowError> {
+    pub(crate) fn write(&self, place: Place<'_>, out: &[u8], key: &mut Vec<u8>) -> Result<(), RowError> {
         for (column, span) in place.table.key.iter().zip(&self.0) {
             if span.start == span.end {
                 return Err(place.key_absent(&place.table.columns[column.index].name));

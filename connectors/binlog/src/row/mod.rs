@@ -10,10 +10,11 @@ mod tests;
 
 use std::ops::Range;
 
-pub use self::failure::RowError;
+pub use self::failure::{RowError, RowNumber};
 pub use self::header::{RowsHeader, RowsKind};
-use self::image::{Place, Present};
-use self::key::Spans;
+pub(crate) use self::image::Place;
+use self::image::Present;
+pub(crate) use self::key::Spans;
 use crate::table::Table;
 use crate::value::Decoded;
 use crate::value::reader::Reader;
@@ -26,6 +27,8 @@ pub struct Scratch {
     after_spans: Spans,
     before_key: Vec<u8>,
     after_key: Vec<u8>,
+    /// The values of a key whose row is not written.
+    values: Vec<u8>,
 }
 
 /// A place between two rows of an event.
@@ -72,6 +75,15 @@ impl Scratch {
     /// delete the one before. Empty where the table has no key.
     pub fn key(&self) -> &[u8] {
         if self.after_key.is_empty() { &self.before_key } else { &self.after_key }
+    }
+
+    /// Room for a row with one image: what is decoded, where its key's values stand, its key; emptied for the next row.
+    #[inline]
+    pub(crate) fn parts(&mut self, table: &Table) -> (&mut Decoded, &mut Spans, &mut Vec<u8>) {
+        self.before_key.clear();
+        self.after_key.clear();
+        self.after_spans.reset(table);
+        (&mut self.decoded, &mut self.after_spans, &mut self.after_key)
     }
 
     /// The key before an update that changed it; otherwise the same as [`Scratch::key`].
@@ -142,7 +154,7 @@ impl<'a> Rows<'a> {
         if self.is_done() {
             return Ok(false);
         }
-        let place = Place { table: self.table, row: self.row };
+        let place = Place { table: self.table, row: RowNumber::Event(self.row) };
         image::skip(place, self.first, &mut self.reader)?;
         if self.kind == RowsKind::Update {
             image::skip(place, self.second, &mut self.reader)?;
@@ -165,8 +177,8 @@ impl<'a> Rows<'a> {
         if self.is_done() {
             return Ok(None);
         }
-        let place = Place { table: self.table, row: self.row };
-        let Scratch { decoded, before_spans, after_spans, before_key, after_key } = scratch;
+        let place = Place { table: self.table, row: RowNumber::Event(self.row) };
+        let Scratch { decoded, before_spans, after_spans, before_key, after_key, .. } = scratch;
         before_key.clear();
         after_key.clear();
         let start = out.len();
@@ -199,5 +211,41 @@ impl<'a> Rows<'a> {
         }
         self.row += 1;
         Ok(Some(encoded))
+    }
+
+    /// Calls `touched` with the key of every row that is left, without writing the other columns: of an insert the key
+    /// after it, of a delete the one before, of an update the one before and, where it is another, the one after. The
+    /// bytes are those that [`Scratch::key`] has after [`Rows::encode`]. A table without a key has none. Tells whether
+    /// the rows after the change lack a column, so that they alone do not say what the row is now.
+    ///
+    /// # Errors
+    /// As [`Rows::encode`], for the columns of the key.
+    pub fn keys(&mut self, scratch: &mut Scratch, mut touched: impl FnMut(&[u8])) -> Result<bool, RowError> {
+        while self.table.has_key() && !self.is_done() {
+            let place = Place { table: self.table, row: RowNumber::Event(self.row) };
+            let Scratch { decoded, before_spans, after_spans, before_key, after_key, values } = scratch;
+            before_key.clear();
+            after_key.clear();
+            values.clear();
+            before_spans.reset(self.table);
+            image::key(place, self.first, &mut self.reader, values, before_spans, decoded)?;
+            before_spans.write(place, values, before_key)?;
+            touched(before_key);
+            if self.kind == RowsKind::Update {
+                after_spans.reset(self.table);
+                image::key(place, self.second, &mut self.reader, values, after_spans, decoded)?;
+                after_spans.fill_from(before_spans);
+                if !after_spans.same_values(before_spans, values) {
+                    after_spans.write(place, values, after_key)?;
+                    touched(after_key);
+                }
+            }
+            self.row += 1;
+        }
+        Ok(match self.kind {
+            RowsKind::Write => self.first.lacks_any(self.table),
+            RowsKind::Update => self.second.lacks_any(self.table),
+            RowsKind::Delete => false,
+        })
     }
 }

@@ -145,7 +145,7 @@ fn a_cut_or_overlong_event_names_row_and_offset() {
         match result {
             Ok(rows) => assert_eq!(12 + ROW_1.len() * rows as usize, cut),
             Err(RowError::Short { row, offset, .. }) => {
-                assert_eq!(row, u32::from(cut > first_end));
+                assert_eq!(row, RowNumber::Event(u32::from(cut > first_end)));
                 assert!(offset <= cut);
             }
             Err(RowError::Header { .. }) => assert!(cut < 12),
@@ -171,7 +171,7 @@ fn invalid_text_stops_with_its_column_or_is_replaced() {
     let strict = table();
     let error = Rows::open(&strict, 30, &body).expect("head").encode(&mut Vec::new(), &mut Scratch::new());
     assert!(
-        matches!(&error, Err(RowError::InvalidText { column, row: 0, .. }) if column == "b"),
+        matches!(&error, Err(RowError::InvalidText { column, row: RowNumber::Event(0), .. }) if column == "b"),
         "{error:?}"
     );
     let replacing = Options { invalid_text: InvalidText::Replace, ..options(&|_, _, _| false) };

@@ -1,6 +1,8 @@
-//! One TABLE_MAP made ready for its rows: names, how every column is laid out and what its bytes mean, and the key.
-//! Built once per change of the event's bytes; rows only read it. It does no I/O and holds no position.
+//! One TABLE_MAP (or one table of the catalog) made ready for its rows: names, how every column is laid out and what its
+//! bytes mean, and the key. Built once per change of the event's bytes; rows only read it. It does no I/O and holds no
+//! position.
 
+mod declared;
 mod failure;
 mod metadata;
 mod plan;
@@ -63,7 +65,7 @@ pub struct TableName<'a> {
     end: usize,
 }
 
-/// A table as one TABLE_MAP describes it.
+/// A table as one TABLE_MAP describes it, or as the catalog does ([`Table::from_catalog`]).
 #[derive(Debug)]
 pub struct Table {
     table_id: u64,
@@ -73,6 +75,10 @@ pub struct Table {
     pub(crate) key: Box<[KeyColumn]>,
     pub(crate) invalid_text: InvalidText,
     map: Box<[u8]>,
+    /// Columns of a result set; 0 where the table is of a TABLE_MAP.
+    pub(crate) selected: usize,
+    /// The select list of such a result set.
+    pub(crate) select: Box<str>,
 }
 
 /// One column, ready.
@@ -180,6 +186,8 @@ impl Table {
             columns: columns.into(),
             invalid_text: options.invalid_text,
             map: body.into(),
+            selected: 0,
+            select: Box::default(),
         })
     }
 
@@ -203,7 +211,7 @@ impl Table {
         &self.name
     }
 
-    /// Number of columns in the event, excluded ones too.
+    /// Number of columns in the event or the catalog, excluded ones too.
     pub fn column_count(&self) -> usize {
         self.columns.len()
     }

@@ -256,7 +256,8 @@ fn bit(rest: u8, whole: u8) -> Option<Wire> {
     (rest < 8 && (1..=64).contains(&bits)).then_some(Wire::Bit(bits))
 }
 
-fn decimal(precision: u8, scale: u8) -> Option<Wire> {
+/// None where there is no such DECIMAL.
+pub(crate) fn decimal(precision: u8, scale: u8) -> Option<Wire> {
     let valid = (1..=65).contains(&precision) && scale <= precision && scale <= 38;
     valid.then_some(Wire::Decimal { precision, scale })
 }

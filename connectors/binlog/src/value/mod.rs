@@ -2,6 +2,7 @@
 //! Each function appends one JSON value, or fails and may leave a part behind (the row is then lost as a whole).
 
 pub(crate) mod decimal;
+pub(crate) mod plain;
 pub(crate) mod reader;
 pub(crate) mod short;
 mod temporal;
@@ -108,7 +109,7 @@ fn bits(value: &[u8], out: &mut Vec<u8>) {
 }
 
 /// Index 0 is the server's empty text for a value that the ENUM does not have.
-fn enumeration(index: u64, texts: &[Box<[u8]>], out: &mut Vec<u8>) -> Result<(), ValueError> {
+pub(crate) fn enumeration(index: u64, texts: &[Box<[u8]>], out: &mut Vec<u8>) -> Result<(), ValueError> {
     if index == 0 {
         out.extend_from_slice(b"\"\"");
         return Ok(());
@@ -118,7 +119,8 @@ fn enumeration(index: u64, texts: &[Box<[u8]>], out: &mut Vec<u8>) -> Result<(),
     Ok(())
 }
 
-fn set(mut members: u64, texts: &[Box<[u8]>], out: &mut Vec<u8>) -> Result<(), ValueError> {
+/// The texts of the bits, in definition order.
+pub(crate) fn set(mut members: u64, texts: &[Box<[u8]>], out: &mut Vec<u8>) -> Result<(), ValueError> {
     out.push(b'"');
     let start = out.len();
     while members != 0 {

@@ -93,6 +93,67 @@ fn parts<const SIZE: usize>(value: &[u8], digits: u8) -> Result<(u64, u32), Valu
     Ok((big(fixed), big(fraction) as u32))
 }
 
+/// Year, month, day.
+pub(super) type Date = (u32, u32, u32);
+/// Hour, minute, second.
+pub(super) type Clock = (u32, u32, u32);
+
+/// What stands behind a date with its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Zone {
+    /// Nothing.
+    None,
+    /// `Z`.
+    Utc,
+}
+
+/// A value in its parts, each known to be in its range; the fraction in µs, and how many digits of it are shown.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Moment {
+    Date(Date),
+    Time { negative: bool, clock: Clock, micros: u32, digits: u8 },
+    DateTime { date: Date, clock: Clock, micros: u32, digits: u8, zone: Zone },
+}
+
+/// Appends the value as the functions for row images do.
+#[inline]
+pub(super) fn write_parts(moment: Moment, out: &mut Vec<u8>) -> Result<(), ValueError> {
+    quoted(out, |text| match moment {
+        Moment::Date(date) => {
+            text.push_date(date);
+            Ok(())
+        }
+        Moment::Time { negative, clock, micros, digits } => {
+            if negative {
+                text.push(b'-');
+            }
+            text.push_clock(clock);
+            text.push_fraction(micros / fraction_unit(digits), digits)
+        }
+        Moment::DateTime { date, clock, micros, digits, zone } => {
+            text.push_date(date);
+            text.push(b'T');
+            text.push_clock(clock);
+            text.push_fraction(micros / fraction_unit(digits), digits)?;
+            if zone == Zone::Utc {
+                text.push(b'Z');
+            }
+            Ok(())
+        }
+    })
+}
+
+/// µs of the last of the even number of digits in which a fraction is held.
+#[inline]
+fn fraction_unit(digits: u8) -> u32 {
+    match digits {
+        0 => 1,
+        1 | 2 => 10_000,
+        3 | 4 => 100,
+        _ => 1,
+    }
+}
+
 /// DATE: 5 bits day, 4 bits month, 15 bits year, little-endian.
 pub(super) fn write_date(value: [u8; 3], out: &mut Vec<u8>) -> Result<(), ValueError> {
     let number = little(&value) as u32;

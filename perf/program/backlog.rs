@@ -48,8 +48,17 @@ impl Workload {
             Self::W2 => updates(database, rows / 10)?,
             Self::W6 => mixed(database, rows / 10)?,
         };
-        Ok(Backlog { topics, binlog_bytes: database.binlog_bytes()?, expected })
+        Ok(Backlog { topics, binlog_bytes: binlog_bytes(database)?, expected })
     }
+}
+
+/// Bytes of all binlog files.
+fn binlog_bytes(database: &Database) -> Result<u64, Failure> {
+    let mut bytes = 0;
+    for line in database.sql("SHOW BINARY LOGS")?.lines() {
+        bytes += line.split('\t').nth(1).ok_or("SHOW BINARY LOGS has no size")?.parse::<u64>()?;
+    }
+    Ok(bytes)
 }
 
 fn upto(count: u64) -> u128 {

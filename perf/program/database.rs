@@ -12,23 +12,23 @@ use crate::Failure;
 pub(crate) struct Database {
     pub(crate) name: String,
     pub(crate) port: u16,
-    datadir: PathBuf,
-    child: Child,
+    pub(crate) datadir: PathBuf,
+    pub(crate) child: Child,
 }
 
 impl Database {
-    pub(crate) fn start(name: &str, directory: &Path) -> Result<Self, Failure> {
+    /// On a datadir that is made if it does not exist, with further options of the server.
+    pub(crate) fn start(name: &str, datadir: &Path, options: &[&str]) -> Result<Self, Failure> {
         let port = free_port()?;
-        let datadir = directory.join("data");
         let child = script()
             .args(["run", name])
-            .arg(&datadir)
+            .arg(datadir)
             .arg(port.to_string())
-            .args(["--innodb-buffer-pool-size=512M", "--max-binlog-size=1G", "--max-allowed-packet=256M"])
+            .args(options)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()?;
-        let mut database = Self { name: name.to_owned(), port, datadir, child };
+        let mut database = Self { name: name.to_owned(), port, datadir: datadir.to_owned(), child };
         let deadline = Instant::now() + Duration::from_secs(300);
         while database.sql("DO 1").is_err() {
             if database.child.try_wait()?.is_some() || Instant::now() > deadline {
@@ -60,15 +60,6 @@ impl Database {
             Err(String::from_utf8_lossy(&output.stderr).into_owned().into())
         }
     }
-
-    /// Bytes of all binlog files.
-    pub(crate) fn binlog_bytes(&self) -> Result<u64, Failure> {
-        let mut bytes = 0;
-        for line in self.sql("SHOW BINARY LOGS")?.lines() {
-            bytes += line.split('\t').nth(1).ok_or("SHOW BINARY LOGS has no size")?.parse::<u64>()?;
-        }
-        Ok(bytes)
-    }
 }
 
 impl Drop for Database {
@@ -79,7 +70,8 @@ impl Drop for Database {
     }
 }
 
-fn script() -> Command {
+/// `scripts/servers.sh`.
+pub(crate) fn script() -> Command {
     Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/servers.sh"))
 }
 

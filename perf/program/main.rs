@@ -8,7 +8,9 @@
 
 mod backlog;
 mod database;
+mod dropped;
 mod measure;
+mod mesh;
 mod report;
 mod runs;
 

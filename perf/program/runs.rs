@@ -2,18 +2,21 @@
 
 use std::fs::{self, File};
 use std::io::{BufReader, Write};
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::process::Command;
 
-use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::backlog::{Backlog, Counter, Workload};
-use crate::database::{Database, free_port};
+use crate::database::Database;
+use crate::dropped::Dropped;
 use crate::measure::{self, Cost};
+use crate::mesh::Mesh;
 use crate::{Arguments, Failure};
+
+/// The binlog is one file, and a transaction of wide rows fits.
+const SERVER_OPTIONS: &[&str] =
+    &["--innodb-buffer-pool-size=512M", "--max-binlog-size=1G", "--max-allowed-packet=256M"];
 
 /// A written backlog and what is needed to run over it.
 pub(crate) struct Bench<'a> {
@@ -29,7 +32,7 @@ impl<'a> Bench<'a> {
         let directory = tempfile::Builder::new().prefix("flowd-drain-").tempdir()?;
         let programs =
             std::env::current_exe()?.parent().and_then(Path::parent).ok_or("no build directory")?.to_owned();
-        let database = Database::start(&arguments.server, directory.path())?;
+        let database = Database::start(&arguments.server, &directory.path().join("data"), SERVER_OPTIONS)?;
         eprintln!("drain: writing {workload:?} to {}", database.name);
         let backlog = workload.write(&database, arguments.rows)?;
         Ok(Self { arguments, backlog, database, programs, directory })
@@ -79,21 +82,12 @@ impl<'a> Bench<'a> {
 
     fn dropped(&self, reference: u64) -> Result<Cost, Failure> {
         let (cost, log) = measure::run(&mut self.flowd("drop", None)?)?;
-        let totals = log
-            .lines()
-            .rev()
-            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-            .find(|line| line["message"] == "dropped")
-            .ok_or_else(|| format!("flowd logged no totals of the drop target:\n{log}"))?;
-        let expected = (self.backlog.expected.events, format!("{reference:016x}"));
-        let found = (
-            totals["events"].as_u64().unwrap_or(0),
-            totals["checksum"].as_str().unwrap_or("none").to_owned(),
-        );
+        let expected = Dropped { events: self.backlog.expected.events, checksum: reference };
+        let found = Dropped::of(&log)?;
         if found == expected {
             Ok(cost)
         } else {
-            Err(format!("dropped {found:?}, and {expected:?} was written").into())
+            Err(format!("{found:?}, and {expected:?} was written").into())
         }
     }
 
@@ -103,7 +97,7 @@ impl<'a> Bench<'a> {
         let mut counter = Counter::default();
         let share = self.backlog.expected.events / self.backlog.topics.len() as u64;
         for (index, topic) in self.backlog.topics.iter().enumerate() {
-            mesh.read(topic, &mut counter, share * (index as u64 + 1))?;
+            mesh.read(topic, |lines| counter.read(lines, share * (index as u64 + 1)))?;
         }
         self.verify(&counter, "the mesh")?;
         Ok(cost)
@@ -137,59 +131,5 @@ impl<'a> Bench<'a> {
             .arg(config);
         command.args(&self.arguments.flowd_arg);
         Ok(command)
-    }
-}
-
-/// An embedded mesh in a process of its own, which keeps all that it is given.
-struct Mesh {
-    program: PathBuf,
-    port: u16,
-    child: Child,
-    // Held so that the events' directory goes with the mesh.
-    _data: TempDir,
-}
-
-impl Mesh {
-    fn start(program: &Path, directory: &Path) -> Result<Self, Failure> {
-        let data = tempfile::Builder::new().prefix("mesh-").tempdir_in(directory)?;
-        let port = free_port()?;
-        let address = format!("127.0.0.1:{port}");
-        let child = Command::new(program)
-            .args(["mesh", "--listen", &address, "--retain", "64GiB", "--data"])
-            .arg(data.path())
-            .stdin(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()?;
-        let mut mesh = Self { program: program.to_owned(), port, child, _data: data };
-        while TcpStream::connect(&address).is_err() {
-            if let Some(status) = mesh.child.try_wait()? {
-                return Err(format!("flowd mesh ended with {status}").into());
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        Ok(mesh)
-    }
-
-    /// Reads a topic until the counter has `events` in all.
-    fn read(&self, topic: &str, counter: &mut Counter, events: u64) -> Result<(), Failure> {
-        let mut tail = Command::new(&self.program)
-            .args(["tail", "--mesh", &format!("127.0.0.1:{}", self.port), "--topic", topic])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()?;
-        let output = tail.stdout.take().ok_or("tail has no stdout")?;
-        let read = counter.read(BufReader::new(output), events);
-        tail.kill()?;
-        tail.wait()?;
-        read
-    }
-}
-
-impl Drop for Mesh {
-    fn drop(&mut self) {
-        // An error means that it ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

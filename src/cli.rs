@@ -23,7 +23,7 @@ FLOWD_LOG (or RUST_LOG) filters the logs: info, debug, flowd_mysql=debug, …
 Exit codes: 0 finished or stopped cleanly; 2 configuration; 3 source or target not usable at start;
 4 fatal error while running; 5 the drain bound passed; 128 + n after a second signal n.";
 
-/// Streams a database's changes to Apache EventMesh as CloudEvents.
+/// Copies a database's rows and streams its changes to Apache EventMesh as CloudEvents.
 #[derive(Debug, Parser)]
 #[command(name = "flowd", version, after_help = AFTER_HELP, args_conflicts_with_subcommands = true)]
 pub struct Cli {
@@ -55,7 +55,7 @@ pub enum LogFormat {
 /// What flowd can do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Stream changes until stopped (the same as without a subcommand)
+    /// Read the rows that are there (snapshotMode), then stream changes until stopped (the same as without a subcommand)
     #[command(after_help = AFTER_HELP)]
     Run(RunArgs),
     /// Print how far the flow has come: read, emitted and acknowledged, as of the last checkpoint

@@ -16,7 +16,7 @@ pub struct Known {
 /// The source connectors.
 pub const SOURCES: &[Known] = &[Known {
     name: MYSQL_CDC,
-    help: "changes of MySQL 8.0 to 9.x and MariaDB 10.11 and later, from the binlog",
+    help: "rows and changes of MySQL 8.0 to 9.x and MariaDB 10.11 and later: a snapshot, then the binlog",
 }];
 
 /// The targets.

@@ -247,7 +247,7 @@ pub const TABLE: &[Setting] = &[
         "stopAt",
         Form("end or gtid:SET"),
         Without("run for ever"),
-        "where to finish; `end` is the end of the binlog at the start of the process; inclusive",
+        "where to finish; `end` is the end of the binlog at the start of the process; inclusive; a snapshot ends first",
     )
     .flag("stop-at"),
     new(

@@ -1,15 +1,21 @@
-//! Where the stream stands in a server's binlog, and how that is kept.
+//! Where the source stands, in a server's binlog and in a snapshot, and how that is kept.
 //!
-//! A position is a boundary between transactions, and, where a transaction was handed on in part, how many of its
-//! rows were. It names the server and the filter that it was made under: the row count means nothing under others.
-//! Kept as a format byte and an rkyv record of texts and numbers; invariant: a position that was stored reads back
-//! equal, or not at all.
+//! A position in the binlog is a boundary between transactions, and, where a transaction was handed on in part, how
+//! many of its rows were. It names the server and the filter that it was made under: the row count means nothing under
+//! others. Kept is a format byte and rkyv records of texts and numbers: the binlog's position alone (format 1), or the
+//! length of the snapshot's state in four bytes, the state, and the binlog's position (format 2). Invariant: a
+//! position that was stored reads back equal, or not at all.
 
 use flowd_binlog::gtid::{GtidList, GtidSet};
 use flowd_engine::failure::Failure;
 use flowd_engine::record::Position;
 
-const FORMAT: u8 = 1;
+use crate::snapshot::state::{EncodedState, SnapshotState};
+
+/// The binlog's position alone.
+const FORMAT_BINLOG: u8 = 1;
+/// A snapshot's state before it.
+const FORMAT_SNAPSHOT: u8 = 2;
 
 /// Which transactions are behind us.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,9 +78,53 @@ struct Stored {
     by_place: bool,
 }
 
-impl BinlogPosition {
+/// Where the source stands: in the binlog, and in the snapshot if there is or was one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourcePosition {
+    /// In the binlog.
+    pub binlog: BinlogPosition,
+    /// In the snapshot.
+    pub snapshot: Option<SnapshotState>,
+}
+
+impl SourcePosition {
     /// The bytes that the registry keeps.
     pub fn to_position(&self) -> Position {
+        self.binlog.to_position_with(self.snapshot.as_ref().map(EncodedState::of).as_ref())
+    }
+
+    /// Reads what [`Self::to_position`] or [`BinlogPosition::to_position_with`] wrote.
+    pub fn from_position(position: &Position) -> Result<Self, Failure> {
+        let (snapshot, record) = records(&position.0)?;
+        let snapshot = snapshot.map(EncodedState::read).transpose().map_err(|error| bad(&error))?;
+        Ok(Self { binlog: BinlogPosition::read(record)?, snapshot })
+    }
+}
+
+impl BinlogPosition {
+    /// The bytes that the registry keeps where there was no snapshot.
+    pub fn to_position(&self) -> Position {
+        self.to_position_with(None)
+    }
+
+    /// The bytes that the registry keeps, with a snapshot's state that is bytes already: each batch has a position,
+    /// and few of them change the snapshot.
+    pub fn to_position_with(&self, snapshot: Option<&EncodedState>) -> Position {
+        let record = self.write();
+        let Some(snapshot) = snapshot.map(EncodedState::bytes) else {
+            return Position([&[FORMAT_BINLOG], record.as_slice()].concat().into());
+        };
+        let size = u32::try_from(snapshot.len()).expect("a state has few ranges");
+        let head = [&[FORMAT_SNAPSHOT], size.to_le_bytes().as_slice()].concat();
+        Position([head.as_slice(), snapshot, record.as_slice()].concat().into())
+    }
+
+    /// Reads the binlog's part of a position.
+    pub fn from_position(position: &Position) -> Result<Self, Failure> {
+        Self::read(records(&position.0)?.1)
+    }
+
+    fn write(&self) -> rkyv::util::AlignedVec {
         let stored = Stored {
             flavor: match self.gtids {
                 Gtids::None => 0,
@@ -89,21 +139,10 @@ impl BinlogPosition {
             filter: self.filter,
             by_place: self.by_place,
         };
-        let record =
-            rkyv::to_bytes::<rkyv::rancor::Error>(&stored).expect("texts and numbers always serialise");
-        let mut bytes = Vec::with_capacity(record.len() + 1);
-        bytes.push(FORMAT);
-        bytes.extend_from_slice(&record);
-        Position(bytes.into())
+        rkyv::to_bytes::<rkyv::rancor::Error>(&stored).expect("texts and numbers always serialise")
     }
 
-    /// Reads what [`Self::to_position`] wrote.
-    pub fn from_position(position: &Position) -> Result<Self, Failure> {
-        let bad = |text: &str| Failure::Unusable(format!("the stored position cannot be read: {text}"));
-        let (format, record) = position.0.split_first().ok_or_else(|| bad("it is empty"))?;
-        if *format != FORMAT {
-            return Err(bad(&format!("its format is {format}, this flowd knows {FORMAT}")));
-        }
+    fn read(record: &[u8]) -> Result<Self, Failure> {
         let stored = rkyv::from_bytes::<Stored, rkyv::rancor::Error>(record)
             .map_err(|error| bad(&error.to_string()))?;
         let gtids = match stored.flavor {
@@ -129,6 +168,27 @@ impl BinlogPosition {
     }
 }
 
+/// The snapshot's record, where there is one, and the binlog's.
+fn records(bytes: &[u8]) -> Result<(Option<&[u8]>, &[u8]), Failure> {
+    match bytes.split_first() {
+        None => Err(bad("it is empty")),
+        Some((&FORMAT_BINLOG, record)) => Ok((None, record)),
+        Some((&FORMAT_SNAPSHOT, rest)) => {
+            let cut = || bad("it is cut off");
+            let (size, rest) = rest.split_first_chunk().ok_or_else(cut)?;
+            let size = usize::try_from(u32::from_le_bytes(*size)).map_err(|_| cut())?;
+            rest.split_at_checked(size).map(|(state, record)| (Some(state), record)).ok_or_else(cut)
+        }
+        Some((format, _)) => Err(bad(&format!(
+            "its format is {format}, this flowd knows {FORMAT_BINLOG} and {FORMAT_SNAPSHOT}"
+        ))),
+    }
+}
+
+fn bad(text: &str) -> Failure {
+    Failure::Unusable(format!("the stored position cannot be read: {text}"))
+}
+
 /// A position in words, for people and for `flowd position --json`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Description {
@@ -142,6 +202,8 @@ pub struct Description {
     pub open: Option<(String, u64)>,
     /// The server's identity.
     pub server: String,
+    /// How far the snapshot has come, if there is or was one.
+    pub snapshot: Option<SnapshotState>,
 }
 
 /// Reads a stored position; `None` where nothing was stored yet.
@@ -149,8 +211,9 @@ pub fn describe(position: &Position) -> Result<Option<Description>, Failure> {
     if position.0.is_empty() {
         return Ok(None);
     }
-    let position = BinlogPosition::from_position(position)?;
+    let SourcePosition { binlog: position, snapshot } = SourcePosition::from_position(position)?;
     Ok(Some(Description {
+        snapshot,
         gtid: position.gtids.to_string(),
         file: position.file,
         pos: position.offset,
@@ -171,6 +234,10 @@ impl std::fmt::Display for Description {
         }
         if let Some((id, rows)) = &self.open {
             write!(formatter, " and {rows} rows of {id}")?;
+        }
+        if let Some(snapshot) = self.snapshot.as_ref().filter(|snapshot| !snapshot.finished) {
+            let SnapshotState { tables_done, tables, rows, .. } = snapshot;
+            write!(formatter, ", snapshot {tables_done} of {tables} tables, {rows} rows")?;
         }
         Ok(())
     }
@@ -259,11 +326,14 @@ fn check_gtids(text: &str) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use flowd_binlog::result::{KeyKind, KeyValue};
 
-    #[test]
-    fn a_stored_position_reads_back_equal_or_not_at_all() {
-        let position = BinlogPosition {
+    use super::*;
+    use crate::snapshot::Range;
+    use crate::snapshot::state::OpenTable;
+
+    fn position() -> BinlogPosition {
+        BinlogPosition {
             server: "7c8a0b8e-e766-11f1-8ec1-02fc00000001".into(),
             gtids: Gtids::MySql("7c8a0b8e-e766-11f1-8ec1-02fc00000001:1-5:t:1".parse().expect("set")),
             file: "binlog.000003".into(),
@@ -271,13 +341,69 @@ mod tests {
             open: Some(OpenTransaction { id: "x:6".into(), rows: 17 }),
             filter: 99,
             by_place: true,
+        }
+    }
+
+    fn snapshot() -> SnapshotState {
+        let key = |text: &str| Some(vec![KeyValue { kind: KeyKind::Text, bytes: text.as_bytes().into() }]);
+        let open = OpenTable {
+            schema: "shop".into(),
+            name: "orders".into(),
+            key: vec!["id".into()],
+            whole: false,
+            remaining: vec![Range { after: None, upto: key("b") }, Range { after: key("d"), upto: key("z") }],
+            rows: 1_000,
+            rows_estimated: 3_000,
         };
-        let stored = position.to_position();
-        assert_eq!(BinlogPosition::from_position(&stored), Ok(position));
-        for cut in 0..stored.0.len() {
-            assert!(BinlogPosition::from_position(&Position(stored.0.slice(..cut))).is_err(), "cut at {cut}");
+        SnapshotState {
+            through: Some(("shop".into(), "orders".into())),
+            open: vec![open],
+            extra: vec![("shop".into(), "lines".into())],
+            tables: 7,
+            tables_done: 3,
+            rows: 120_000,
+            ..SnapshotState::new("s1".into(), 1_700_000_000_000_000, "binlog.000002".into(), 157)
+        }
+    }
+
+    #[test]
+    fn a_stored_position_reads_back_equal_or_not_at_all() {
+        for snapshot in [None, Some(snapshot())] {
+            let position = SourcePosition { binlog: position(), snapshot };
+            let stored = position.to_position();
+            assert_eq!(SourcePosition::from_position(&stored), Ok(position.clone()));
+            assert_eq!(BinlogPosition::from_position(&stored), Ok(position.binlog));
+            for cut in 0..stored.0.len() {
+                let cut_off = Position(stored.0.slice(..cut));
+                assert!(SourcePosition::from_position(&cut_off).is_err(), "cut at {cut}");
+            }
         }
         assert_eq!(describe(&Position::default()), Ok(None));
+    }
+
+    #[test]
+    fn a_damaged_position_is_an_error_and_no_panic() {
+        let stored = SourcePosition { binlog: position(), snapshot: Some(snapshot()) }.to_position();
+        for index in 0..stored.0.len() {
+            for byte in [0, 1, 0x7f, 0xff] {
+                let mut bytes = stored.0.to_vec();
+                bytes[index] = byte;
+                let _ = SourcePosition::from_position(&Position(bytes.into()));
+            }
+        }
+        let unknown = SourcePosition::from_position(&Position(vec![9, 0].into())).expect_err("unknown");
+        assert!(unknown.to_string().contains("its format is 9, this flowd knows 1 and 2"), "{unknown}");
+    }
+
+    #[test]
+    fn a_running_snapshot_is_told_and_a_finished_one_is_not() {
+        let described = |snapshot| {
+            let stored = SourcePosition { binlog: position(), snapshot }.to_position();
+            describe(&stored).expect("readable").expect("stored").to_string()
+        };
+        let without = described(None);
+        assert_eq!(described(Some(snapshot())), format!("{without}, snapshot 3 of 7 tables, 120000 rows"));
+        assert_eq!(described(Some(SnapshotState { finished: true, ..snapshot() })), without);
     }
 
     #[test]

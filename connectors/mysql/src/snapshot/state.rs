@@ -3,9 +3,10 @@
 //! It holds what is open, not what there is: its size goes with the number of workers, whatever the number of tables.
 //! Invariant: a row whose chunk was not handed on is in one of the ranges here, or in a table that is not done yet.
 
-use rkyv::with::Map;
+use std::sync::Arc;
 
 use flowd_binlog::result::{KeyKind, KeyValue};
+use rkyv::with::Map;
 
 use super::{Key, Range};
 
@@ -73,13 +74,17 @@ impl SnapshotState {
 
 /// The bytes of a [`SnapshotState`]: made when it changes, copied into each batch's position.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EncodedState(pub(crate) std::sync::Arc<[u8]>);
+pub struct EncodedState(Arc<[u8]>);
 
 impl EncodedState {
     /// Writes the state.
     pub fn of(state: &SnapshotState) -> Self {
         let bytes = rkyv::to_bytes::<rkyv::rancor::Error>(state).expect("texts and numbers always serialise");
         Self(bytes.as_slice().into())
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.0
     }
 
     /// Reads what [`Self::of`] wrote; the error says what is wrong with it.

@@ -1,7 +1,8 @@
 //! One connection to the server: connect, TLS, login, queries, and the raw stream for the binlog.
 //!
-//! Blocking. Invariant: while a `Connection` exists no answer is half read; after an error it is of no use and is
-//! dropped. Every wait is bounded: [`CONNECT_WAIT`] for TCP, [`ANSWER_WAIT`] for each read and write.
+//! Blocking. Invariant: no command follows an answer that is half read; after an error other than the server's own a
+//! connection is of no use and is dropped. Every wait is bounded: [`CONNECT_WAIT`] for TCP, [`ANSWER_WAIT`] for each
+//! read and write.
 
 use std::io;
 use std::net::{TcpStream, ToSocketAddrs};
@@ -33,6 +34,16 @@ const COM_QUERY: u8 = 3;
 pub struct Connection {
     channel: Channel<Stream>,
     server: Server,
+    answer: Answer,
+}
+
+/// How far the answer to the last command was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    /// Nothing is under way.
+    Whole,
+    /// More of it comes, or an error left it unread.
+    HalfRead,
 }
 
 impl Connection {
@@ -64,7 +75,7 @@ impl Connection {
             tls = channel.stream().tls_description(),
             "logged in"
         );
-        Ok(Self { channel, server: greeting.server })
+        Ok(Self { channel, server: greeting.server, answer: Answer::Whole })
     }
 
     /// Who answers.
@@ -82,8 +93,8 @@ impl Connection {
         let mut command = Vec::with_capacity(sql.len() + 1);
         command.push(COM_QUERY);
         command.extend_from_slice(sql.as_bytes());
-        self.send_command(&command)?;
-        read_result(&mut self.channel)
+        let result = read_result(self.begin_answer(&command)?);
+        self.end_answer(result)
     }
 
     /// Runs a statement whose answer does not matter.
@@ -103,10 +114,35 @@ impl Connection {
     }
 
     /// Sends one command, its number first. The answer is the caller's business: [`Connection::read_packet`], or the
-    /// raw stream.
+    /// raw stream. An error where an earlier answer was not read to its end: its rest would be taken for the new one.
     pub fn send_command(&mut self, command: &[u8]) -> Result<(), WireError> {
+        if self.answer == Answer::HalfRead {
+            let message =
+                "an earlier answer was not read to its end, so this connection takes no command any more";
+            return Err(io::Error::other(message).into());
+        }
         self.channel.restart_sequence();
         self.channel.write(command)
+    }
+
+    /// Sends a command and gives what its answer is read from; until [`Self::end_answer`] no other command is taken.
+    pub(crate) fn begin_answer(&mut self, command: &[u8]) -> Result<&mut Channel<Stream>, WireError> {
+        self.send_command(command)?;
+        self.answer = Answer::HalfRead;
+        Ok(&mut self.channel)
+    }
+
+    /// The answer that is under way.
+    pub(crate) fn answer(&mut self) -> &mut Channel<Stream> {
+        &mut self.channel
+    }
+
+    /// Passes on how reading an answer ended. The server's own error ends it as properly as its last packet.
+    pub(crate) fn end_answer<T>(&mut self, result: Result<T, WireError>) -> Result<T, WireError> {
+        if matches!(result, Ok(_) | Err(WireError::Server { .. })) {
+            self.answer = Answer::Whole;
+        }
+        result
     }
 
     /// The next packet's payload, at most [`crate::packet::PAYLOAD_BYTES_MAX`] bytes.

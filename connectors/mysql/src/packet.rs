@@ -1,7 +1,8 @@
 //! Packets of the client/server protocol over a byte stream (Protocol manual, "MySQL Packets").
 //!
-//! Reads are large and buffered; a payload of 16 MiB − 1 bytes continues in the next packet. Used for login and
-//! control queries, not for the binlog: [`Channel::into_parts`] gives the stream up with what was read ahead.
+//! Reads are buffered; a payload of 16 MiB − 1 bytes continues in the next packet. Used for login and control queries;
+//! rows in bulk are read past the buffer (`statement`), and the binlog's reader is given the whole stream:
+//! [`Channel::into_parts`].
 //! Invariant: a payload never exceeds [`PAYLOAD_BYTES_MAX`], and sequence numbers are checked.
 
 use std::io::{self, Read, Write};
@@ -70,9 +71,58 @@ impl<S> Channel<S> {
     pub fn restart_sequence(&mut self) {
         self.sequence = 0;
     }
+
+    /// The number of the packet that is due, for a reader that takes packets apart itself.
+    pub(crate) fn sequence(&mut self) -> &mut u8 {
+        &mut self.sequence
+    }
 }
 
 impl<S: Read> Channel<S> {
+    /// Moves what was read ahead, at most `bytes_max` of it, to the end of `out`.
+    pub(crate) fn take_ahead(&mut self, out: &mut Vec<u8>, bytes_max: usize) {
+        let end = self.buffer.len().min(self.start.saturating_add(bytes_max));
+        out.extend_from_slice(&self.buffer[self.start..end]);
+        self.start = end;
+    }
+
+    /// Takes bytes back that were taken and belong before all that is still to be read.
+    pub(crate) fn put_back(&mut self, bytes: &[u8]) {
+        self.buffer.splice(..self.start, bytes.iter().copied());
+        self.start = 0;
+    }
+
+    /// One read past the buffer, which is empty, into `target`; at least one byte comes.
+    pub(crate) fn read_past(&mut self, target: &mut [u8]) -> Result<usize, WireError> {
+        debug_assert!(self.start == self.buffer.len(), "bytes read ahead come first");
+        read_some(&mut self.stream, target)
+    }
+
+    /// `length` bytes of a payload to the end of `out`, large reads straight into it.
+    pub(crate) fn read_onto(&mut self, out: &mut Vec<u8>, length: usize) -> Result<(), WireError> {
+        let end = out.len() + length;
+        self.take_ahead(out, length);
+        let mut filled = out.len();
+        out.resize(end, 0);
+        while filled < end {
+            filled += self.read_past(&mut out[filled..])?;
+        }
+        Ok(())
+    }
+
+    /// Reads `length` bytes of a payload and throws them away.
+    pub(crate) fn pass(&mut self, mut length: usize) -> Result<(), WireError> {
+        while length > 0 {
+            if self.start == self.buffer.len() {
+                self.fill()?;
+            }
+            let passed = length.min(self.buffer.len() - self.start);
+            self.start += passed;
+            length -= passed;
+        }
+        Ok(())
+    }
+
     /// The next payload, continuations joined.
     pub fn read(&mut self) -> Result<Vec<u8>, WireError> {
         let mut payload = Vec::new();
@@ -89,7 +139,8 @@ impl<S: Read> Channel<S> {
         }
     }
 
-    fn read_header(&mut self) -> Result<usize, WireError> {
+    /// The next packet's length; its payload is due. A packet of [`PACKET_BYTES_MAX`] has a continuation.
+    pub(crate) fn read_header(&mut self) -> Result<usize, WireError> {
         while self.buffer.len() - self.start < 4 {
             self.fill()?;
         }
@@ -97,10 +148,7 @@ impl<S: Read> Channel<S> {
         let length = usize::from(header[0]) | usize::from(header[1]) << 8 | usize::from(header[2]) << 16;
         let sequence = header[3];
         self.start += 4;
-        if sequence != self.sequence {
-            let message = format!("packet number {sequence} where {} is due", self.sequence);
-            return Err(WireError::Protocol(message));
-        }
+        check_sequence(sequence, self.sequence)?;
         self.sequence = sequence.wrapping_add(1);
         Ok(length)
     }
@@ -123,19 +171,31 @@ impl<S: Read> Channel<S> {
         self.start = 0;
         let kept = self.buffer.len();
         self.buffer.resize(kept + READ_BYTES, 0);
-        let result = loop {
-            match self.stream.read(&mut self.buffer[kept..]) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                result => break result,
-            }
-        };
+        let result = read_some(&mut self.stream, &mut self.buffer[kept..]);
         self.buffer.truncate(kept + result.as_ref().copied().unwrap_or(0));
-        match result {
+        result.map(drop)
+    }
+}
+
+/// Refuses a packet that is not the next one.
+pub(crate) fn check_sequence(sequence: u8, due: u8) -> Result<(), WireError> {
+    if sequence == due {
+        return Ok(());
+    }
+    Err(WireError::Protocol(format!("packet number {sequence} where {due} is due")))
+}
+
+/// One read that brings at least a byte.
+fn read_some<S: Read>(stream: &mut S, target: &mut [u8]) -> Result<usize, WireError> {
+    loop {
+        match stream.read(target) {
             Ok(0) => {
-                Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the server closed the connection").into())
+                let message = "the server closed the connection";
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, message).into());
             }
-            Ok(_) => Ok(()),
-            Err(error) => Err(named(error).into()),
+            Ok(count) => return Ok(count),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(named(error).into()),
         }
     }
 }

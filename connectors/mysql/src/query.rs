@@ -56,14 +56,7 @@ pub fn identifier(name: &str) -> String {
 
 /// Reads the answer to one COM_QUERY. A statement without rows gives an empty set.
 pub(crate) fn read_result<S: Read>(channel: &mut Channel<S>) -> Result<ResultSet, WireError> {
-    let first = channel.read()?;
-    let count = match first.first() {
-        Some(0x00) => return Ok(ResultSet::default()),
-        Some(0xff) => return Err(server_error(&first)),
-        Some(0xfb) => return Err(WireError::Protocol("a request for a local file".into())),
-        _ => Reader(&first).length().filter(|count| (1..=COLUMNS_MAX).contains(count)),
-    };
-    let count = count.ok_or_else(|| WireError::Protocol("a result set without a column count".into()))?;
+    let Some(count) = read_column_count(channel)? else { return Ok(ResultSet::default()) };
     let mut columns = Vec::new();
     for _ in 0..count {
         let packet = channel.read()?;
@@ -76,6 +69,18 @@ pub(crate) fn read_result<S: Read>(channel: &mut Channel<S>) -> Result<ResultSet
     }
     let rows = read_rows(channel, columns.len())?;
     Ok(ResultSet { columns, rows })
+}
+
+/// The first packet of an answer: how many columns its rows have; `None` where it has none and is over.
+pub(crate) fn read_column_count<S: Read>(channel: &mut Channel<S>) -> Result<Option<u64>, WireError> {
+    let first = channel.read()?;
+    let count = match first.first() {
+        Some(0x00) => return Ok(None),
+        Some(0xff) => return Err(server_error(&first)),
+        Some(0xfb) => return Err(WireError::Protocol("a request for a local file".into())),
+        _ => Reader(&first).length().filter(|count| (1..=COLUMNS_MAX).contains(count)),
+    };
+    count.map(Some).ok_or_else(|| WireError::Protocol("a result set without a column count".into()))
 }
 
 fn read_rows<S: Read>(channel: &mut Channel<S>, width: usize) -> Result<Vec<Row>, WireError> {
@@ -96,7 +101,7 @@ fn read_rows<S: Read>(channel: &mut Channel<S>, width: usize) -> Result<Vec<Row>
 }
 
 /// An EOF packet; a row that begins with 0xfe is longer.
-fn is_end(packet: &[u8]) -> bool {
+pub(crate) fn is_end(packet: &[u8]) -> bool {
     packet.first() == Some(&0xfe) && packet.len() < 9
 }
 

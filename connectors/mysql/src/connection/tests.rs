@@ -178,3 +178,57 @@ fn the_stream_is_given_up_with_what_was_read_ahead() {
     stream.read_to_end(&mut bytes).expect("the server closes");
     assert_eq!(bytes, b"more");
 }
+
+/// A session in which one prepared statement of one column runs and gives `rows`, then another query is answered.
+fn with_rows(rows: &[&[u8]]) -> (Connection, JoinHandle<Vec<Vec<u8>>>) {
+    const END: &[u8] = &[0xfe, 0, 0, 2, 0];
+    let number = |payloads: &[&[u8]]| -> Vec<u8> {
+        payloads.iter().zip(1..).flat_map(|(payload, sequence)| packet(sequence, payload)).collect()
+    };
+    let prepared = number(&[&[0, 9, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0], b"column", END]);
+    let result = number(&[&[&[1], &b"column"[..], END], rows].concat());
+    let turns = vec![greeting("mysql_native_password"), packet(2, OK), prepared, result, packet(1, OK)];
+    let (address, server) = scripted(turns);
+    (Connection::connect(&config(address)).expect("logged in"), server)
+}
+
+#[test]
+fn a_connection_goes_on_after_rows_that_were_read_to_their_end_or_ended_by_an_error() {
+    let end: &[u8] = &[0xfe, 0, 0, 2, 0];
+    let error: &[u8] = b"\xff\x25\x05#70100Query execution was interrupted";
+    for last in [end, error] {
+        let (mut connection, _server) = with_rows(&[&[0, 0, 1], last]);
+        let statement = connection.prepare("SELECT 1").expect("prepared");
+        let mut reader = connection.execute_statement(&statement, &[]).expect("rows");
+        let mut out = Vec::new();
+        let one = reader.read(&mut out, 7, 100).expect("a row");
+        assert_eq!((one.rows, one.ended, &out[..]), (1, false, &[3, 0, 0, 0, 0, 0, 1][..]));
+        let ended = reader.read(&mut out, 1000, 100);
+        assert_eq!(ended.is_ok(), last == end, "{ended:?}");
+        let again = reader.read(&mut out, 1000, 100);
+        assert_eq!(again.is_ok(), last == end, "what comes after an error is no end: {again:?}");
+        connection.query("SELECT 2").expect("the connection is in step");
+    }
+}
+
+#[test]
+fn a_connection_whose_rows_were_abandoned_takes_no_command() {
+    let (mut connection, server) = with_rows(&[&[0, 0, 1], &[0xfe, 0, 0, 2, 0]]);
+    let statement = connection.prepare("SELECT 1").expect("prepared");
+    let mut reader = connection.execute_statement(&statement, &[]).expect("rows");
+    reader.read(&mut Vec::new(), 7, 100).expect("a row");
+    let refused = [
+        connection.query("SELECT 2").map(drop),
+        connection.prepare("SELECT 2").map(drop),
+        connection.execute_statement(&statement, &[]).map(drop),
+        connection.send_command(&[1]),
+        connection.close_statement(statement),
+    ];
+    for result in refused {
+        let error = result.expect_err("out of step");
+        assert!(error.heals() && error.to_string().contains("not read to its end"), "{error}");
+    }
+    connection.close();
+    let heard = server.join().expect("the script runs through");
+    assert_eq!(heard.len(), 3, "login, prepare, execute and nothing else: {heard:?}");
+}

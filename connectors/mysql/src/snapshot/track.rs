@@ -271,3 +271,6 @@ fn number_of(id: &mut TransactionId) -> &mut u64 {
         TransactionId::Place { offset, .. } => offset,
     }
 }
+
+#[cfg(test)]
+mod tests;

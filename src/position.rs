@@ -6,6 +6,7 @@ use flowd_engine::checkpoint::Checkpoint;
 use flowd_engine::failure::Failure;
 use flowd_engine::record::Position;
 use flowd_mysql::position::{Description, describe};
+use flowd_mysql::snapshot::state::{OpenTable, SnapshotState};
 use serde_json::{Value, json};
 
 use crate::cli::PositionArgs;
@@ -50,12 +51,21 @@ impl<'a> Report<'a> {
         [("read", &self.read), ("emitted", &self.emitted), ("acked", &self.acked)]
     }
 
+    /// How far the snapshot had come, if there is one: what survives whatever dies is what is acknowledged.
+    fn snapshot(&self) -> Option<&SnapshotState> {
+        self.acked.as_ref()?.snapshot.as_ref()
+    }
+
     fn text(&self) -> String {
         let Some(time) = &self.time else { return format!("{}: nothing stored yet\n", self.connector) };
         let mut out = format!("{} as of {time}\n", self.connector);
         for (name, position) in self.rows() {
             let position = position.as_ref().map_or_else(|| "nothing yet".to_owned(), Description::to_string);
             writeln!(out, "{name:<8} {position}").expect("a string takes everything");
+        }
+        if let Some(snapshot) = self.snapshot() {
+            writeln!(out, "{:<8} {}", "snapshot", snapshot_text(snapshot))
+                .expect("a string takes everything");
         }
         out
     }
@@ -65,6 +75,7 @@ impl<'a> Report<'a> {
         for (name, position) in self.rows() {
             report[name] = position.as_ref().map_or(Value::Null, position_json);
         }
+        report["snapshot"] = self.snapshot().map_or(Value::Null, snapshot_json);
         format!("{report}\n")
     }
 }
@@ -81,6 +92,49 @@ fn position_json(position: &Description) -> Value {
         "server": position.server,
         "open": open,
     })
+}
+
+fn snapshot_state(snapshot: &SnapshotState) -> &'static str {
+    if snapshot.finished { "finished" } else { "running" }
+}
+
+fn snapshot_json(snapshot: &SnapshotState) -> Value {
+    let open = |table: &OpenTable| {
+        json!({
+            "table": format!("{}.{}", table.schema, table.name),
+            "rows": table.rows,
+            "whole": table.whole,
+        })
+    };
+    json!({
+        "state": snapshot_state(snapshot),
+        "id": snapshot.id,
+        "startedAt": rfc3339(snapshot.time_us),
+        "file": snapshot.file,
+        "pos": snapshot.offset,
+        "tables": snapshot.tables,
+        "tablesDone": snapshot.tables_done,
+        "chunks": snapshot.chunks,
+        "rows": snapshot.rows,
+        "bytes": snapshot.bytes,
+        "rowsEstimated": snapshot.rows_estimated,
+        "open": snapshot.open.iter().map(open).collect::<Vec<_>>(),
+    })
+}
+
+fn snapshot_text(snapshot: &SnapshotState) -> String {
+    let SnapshotState { tables, tables_done, chunks, rows, bytes, rows_estimated, .. } = snapshot;
+    let estimate = match snapshot.finished {
+        true => String::new(),
+        false => format!(" of about {rows_estimated}"),
+    };
+    format!(
+        "{}, begun {} at {}:{}: {tables_done} of {tables} tables, {chunks} chunks, {rows}{estimate} rows, {bytes} bytes",
+        snapshot_state(snapshot),
+        rfc3339(snapshot.time_us),
+        snapshot.file,
+        snapshot.offset,
+    )
 }
 
 fn rfc3339(time_us: i64) -> String {
@@ -146,11 +200,70 @@ mod tests {
         assert!(report.text().contains("acked    gtid 0-1-7\n"), "{}", report.text());
     }
 
+    fn snapshot() -> SnapshotState {
+        let mut snapshot = SnapshotState::new("s1".into(), 1_000_000, "binlog.000001".into(), 157);
+        (snapshot.tables, snapshot.tables_done) = (7, 3);
+        (snapshot.chunks, snapshot.rows, snapshot.bytes, snapshot.rows_estimated) =
+            (12, 120_000, 5_000, 500_000);
+        let name = ("shop".to_owned(), "orders".to_owned());
+        snapshot.open = vec![OpenTable {
+            schema: name.0,
+            name: name.1,
+            rows: 20_000,
+            whole: true,
+            ..OpenTable::default()
+        }];
+        snapshot
+    }
+
+    fn with_snapshot(snapshot: Option<SnapshotState>) -> Report<'static> {
+        let acked =
+            describe(&at(100)).expect("readable").map(|position| Description { snapshot, ..position });
+        Report { connector: "orders", time: Some("now".into()), read: None, emitted: None, acked }
+    }
+
+    #[test]
+    fn a_running_snapshot_is_told_whole_with_the_tables_that_are_read_in_part() {
+        let report = with_snapshot(Some(snapshot()));
+        let json: Value = serde_json::from_str(&report.json()).expect("JSON");
+        let expected = json!({
+            "state": "running",
+            "id": "s1",
+            "startedAt": "1970-01-01T00:00:01.000000Z",
+            "file": "binlog.000001",
+            "pos": 157,
+            "tables": 7,
+            "tablesDone": 3,
+            "chunks": 12,
+            "rows": 120_000,
+            "bytes": 5_000,
+            "rowsEstimated": 500_000,
+            "open": [{"table": "shop.orders", "rows": 20_000, "whole": true}],
+        });
+        assert_eq!(json["snapshot"], expected);
+        let line = "snapshot running, begun 1970-01-01T00:00:01.000000Z at binlog.000001:157: 3 of 7 tables, 12 chunks, \
+                    120000 of about 500000 rows, 5000 bytes\n";
+        assert!(report.text().ends_with(line), "{}", report.text());
+    }
+
+    #[test]
+    fn a_finished_snapshot_stays_to_be_seen_and_none_is_null() {
+        let finished = SnapshotState { finished: true, open: Vec::new(), ..snapshot() };
+        let report = with_snapshot(Some(finished));
+        let json: Value = serde_json::from_str(&report.json()).expect("JSON");
+        assert_eq!((&json["snapshot"]["state"], &json["snapshot"]["open"]), (&json!("finished"), &json!([])));
+        assert!(report.text().contains("snapshot finished, begun"), "{}", report.text());
+        let report = with_snapshot(None);
+        let json: Value = serde_json::from_str(&report.json()).expect("JSON");
+        assert!(json.get("snapshot").is_some_and(Value::is_null), "{json}");
+        assert!(!report.text().contains("snapshot"), "{}", report.text());
+    }
+
     #[test]
     fn before_the_first_checkpoint_everything_is_null() {
         let report = Report::of("orders", None).expect("readable");
         let json: Value = serde_json::from_str(&report.json()).expect("JSON");
-        assert!(json["acked"].is_null() && json["time"].is_null());
+        assert!(json["acked"].is_null() && json["time"].is_null() && json["snapshot"].is_null());
         assert!(report.text().contains("nothing stored yet"));
     }
 }

@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::Arguments;
 use crate::passes::Pass;
-use crate::tables::Workload;
+use crate::tables::{Size, Workload};
 
 /// Of the bare SELECT's rows a second.
 const RATIO_MIN: f64 = 0.8;
@@ -49,9 +49,13 @@ impl Figures {
             dropped: Vec::new(),
             part_peak_mib: None,
         };
-        println!("# {workload:?}: {rows} rows of {:.0} bytes in the result set", figures.row_bytes);
         println!(
-            "{:<22} {:>3} {:>9} {:>7} {:>7} {:>7} {:>12} {:>14} {:>9} {:>10}",
+            "# {}: {rows} rows of {:.0} bytes in the result set",
+            workload.table(Size::Full),
+            figures.row_bytes
+        );
+        println!(
+            "{:<22} {:>3} {:>9} {:>7} {:>7} {:>7} {:>12} {:>15} {:>9} {:>10}",
             "reader",
             "par",
             "rows/s",
@@ -59,7 +63,7 @@ impl Figures {
             "wall s",
             "CPU s",
             "CPU s/M rows",
-            "server s/M row",
+            "server s/M rows",
             "peak MiB",
             "of SELECT"
         );
@@ -90,7 +94,7 @@ impl Figures {
         let (cost, millions) = (pass.cost, rows as f64 / 1e6);
         let rows_per_s = rows as f64 / cost.wall_s;
         println!(
-            "{name:<22} {parallelism:>3} {rows_per_s:>9.0} {:>7.1} {:>7.2} {:>7.2} {:>12.3} {:>14.3} {:>9.1} {:>8.0} %",
+            "{name:<22} {parallelism:>3} {rows_per_s:>9.0} {:>7.1} {:>7.2} {:>7.2} {:>12.3} {:>15.3} {:>9.1} {:>8.0} %",
             rows_per_s * self.row_bytes / 1e6,
             cost.wall_s,
             cost.cpu_s,

@@ -39,7 +39,7 @@ impl CatalogTable {
 
 impl CatalogColumn {
     /// The type's bare name in lower case, from `data_type` or the head of `column_type`.
-    pub(crate) fn base_type(&self) -> String {
+    pub fn base_type(&self) -> String {
         let text = if self.data_type.is_empty() { &self.column_type } else { &self.data_type };
         let end = text.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(text.len());
         text[..end].to_ascii_lowercase()
@@ -53,7 +53,7 @@ impl CatalogColumn {
 
     /// The texts of an ENUM or SET, in definition order. In the catalog a quote inside is doubled, and a backslash,
     /// a line end and NUL stand behind a backslash.
-    pub(crate) fn labels(&self) -> Option<Vec<String>> {
+    pub fn labels(&self) -> Option<Vec<String>> {
         let open = self.column_type.find('(')?;
         let mut rest = self.column_type[open + 1..].chars();
         let mut labels = Vec::new();

@@ -7,7 +7,7 @@
 use crate::gtid::{MariaGtid, Uuid};
 use crate::read::{Reader, Truncated};
 
-pub use crate::statement::{Statement, defines, mentions, qualifiers, savepoint};
+pub use crate::statement::{Statement, defines, mentions, qualifiers, savepoint, words};
 
 /// Event type codes, in decimal as the servers' sources list them.
 pub mod kind {

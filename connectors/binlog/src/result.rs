@@ -10,14 +10,17 @@ mod value;
 pub use self::key::{KeyKind, KeyValue, key};
 use crate::row::{Place, RowError, RowNumber, Scratch};
 use crate::table::wire::bit_of;
-use crate::table::{NOT_KEY, Plan, Table};
+use crate::table::{KeyColumn, NOT_KEY, Plan, Table};
 use crate::value::reader::Reader;
 
 /// The null bitmap leaves its first two bits unused.
 const NULL_BITS_UNUSED: usize = 2;
+/// BIGINT UNSIGNED.
+const NUMBER_SIZE: usize = 8;
 
-/// What to select, in table order, so that [`encode`] can read the rows: excluded columns are left out, ENUM and SET come
-/// by number. The table is from [`Table::from_catalog`]; for any other it is empty.
+/// What to select so that [`encode`] and [`key`] can read the rows: the columns in table order without the excluded ones,
+/// then the numbers of the ENUM and SET columns of the key, in key order. The table is from [`Table::from_catalog`]; for
+/// any other it is empty.
 pub fn select_list(table: &Table) -> String {
     table.select.to_string()
 }
@@ -62,6 +65,9 @@ pub fn encode(
         }
         bit += 1;
     }
+    for column in table.key.iter().filter(|column| column.by_number) {
+        number_of(place, column, &mut reader)?;
+    }
     close(place, &reader, row.len())?;
     // Every member brought a comma in front; the first one's place is the brace's.
     match out.get_mut(start) {
@@ -80,6 +86,16 @@ fn open<'a>(place: Place<'_>, reader: &mut Reader<'a>) -> Result<&'a [u8], RowEr
         _ => None,
     };
     nulls.ok_or_else(|| place.short(None, reader.position()))
+}
+
+/// The number of an ENUM or SET of the key.
+fn number_of<'a>(
+    place: Place<'_>,
+    column: &KeyColumn,
+    reader: &mut Reader<'a>,
+) -> Result<&'a [u8], RowError> {
+    let number = reader.take(NUMBER_SIZE);
+    number.ok_or_else(|| place.short(Some(&place.table.columns[column.index]), reader.position()))
 }
 
 /// Nothing may stand behind the last value: then the columns are others than we think.

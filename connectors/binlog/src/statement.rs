@@ -167,7 +167,7 @@ fn quoted(text: &[u8], quote: u8) -> (Cow<'_, [u8]>, &[u8]) {
 }
 
 /// The words of a statement that stand in no quotes.
-fn words(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub fn words(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     tokens(text).filter_map(|token| if let Token::Word(word) = token { Some(word) } else { None })
 }
 

@@ -1,6 +1,6 @@
 //! The key of a result set's row as values that can go back to the server as parameters.
 
-use super::{NULL_BITS_UNUSED, close, open, value};
+use super::{NULL_BITS_UNUSED, close, number_of, open, value};
 use crate::row::{Place, RowError, RowNumber};
 use crate::table::wire::bit_of;
 use crate::table::{NOT_KEY, Plan, Table};
@@ -64,6 +64,10 @@ pub fn key(table: &Table, row: &[u8]) -> Result<Vec<KeyValue>, RowError> {
         } else if column.key_slot != NOT_KEY {
             return Err(place.corrupt(column, reader.position(), value::NULL_KEY));
         }
+    }
+    for (slot, column) in table.key.iter().enumerate().filter(|(_, column)| column.by_number) {
+        let bytes = number_of(place, column, &mut reader)?;
+        values[slot] = Some(KeyValue { kind: KeyKind::Unsigned, bytes: bytes.into() });
     }
     close(place, &reader, row.len())?;
     // A key column is never excluded, so each slot was met.

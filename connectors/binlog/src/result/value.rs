@@ -68,9 +68,8 @@ pub(super) fn write(
         Plan::Time(digits) => plain::write_time(short(reader)?, digits, out)?,
         Plan::DateTime(digits) => plain::write_datetime(short(reader)?, digits, plain::Zone::None, out)?,
         Plan::Timestamp(digits) => plain::write_datetime(short(reader)?, digits, plain::Zone::Utc, out)?,
-        Plan::Enum(ref texts) => value::enumeration(u64::from_le_bytes(fixed(reader)?), texts, out)?,
-        Plan::Set(ref texts) => value::set(u64::from_le_bytes(fixed(reader)?), texts, out)?,
-        Plan::Excluded => {}
+        // No table of the catalog has such columns here.
+        Plan::Enum(_) | Plan::Set(_) | Plan::Excluded => {}
     }
     Ok(())
 }
@@ -81,13 +80,13 @@ pub(super) fn raw<'a>(plan: &Plan, reader: &mut Reader<'a>) -> Option<&'a [u8]> 
         Plan::I8 | Plan::U8 => reader.take(1),
         Plan::I16 | Plan::U16 | Plan::Year => reader.take(2),
         Plan::I24 | Plan::U24 | Plan::I32 | Plan::U32 | Plan::F32 => reader.take(4),
-        Plan::I64 | Plan::U64 | Plan::F64 | Plan::Enum(_) | Plan::Set(_) => reader.take(8),
+        Plan::I64 | Plan::U64 | Plan::F64 => reader.take(8),
         Plan::Date | Plan::Time(_) | Plan::DateTime(_) | Plan::Timestamp(_) => short(reader).ok(),
         Plan::Decimal { .. } | Plan::Bool | Plan::Bits | Plan::Text(_) | Plan::Bytes(_) => {
             reader.length_encoded_bytes()
         }
         Plan::Json | Plan::Uuid => reader.length_encoded_bytes(),
-        Plan::Excluded => reader.take(0),
+        Plan::Enum(_) | Plan::Set(_) | Plan::Excluded => reader.take(0),
     }
 }
 

@@ -46,7 +46,7 @@ impl Table {
                     flavour: options.flavour,
                     invalid_text: options.invalid_text,
                 };
-                let (expression, plan) = selected(column, facts.plan()?);
+                let (expression, plan) = selected(column, facts.result_plan()?);
                 select.push(expression);
                 plan
             };
@@ -60,11 +60,19 @@ impl Table {
                 nullable: column.nullable,
             });
         }
+        let mut keys = key_columns(&key, &columns);
+        for (key, column) in keys.iter_mut().zip(key.iter().map(|&index| &catalog.columns[index])) {
+            key.by_number = matches!(column.base_type().as_str(), "enum" | "set");
+            if key.by_number {
+                // Eight bytes on both servers; MariaDB's CAST alone gives four where the texts are short.
+                select.push(format!("CAST({} AS UNSIGNED) | 0", identifier(column)));
+            }
+        }
         Ok(Self {
             table_id: 0,
             schema: catalog.schema.clone(),
             name: catalog.name.clone(),
-            key: key_columns(&key, &columns),
+            key: keys,
             columns: columns.into(),
             invalid_text: options.invalid_text,
             map: Box::default(),
@@ -82,16 +90,16 @@ fn key_of(catalog: &CatalogTable) -> Vec<usize> {
 
 /// What stands in the select list for a column, and how the value that comes is to be read.
 fn selected(column: &CatalogColumn, plan: Plan) -> (String, Plan) {
-    let name = format!("`{}`", column.name.replace('`', "``"));
-    match plan {
-        // Eight bytes on both servers; MariaDB's CAST alone gives four where the texts are short.
-        Plan::Enum(_) | Plan::Set(_) => (format!("CAST({name} AS UNSIGNED) | 0"), plan),
-        // A YEAR(2) shows two digits of its year.
-        Plan::Year if column.column_type.to_ascii_lowercase().starts_with("year(2)") => {
-            (format!("CAST(YEAR({name}) AS UNSIGNED) | 0"), Plan::U64)
-        }
-        plan => (name, plan),
+    let name = identifier(column);
+    // A YEAR(2) shows two digits of its year.
+    if plan == Plan::Year && column.column_type.to_ascii_lowercase().starts_with("year(2)") {
+        return (format!("CAST(YEAR({name}) AS UNSIGNED) | 0"), Plan::U64);
     }
+    (name, plan)
+}
+
+fn identifier(column: &CatalogColumn) -> String {
+    format!("`{}`", column.name.replace('`', "``"))
 }
 
 fn unknown(table: &str, column: &CatalogColumn) -> TableError {

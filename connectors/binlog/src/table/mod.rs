@@ -75,7 +75,7 @@ pub struct Table {
     pub(crate) key: Box<[KeyColumn]>,
     pub(crate) invalid_text: InvalidText,
     map: Box<[u8]>,
-    /// Columns of a result set; 0 where the table is of a TABLE_MAP.
+    /// Values of a result set's row; 0 where the table is of a TABLE_MAP.
     pub(crate) selected: usize,
     /// The select list of such a result set.
     pub(crate) select: Box<str>,
@@ -106,6 +106,8 @@ pub(crate) struct KeyColumn {
     pub(crate) index: usize,
     /// `{"name":` for the first, `,"name":` for the others.
     pub(crate) member: Fixed,
+    /// ENUM or SET in a result set: its number stands behind the row's columns.
+    pub(crate) by_number: bool,
 }
 
 impl<'a> TableName<'a> {
@@ -360,6 +362,7 @@ fn key_columns(key: &[usize], columns: &[Column]) -> Box<[KeyColumn]> {
         .map(|(slot, &index)| KeyColumn {
             index,
             member: member(if slot == 0 { b'{' } else { b',' }, &columns[index].name),
+            by_number: false,
         })
         .collect()
 }

@@ -40,7 +40,7 @@ pub(crate) enum Plan {
     Text(Charset),
     /// Bytes, padded with 0x00 to a width (0: none).
     Bytes(u16),
-    /// Ready JSON strings; index 1 is the first.
+    /// Ready JSON strings; index 1 is the first. Only of a TABLE_MAP, as the next one.
     Enum(Box<[Box<[u8]>]>),
     /// Escaped texts without quotes.
     Set(Box<[Box<[u8]>]>),
@@ -97,6 +97,15 @@ impl ColumnFacts<'_> {
             }
         };
         Ok(plan)
+    }
+
+    /// The plan for a result set. There ENUM and SET come as text: the catalog's own texts (utf8mb3) lack what is beyond
+    /// the Basic Multilingual Plane.
+    pub(crate) fn result_plan(&self) -> Result<Plan, TableError> {
+        match self.wire {
+            Wire::Enum(_) | Wire::Set(_) => Ok(Plan::Text(self.charset()?)),
+            _ => self.plan(),
+        }
     }
 
     fn integer(&self, width: u8) -> Result<Plan, TableError> {

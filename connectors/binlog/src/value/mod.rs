@@ -109,7 +109,7 @@ fn bits(value: &[u8], out: &mut Vec<u8>) {
 }
 
 /// Index 0 is the server's empty text for a value that the ENUM does not have.
-pub(crate) fn enumeration(index: u64, texts: &[Box<[u8]>], out: &mut Vec<u8>) -> Result<(), ValueError> {
+fn enumeration(index: u64, texts: &[Box<[u8]>], out: &mut Vec<u8>) -> Result<(), ValueError> {
     if index == 0 {
         out.extend_from_slice(b"\"\"");
         return Ok(());
@@ -119,8 +119,7 @@ pub(crate) fn enumeration(index: u64, texts: &[Box<[u8]>], out: &mut Vec<u8>) ->
     Ok(())
 }
 
-/// The texts of the bits, in definition order.
-pub(crate) fn set(mut members: u64, texts: &[Box<[u8]>], out: &mut Vec<u8>) -> Result<(), ValueError> {
+fn set(mut members: u64, texts: &[Box<[u8]>], out: &mut Vec<u8>) -> Result<(), ValueError> {
     out.push(b'"');
     let start = out.len();
     while members != 0 {

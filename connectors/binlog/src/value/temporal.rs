@@ -197,11 +197,11 @@ pub(super) fn write_datetime(value: &[u8], digits: u8, out: &mut Vec<u8>) -> Res
     })
 }
 
-/// TIMESTAMP(n): seconds since 1970, then the fraction; second 0 is the server's zero date.
+/// TIMESTAMP(n): seconds since 1970, then the fraction; second 0 without a fraction is the server's zero date.
 pub(super) fn write_timestamp(value: &[u8], digits: u8, out: &mut Vec<u8>) -> Result<(), ValueError> {
     let (seconds, fraction) = parts::<4>(value, digits)?;
     let of_day = (seconds % 86_400) as u32;
-    let date = if seconds == 0 { (0, 0, 0) } else { civil((seconds / 86_400) as u32) };
+    let date = if seconds == 0 && fraction == 0 { (0, 0, 0) } else { civil((seconds / 86_400) as u32) };
     quoted(out, |text| {
         text.push_date(date);
         text.push(b'T');
@@ -321,6 +321,8 @@ mod tests {
         check(&Plan::DateTime(2), &datetime_bytes([2020, 0, 0, 0, 0, 0], 0, 2), "\"2020-00-00T00:00:00.00\"");
         check(&Plan::Timestamp(0), &[0; 4], "\"0000-00-00T00:00:00Z\"");
         check(&Plan::Timestamp(3), &[0; 6], "\"0000-00-00T00:00:00.000Z\"");
+        // MariaDB takes the first second of 1970 where it has a fraction.
+        check(&Plan::Timestamp(1), &[0, 0, 0, 0, 50], "\"1970-01-01T00:00:00.5Z\"");
     }
 
     #[test]

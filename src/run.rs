@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use flowd_codec::event::Framing;
+use flowd_engine::budget::Shares;
 use flowd_engine::checkpoint::{Checkpoint, Registry};
 use flowd_engine::failure::Failure;
 use flowd_engine::metrics::Metrics;
@@ -161,6 +162,7 @@ fn source(config: &Config, metrics: Arc<Metrics>, stop: Stop) -> MySqlSource {
         start_at: pipeline.start_at.clone(),
         stop_at: pipeline.stop_at.clone(),
         event_bytes_max: usize::try_from(pipeline.memory / 4).unwrap_or(usize::MAX),
+        snapshot_bytes: Shares::of(usize::try_from(pipeline.memory).unwrap_or(usize::MAX)).snapshot,
         registry: registry_name(&config.offset_storage.offset_storage_addr),
     };
     MySqlSource::new(config.connector.clone(), settings, metrics, stop)

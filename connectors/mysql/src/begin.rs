@@ -1,17 +1,24 @@
 //! Where a run begins and where it ends: the stored position, or what the user asks of a first start, held against
 //! what the server still has and ever had. flowd never moves a position by itself: one that cannot be had is a failure
-//! that says what is missing.
+//! that says what is missing, unless the user asks for a new snapshot then.
 
-use flowd_binlog::gtid::{BadGtid, GtidList, GtidSet, MariaGtid};
+use flowd_binlog::gtid::{BadGtid, GtidList, GtidSet};
 use flowd_engine::failure::Failure;
 
-use crate::config::MySqlConfig;
+use crate::catalog::captured_names;
+use crate::config::{MySqlConfig, SnapshotMode};
 use crate::connection::Connection;
-use crate::position::{BinlogPosition, Gtids, StartAt, StopAt, is_behind};
+use crate::position::{BinlogPosition, Gtids, SourcePosition, StartAt, StopAt, is_behind};
 use crate::query::text;
 use crate::scan;
 use crate::server::Flavor;
-use crate::status::{ServerStatus, executed_gtids, gtid_position, server_status};
+use crate::snapshot::state::SnapshotState;
+use crate::status::{ServerStatus, gtid_position, server_status};
+
+mod reach;
+mod snapshot;
+
+use reach::{Unreachable, check_place, check_reachable};
 
 /// Where the run stops by itself, resolved.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,28 +40,85 @@ pub enum End {
 #[derive(Debug)]
 pub struct Beginning {
     /// Where reading begins.
-    pub position: BinlogPosition,
+    pub position: SourcePosition,
+    /// The tables that a snapshot covers, where one is to be made or finished.
+    pub captured: Option<Vec<(String, String)>>,
     /// Where it ends by itself.
     pub end: Option<End>,
+    /// Whether the server counts GTIDs.
+    pub has_gtids: bool,
+}
+
+/// Whether a run that begins with `stored` may read tables.
+pub fn may_snapshot(mode: SnapshotMode, stored: Option<&SourcePosition>) -> bool {
+    let unfinished = |stored: &SourcePosition| stored.snapshot.as_ref().is_some_and(|state| !state.finished);
+    match mode {
+        SnapshotMode::Never => false,
+        SnapshotMode::WhenNeeded => true,
+        SnapshotMode::Initial | SnapshotMode::InitialOnly => stored.is_none_or(unfinished),
+    }
 }
 
 /// Decides where to begin and end.
 pub fn decide(
+    connection: &mut Connection,
     config: &MySqlConfig,
-    stored: Option<BinlogPosition>,
+    stored: Option<SourcePosition>,
     start_at: &StartAt,
     stop_at: Option<&StopAt>,
 ) -> Result<Beginning, Failure> {
-    let mut connection = Connection::connect(config)?;
-    let status = server_status(&mut connection)?;
+    let status = server_status(connection)?;
     let position = match stored {
-        Some(position) => resumed(position, &status, config),
-        None => first(config, &mut connection, &status, start_at)?,
+        Some(stored) => stored_or_anew(connection, &status, config, stored)?,
+        None if config.snapshot.mode == SnapshotMode::Never => {
+            let binlog = first(config, connection, &status, start_at)?;
+            check_reachable(connection, &status, &binlog)?;
+            SourcePosition { binlog, snapshot: None }
+        }
+        None => snapshot::begin(connection, &status, config)?,
     };
-    check_reachable(&mut connection, &status, &position)?;
-    let end = stop_at.map(|stop_at| end(&connection, &status, stop_at)).transpose()?;
-    connection.close();
-    Ok(Beginning { position, end })
+    let running = position.snapshot.as_ref().is_some_and(|state| !state.finished);
+    let captured = running.then(|| captured_names(connection, &config.filter)).transpose()?;
+    let end = stop_at.map(|stop_at| end(connection, &status, stop_at)).transpose()?;
+    Ok(Beginning { position, captured, end, has_gtids: status.has_gtids })
+}
+
+/// The stored position, or a new snapshot where its binlog is gone and the user wants one then.
+fn stored_or_anew(
+    connection: &mut Connection,
+    status: &ServerStatus,
+    config: &MySqlConfig,
+    stored: SourcePosition,
+) -> Result<SourcePosition, Failure> {
+    let mode = config.snapshot.mode;
+    let SourcePosition { binlog, snapshot } = stored;
+    refuse_other_mode(mode, snapshot.as_ref())?;
+    let binlog = resumed(binlog, status, config);
+    match check_reachable(connection, status, &binlog) {
+        Ok(()) => Ok(SourcePosition { binlog, snapshot }),
+        Err(Unreachable::Gone(text)) if mode == SnapshotMode::WhenNeeded => {
+            tracing::warn!("{text}; a new snapshot, as connectorConfig.snapshotMode: whenNeeded says");
+            snapshot::begin(connection, status, config)
+        }
+        Err(unreachable) => Err(unreachable.into()),
+    }
+}
+
+/// What was done so far and what is asked for now must not leave rows out in silence.
+fn refuse_other_mode(mode: SnapshotMode, snapshot: Option<&SnapshotState>) -> Result<(), Failure> {
+    match (mode, snapshot) {
+        (SnapshotMode::Never, Some(state)) if !state.finished => Err(Failure::Unusable(format!(
+            "the registry holds a snapshot that is not finished ({} of {} tables), and connectorConfig.snapshotMode: \
+             never would leave the rest out: finish it with snapshotMode: initial, or begin anew with another registry",
+            state.tables_done, state.tables
+        ))),
+        (SnapshotMode::InitialOnly, None) => Err(Failure::Unusable(
+            "the registry holds a position of the stream, without a snapshot, and connectorConfig.snapshotMode: \
+             initialOnly would do nothing: give the bulk job a registry of its own, or go on with snapshotMode: initial"
+                .into(),
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// Fails where a position that was reached before cannot be had any more: between two connections the server may have
@@ -186,103 +250,6 @@ fn covers(gtids: &Gtids, wanted: &Gtids) -> bool {
     }
 }
 
-/// Fails where the server no longer has what comes next, or never had what is behind us.
-fn check_reachable(
-    connection: &mut Connection,
-    status: &ServerStatus,
-    position: &BinlogPosition,
-) -> Result<(), Failure> {
-    if let Gtids::MySql(ours) = &position.gtids
-        && status.has_gtids
-    {
-        let executed: GtidSet = executed_gtids(connection)?.parse().map_err(|error| unreadable(&error))?;
-        let purged: GtidSet = status.purged.parse().map_err(|error| unreadable(&error))?;
-        check_mysql(ours, &executed, &purged)?;
-    }
-    match &position.gtids {
-        Gtids::MySql(_) if !position.by_place => Ok(()),
-        Gtids::MariaDb(ours) => {
-            let executed = executed_gtids(connection)?;
-            check_maria(ours, &executed, &status.purged)
-        }
-        _ => {
-            let server = status.identity.to_string();
-            if position.server != server {
-                return Err(Failure::Unusable(format!(
-                    "the position {} belongs to server {}, this is {server}: a file and offset mean nothing on another \
-                     server, and what comes next may have no GTIDs to go by",
-                    position.place(),
-                    position.server
-                )));
-            }
-            check_place(status, &position.file, position.offset)
-        }
-    }
-}
-
-fn check_mysql(ours: &GtidSet, executed: &GtidSet, purged: &GtidSet) -> Result<(), Failure> {
-    let never = ours.minus(executed);
-    if !never.is_empty() {
-        return Err(Failure::Unusable(format!(
-            "the server never had the transactions {never}, which the position counts as done: it was reset, it is \
-             another server, or a replica that lags behind (it has {executed})"
-        )));
-    }
-    let gone = purged.minus(ours);
-    if !gone.is_empty() {
-        return Err(Failure::Unusable(format!(
-            "the server has purged the transactions {gone}, which come after the position {ours}: they cannot be read \
-             any more. Start anew with another registry, after copying the tables"
-        )));
-    }
-    Ok(())
-}
-
-/// `executed` holds the last GTID of every domain and server, so a domain may be named several times.
-fn check_maria(ours: &GtidList, executed: &str, purged: &str) -> Result<(), Failure> {
-    let mut highest = std::collections::BTreeMap::new();
-    for gtid in executed.split(',').filter(|gtid| !gtid.is_empty()) {
-        let gtid: MariaGtid = gtid.parse().map_err(|error| unreadable(&error))?;
-        let seq = highest.entry(gtid.domain).or_insert(0);
-        *seq = gtid.seq.max(*seq);
-    }
-    for gtid in ours.iter() {
-        if highest.get(&gtid.domain).is_none_or(|seq| *seq < gtid.seq) {
-            return Err(Failure::Unusable(format!(
-                "the server never had the transaction {gtid}, which the position counts as done: it was reset, it is \
-                 another server, or a replica that lags behind (it has {executed})"
-            )));
-        }
-    }
-    let purged: GtidList = purged.parse().map_err(|error| unreadable(&error))?;
-    if !ours.contains_all(&purged) {
-        return Err(Failure::Unusable(format!(
-            "the server has purged transactions up to {purged}, the position stands at {ours}: what lies between \
-             cannot be read any more. Start anew with another registry, after copying the tables"
-        )));
-    }
-    Ok(())
-}
-
-fn check_place(status: &ServerStatus, file: &str, offset: u64) -> Result<(), Failure> {
-    let Some(log) = status.logs.iter().find(|log| log.file == file) else {
-        let known = match (status.logs.first(), status.logs.last()) {
-            (Some(first), Some(last)) => format!("it has {} to {}", first.file, last.file),
-            _ => "it has none".into(),
-        };
-        return Err(Failure::Unusable(format!(
-            "the server has no binlog file {file}: it was purged, or the server was reset ({known})"
-        )));
-    };
-    if offset > log.size {
-        return Err(Failure::Unusable(format!(
-            "the position {file}:{offset} lies behind the end of the file, which has {} bytes: the server was reset",
-            log.size
-        )));
-    }
-    Ok(())
-}
-
 /// Fails where the place is not between two transactions: the rest of one would be skipped, or everything before it come
 /// again, because GTIDs know no middle.
 fn check_boundary(connection: &mut Connection, file: &str, offset: u64) -> Result<(), Failure> {
@@ -330,10 +297,6 @@ fn no_event(file: &str, offset: u64) -> Failure {
     ))
 }
 
-fn unreadable(error: &BadGtid) -> Failure {
-    Failure::Unusable(format!("the server's GTIDs cannot be read: {error}"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -342,19 +305,6 @@ mod tests {
 
     fn set(numbers: &str) -> GtidSet {
         format!("{A}:{numbers}").parse().expect("a set")
-    }
-
-    #[test]
-    fn a_position_that_was_purged_or_never_was_is_refused_with_what_is_missing() {
-        assert_eq!(check_mysql(&set("1-10"), &set("1-20"), &set("1-10")), Ok(()));
-        let gone = check_mysql(&set("1-10"), &set("1-20"), &set("1-12")).expect_err("purged");
-        assert!(gone.message().contains(&format!("purged the transactions {A}:11-12")), "{gone}");
-        let never = check_mysql(&set("1-10"), &set("1-8"), &set("1-2")).expect_err("reset");
-        assert!(never.message().contains(&format!("never had the transactions {A}:9-10")), "{never}");
-        let list: GtidList = "0-1-10".parse().expect("list");
-        assert_eq!(check_maria(&list, "0-2-9,0-1-12", "0-1-3"), Ok(()));
-        assert!(check_maria(&list, "0-1-9", "").is_err());
-        assert!(check_maria(&list, "0-1-20", "0-1-11").is_err());
     }
 
     #[test]

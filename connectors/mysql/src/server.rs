@@ -52,6 +52,11 @@ impl Server {
         Ok(Self { flavor, version, version_text: version_text.to_owned(), connection_id })
     }
 
+    /// Whether it is of MySQL's family, not MariaDB's.
+    pub fn is_mysql(&self) -> bool {
+        self.flavor == Flavor::MySql
+    }
+
     /// `MySQL 9.7.4` or `MariaDB 11.8.9`, for messages.
     pub fn description(&self) -> String {
         let (major, minor, patch) = self.version;

@@ -18,27 +18,29 @@ use flowd_engine::worker::{BatchSink, Source, SourceEnd};
 
 use crate::begin::{self, Beginning};
 use crate::captured::EventSettings;
-use crate::config::{InvalidText, MySqlConfig};
+use crate::config::{InvalidText, MySqlConfig, SnapshotMode};
 use crate::connection::Connection;
 use crate::dump::Replica;
 use crate::encode::MySqlEncoder;
-use crate::position::{BinlogPosition, StartAt, StopAt};
+use crate::position::{SourcePosition, StartAt, StopAt};
 use crate::preflight::preflight;
 use crate::rows::MySqlRecord;
 use crate::server::Flavor;
+use crate::snapshot::state::EncodedState;
+use crate::snapshot::{self, Snapshot, running};
 use crate::stream::Stream;
 use crate::tables::{Numbers, TableSettings, Tables};
 
 mod reader;
 mod server_catalog;
 
-use reader::Reader;
+use reader::{Beside, Reader};
 use server_catalog::ServerCatalog;
 
 /// Waits between attempts to heal an outage: the first, doubled each time …
-const BACK_OFF_MIN: Duration = Duration::from_millis(200);
+pub(crate) const BACK_OFF_MIN: Duration = Duration::from_millis(200);
 /// … up to the longest.
-const BACK_OFF_MAX: Duration = Duration::from_secs(30);
+pub(crate) const BACK_OFF_MAX: Duration = Duration::from_secs(30);
 
 /// What the pipeline tells the source.
 #[derive(Debug, Clone)]
@@ -55,6 +57,8 @@ pub struct SourceSettings {
     pub stop_at: Option<StopAt>,
     /// A larger binlog event is not read but rejected, bytes.
     pub event_bytes_max: usize,
+    /// What a snapshot may hold in memory, bytes.
+    pub snapshot_bytes: usize,
     /// What tells this registry from another, for the replica identity.
     pub registry: String,
 }
@@ -73,8 +77,7 @@ pub struct MySqlSource {
 #[derive(Debug)]
 struct Started {
     beginning: Beginning,
-    events: EventSettings,
-    flavour: Flavour,
+    tables: TableSettings,
 }
 
 impl MySqlSource {
@@ -84,14 +87,37 @@ impl MySqlSource {
         Self { config, settings, metrics, stop, replica, started: None }
     }
 
-    fn events(&self, flavor: Flavor) -> EventSettings {
-        EventSettings {
-            source: format!("/flowd/{}/{}", flavor.name(), self.config.connector_name),
-            connector: flavor.name(),
-            name: self.config.connector_name.clone(),
-            subject: self.settings.subject.clone(),
-            framing: self.settings.framing,
-            clock_fields: self.settings.clock_fields,
+    /// How tables are made ready, for the stream and for the snapshot.
+    fn tables(&self, flavor: Flavor) -> TableSettings {
+        TableSettings {
+            flavour: match flavor {
+                Flavor::MySql => Flavour::MySql,
+                Flavor::MariaDb => Flavour::MariaDb,
+            },
+            invalid_text: match self.config.invalid_text {
+                InvalidText::Stop => charset::InvalidText::Stop,
+                InvalidText::Replace => charset::InvalidText::Replace,
+            },
+            events: EventSettings {
+                source: format!("/flowd/{}/{}", flavor.name(), self.config.connector_name),
+                connector: flavor.name(),
+                name: self.config.connector_name.clone(),
+                subject: self.settings.subject.clone(),
+                framing: self.settings.framing,
+                clock_fields: self.settings.clock_fields,
+            },
+            numbers: Numbers::default(),
+        }
+    }
+
+    fn snapshot_settings(&self, tables: TableSettings, has_gtids: bool) -> snapshot::Settings {
+        snapshot::Settings {
+            config: self.config.clone(),
+            tables,
+            has_gtids,
+            memory_bytes: self.settings.snapshot_bytes,
+            row_bytes_max: self.settings.event_bytes_max,
+            metrics: self.metrics.clone(),
         }
     }
 }
@@ -102,51 +128,58 @@ impl Source for MySqlSource {
 
     fn start(&mut self, stored: Option<&Position>) -> Result<Position, Failure> {
         let stored = match stored {
-            Some(position) if !position.0.is_empty() => Some(BinlogPosition::from_position(position)?),
+            Some(position) if !position.0.is_empty() => Some(SourcePosition::from_position(position)?),
             _ => None,
         };
-        let mut connection = Connection::connect(&self.config)?;
+        let (config, settings) = (&self.config, &self.settings);
+        let mut connection = Connection::connect(config)?;
         let flavor = connection.server().flavor;
-        preflight(&mut connection, &self.config, &self.replica, &self.settings.subject, false, &self.stop)?;
-        connection.close();
-        if let Some(position) = &stored {
-            tracing::info!(place = position.place(), gtids = %position.gtids, "going on from the stored position; pipeline.startAt does not count");
+        let snapshot = begin::may_snapshot(config.snapshot.mode, stored.as_ref());
+        preflight(&mut connection, config, &self.replica, &settings.subject, snapshot, &self.stop)?;
+        if let Some(SourcePosition { binlog, .. }) = &stored {
+            tracing::info!(place = binlog.place(), gtids = %binlog.gtids, "going on from the stored position; pipeline.startAt does not count");
         }
         let beginning =
-            begin::decide(&self.config, stored, &self.settings.start_at, self.settings.stop_at.as_ref())?;
+            begin::decide(&mut connection, config, stored, &settings.start_at, settings.stop_at.as_ref())?;
+        connection.close();
         let position = beginning.position.to_position();
-        let flavour = match flavor {
-            Flavor::MySql => Flavour::MySql,
-            Flavor::MariaDb => Flavour::MariaDb,
-        };
-        self.started = Some(Started { beginning, events: self.events(flavor), flavour });
+        self.started = Some(Started { beginning, tables: self.tables(flavor) });
         Ok(position)
     }
 
     fn encoder(&self) -> MySqlEncoder {
-        MySqlEncoder::new(&self.started.as_ref().expect("encoders are made after start").events)
+        MySqlEncoder::new(&self.started.as_ref().expect("encoders are made after start").tables.events)
     }
 
     fn run(mut self, sink: &mut dyn BatchSink<MySqlRecord>) -> Result<SourceEnd, Failure> {
-        let Started { beginning, events, flavour } = self.started.take().expect("run comes after start");
-        let Beginning { position, end } = beginning;
-        if end.as_ref().is_some_and(|end| end.is_reached_at_start(&position)) {
+        let Started { beginning, tables } = self.started.take().expect("run comes after start");
+        let Beginning { position: SourcePosition { binlog, snapshot: state }, captured, end, has_gtids } = beginning;
+        let ended = match self.config.snapshot.mode {
+            SnapshotMode::InitialOnly => true,
+            _ => end.as_ref().is_some_and(|end| end.is_reached_at_start(&binlog)),
+        };
+        if ended && captured.is_none() {
             tracing::info!("the end was reached before: nothing to read");
             return Ok(SourceEnd::Reached);
         }
-        let tables = Tables::new(
-            TableSettings {
-                flavour,
-                invalid_text: match self.config.invalid_text {
-                    InvalidText::Stop => charset::InvalidText::Stop,
-                    InvalidText::Replace => charset::InvalidText::Replace,
-                },
-                events,
-                numbers: Numbers::default(),
-            },
-            Box::new(ServerCatalog { config: self.config.clone(), stop: self.stop.clone() }),
+        let catalog = ServerCatalog { config: self.config.clone(), stop: self.stop.clone() };
+        let mut stream = Stream::new(
+            &binlog,
+            self.config.filter.clone(),
+            Tables::new(tables.clone(), Box::new(catalog)),
         );
-        let stream = Stream::new(&position, self.config.filter.clone(), tables);
-        Reader::new(&self, sink, stream, end).run()
+        let beside = match (captured, state) {
+            (Some(captured), Some(state)) => {
+                stream.note_definitions();
+                let settings = self.snapshot_settings(tables, has_gtids);
+                Beside::Running(Box::new(Snapshot::begin(settings, state, captured)?))
+            }
+            (_, Some(state)) => {
+                running::count(&state, &self.metrics);
+                Beside::Finished(EncodedState::of(&state))
+            }
+            (_, None) => Beside::Never,
+        };
+        Reader::new(&self, sink, stream, beside, end).run()
     }
 }

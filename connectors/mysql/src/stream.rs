@@ -113,6 +113,18 @@ pub struct Stream {
     /// Whether a boundary was passed since the last batch.
     moved: bool,
     pub(crate) seen: Seen,
+    /// Statements that may change or empty tables, met since they were last asked for; `None` where nobody asks.
+    definitions: Option<Vec<Box<[u8]>>>,
+}
+
+/// How much of the binlog has been received: what a snapshot must see in a table before it reads it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frontier {
+    /// The transactions, the open one among them.
+    pub gtids: Gtids,
+    /// A place that lies behind the last boundary and, where a transaction is open, behind its start: the server is
+    /// past the open one when it is past this.
+    pub place: (Arc<str>, u64),
 }
 
 impl Stream {
@@ -137,7 +149,36 @@ impl Stream {
             newest_us: 0,
             moved: false,
             seen: Seen::default(),
+            definitions: None,
         }
+    }
+
+    /// From now on keeps the statements that [`Self::take_definitions`] gives.
+    pub fn note_definitions(&mut self) {
+        self.definitions.get_or_insert_default();
+    }
+
+    /// The statements since the last call that may change or empty tables.
+    pub fn take_definitions(&mut self) -> Vec<Box<[u8]>> {
+        self.definitions.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// What has been received; `None` while a transaction is passed over that an earlier connection or process handed
+    /// on, because its rows are not met again.
+    pub fn frontier(&self) -> Option<Frontier> {
+        let passing = self.transaction.as_ref().is_some_and(|open| open.skip > open.rows);
+        if self.resume.is_some() || passing {
+            return None;
+        }
+        let mut gtids = self.gtids.clone();
+        let place = match &self.transaction {
+            Some(open) => {
+                open.id.add_to(&mut gtids);
+                (self.file.clone(), open.start + 1)
+            }
+            None => self.boundary.clone(),
+        };
+        Some(Frontier { gtids, place })
     }
 
     /// Where the stream stands, everything in `pending` counted as handed on.

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use flowd_binlog::gtid::{MariaGtid, Uuid};
 
+use crate::position::Gtids;
+
 /// Names a transaction for ever, within one history of the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TransactionId {
@@ -29,6 +31,16 @@ impl TransactionId {
     /// Whether it is a GTID, which `source.gtid` shows.
     pub fn is_gtid(&self) -> bool {
         !matches!(self, Self::Place { .. })
+    }
+
+    /// Counts it among the transactions that are behind us; nothing where it has no GTID of the set's kind.
+    pub fn add_to(&self, gtids: &mut Gtids) {
+        match (gtids, self) {
+            (Gtids::MySql(set), Self::MySql(uuid, number)) => set.add(*uuid, "", *number),
+            (Gtids::MySql(set), Self::Tagged(uuid, tag, number)) => set.add(*uuid, tag, *number),
+            (Gtids::MariaDb(list), Self::MariaDb(gtid)) => list.set(*gtid),
+            _ => {}
+        }
     }
 
     /// Appends the printed form: ASCII that needs no JSON escaping.

@@ -5,6 +5,7 @@
 
 use std::mem::{swap, take};
 
+use flowd_binlog::result;
 use flowd_binlog::row::RowError;
 use flowd_codec::event::EventWriter;
 use flowd_codec::json;
@@ -144,20 +145,5 @@ fn write_hex(out: &mut Vec<u8>, bytes: &[u8]) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     for byte in bytes {
         out.extend_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
-    }
-}
-
-// STAND-IN until flowd_binlog::result::encode is there
-mod result {
-    use flowd_binlog::row::{RowError, Scratch};
-    use flowd_binlog::table::Table;
-    pub(super) fn encode(
-        _: &Table,
-        _: &[u8],
-        _: u32,
-        _: &mut Vec<u8>,
-        _: &mut Scratch,
-    ) -> Result<(), RowError> {
-        Err(RowError::Header { what: "not built", offset: 0 })
     }
 }

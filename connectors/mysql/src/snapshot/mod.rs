@@ -1,13 +1,28 @@
-//! The rows that are there already: read in chunks beside the stream, without locks, and handed on between its batches.
+//! The rows that are there already: read in chunks beside the stream, without locks, and handed on between its batches
+//! (the method of DBLog, arXiv 2010.12597, with marks that hold on these servers).
+//!
+//! A worker leases a range of a table. From then on the keys that the stream changes in that table are tracked. The
+//! worker opens a read view that sees all that the stream had received (`mark`), and reads. Once the stream has passed
+//! all that the view may have seen, the source's thread hands the chunk on; rows whose keys a transaction has touched
+//! that the view did not surely see are left out, because the stream has handed them on already, and newer.
+//!
+//! Not here: the stream itself, and when there is a snapshot at all (`begin`).
 
+pub mod mark;
 pub mod plan;
 pub mod query;
+pub mod running;
 pub mod split;
 pub mod state;
 pub mod throttle;
 pub mod track;
 
+mod shared;
+mod worker;
+
 use flowd_binlog::result::KeyValue;
+
+pub use running::{Ready, Rest, Settings, Snapshot};
 
 /// A full key, in key order.
 pub type Key = Vec<KeyValue>;
@@ -20,3 +35,4 @@ pub struct Range {
     /// Inclusive upper bound.
     pub upto: Option<Key>,
 }
+

@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 
 use flowd_engine::failure::Failure;
 use flowd_engine::record::Batch;
-use flowd_engine::worker::{BatchSink, SourceEnd};
+use flowd_engine::worker::{BatchSink, Closed, SourceEnd};
 use rand::Rng;
 
 use super::{BACK_OFF_MAX, BACK_OFF_MIN, MySqlSource};
 use crate::begin::{self, End};
 use crate::check::replicas;
+use crate::config::SnapshotMode;
 use crate::connection::Connection;
 use crate::dump::{self, HEARTBEAT_EVERY};
 use crate::feed::{CHUNK_BYTES, Feed, FeedError, Next};
@@ -20,14 +21,20 @@ use crate::rows::MySqlRecord;
 use crate::stream::Stream;
 use crate::tls;
 
-/// How often a silent read looks whether the pipeline goes down.
+/// How often a silent read looks whether the pipeline goes down …
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// … and while a snapshot runs, whether it has something to hand on.
+const LOOK_BESIDE: Duration = Duration::from_millis(2);
 /// Without an event or a heartbeat for this long, while we are reading, the connection is half-dead.
 const SILENCE_MAX: Duration = HEARTBEAT_EVERY.saturating_mul(10);
 /// What was understood is held back until this much of the buffer is taken, bytes.
 const HOLD_BYTES: usize = CHUNK_BYTES / 2;
 /// Thrown off twice within this time by another replica of our id means that somebody else holds it.
 const CLASH_WITHIN: Duration = Duration::from_secs(60);
+
+mod beside;
+
+pub(super) use beside::Beside;
 
 /// How one connection's reading ended.
 enum Ended {
@@ -41,6 +48,7 @@ pub(super) struct Reader<'a> {
     source: &'a MySqlSource,
     sink: &'a mut dyn BatchSink<MySqlRecord>,
     stream: Stream,
+    beside: Beside,
     lag: LagMeter,
     end: Option<End>,
     /// When another replica of our id was last seen to throw us off.
@@ -59,11 +67,12 @@ impl<'a> Reader<'a> {
         source: &'a MySqlSource,
         sink: &'a mut dyn BatchSink<MySqlRecord>,
         stream: Stream,
+        beside: Beside,
         end: Option<End>,
     ) -> Self {
         let lag = LagMeter::start(source.config.clone(), source.metrics.clone(), source.stop.clone());
         let reading = Instant::now();
-        Self { source, sink, stream, lag, end, clash: None, reading, silent: false, again: false }
+        Self { source, sink, stream, beside, lag, end, clash: None, reading, silent: false, again: false }
     }
 
     /// Reads until the end, a stop or a failure that cannot heal.
@@ -99,10 +108,7 @@ impl<'a> Reader<'a> {
         self.again = true;
         let mut dump =
             dump::open(&source.config, &source.replica, &position, source.settings.event_bytes_max)?;
-        dump.feed
-            .socket()
-            .set_read_timeout(Some(LOOK_EVERY))
-            .map_err(|error| Failure::Retry(error.to_string()))?;
+        self.set_look(&dump.feed)?;
         let ended = self.read(&mut dump.feed, back_off);
         if !matches!(ended, Ok(Ended::Lost(_)) | Err(Failure::Retry(_))) {
             dump.end(&source.config);
@@ -117,16 +123,19 @@ impl<'a> Reader<'a> {
             let parsed = self.parse(feed);
             let hold = matches!(parsed, Ok(None)) && self.may_hold(feed);
             // What was understood before a failure is handed on: a connection may be lost behind it.
-            if !hold && self.flush(feed).is_err() {
-                return Ok(Ended::Source(SourceEnd::Stopped));
+            if !hold && let Some(ended) = halted(self.flush(feed))? {
+                return Ok(ended);
             }
             if let Some(ended) = parsed? {
                 return Ok(ended);
             }
+            if !hold && let Some(ended) = self.beside(feed)? {
+                return Ok(ended);
+            }
             let filled = self.fill(feed, back_off);
             // What was held back lives in this connection's buffer, and the position counts it as handed on.
-            if !matches!(filled, Ok(None)) && self.flush(feed).is_err() {
-                return Ok(Ended::Source(SourceEnd::Stopped));
+            if !matches!(filled, Ok(None)) && let Some(ended) = halted(self.flush(feed))? {
+                return Ok(ended);
             }
             if let Some(ended) = filled? {
                 return Ok(ended);
@@ -139,7 +148,7 @@ impl<'a> Reader<'a> {
     /// transactions (and one that ends in ROLLBACK can still be dropped).
     fn may_hold(&self, feed: &Feed<tls::Stream>) -> bool {
         let worth = self.stream.holds_whole_transaction() || feed.socket().has_more();
-        feed.parsed() < HOLD_BYTES && !self.silent && worth
+        feed.parsed() < HOLD_BYTES && !self.silent && worth && !self.beside.is_rest_due(&self.stream)
     }
 
     /// Takes every whole event of the buffer.
@@ -157,21 +166,34 @@ impl<'a> Reader<'a> {
                 }
                 Next::Oversize(head, size) => self.stream.oversize_event(&head, size)?,
             }
-            let end = self.end.as_ref();
-            if self.stream.is_between()
-                && end.is_some_and(|end| end.is_reached(self.stream.gtids(), self.stream.place()))
-            {
-                let (file, offset) = self.stream.place();
-                tracing::info!(place = format!("{file}:{offset}"), "the end is reached");
+            if self.is_end_reached() {
                 return Ok(Some(Ended::Source(SourceEnd::Reached)));
+            }
+            if self.beside.is_rest_due(&self.stream) {
+                return Ok(None);
             }
         }
     }
 
+    /// Whether nothing is left to do: the stream has got where the user wants it to end, and no snapshot runs.
+    fn is_end_reached(&self) -> bool {
+        let only = self.source.config.snapshot.mode == SnapshotMode::InitialOnly;
+        let at_end = |end: &End| end.is_reached(self.stream.gtids(), self.stream.place());
+        let reached = !self.beside.is_running()
+            && self.stream.is_between()
+            && (only || self.end.as_ref().is_some_and(at_end));
+        if reached {
+            let (file, offset) = self.stream.place();
+            tracing::info!(place = format!("{file}:{offset}"), "the end is reached");
+        }
+        reached
+    }
+
     /// Hands on what was understood.
-    fn flush(&mut self, feed: &mut Feed<tls::Stream>) -> Result<(), Closed> {
+    fn flush(&mut self, feed: &mut Feed<tls::Stream>) -> Result<(), Halt> {
         let moved = self.stream.take_moved();
         self.count();
+        self.beside.observe(&mut self.stream, feed.bytes(), moved)?;
         if self.stream.pending.is_empty() {
             feed.discard();
             if !moved {
@@ -180,15 +202,15 @@ impl<'a> Reader<'a> {
             return self.send(bytes::Bytes::new(), Vec::new());
         }
         let (bytes, held) = feed.take();
-        self.sink.reserve(held).map_err(|_| Closed)?;
+        self.sink.reserve(held)?;
         let records = self.stream.take_pending();
         self.send(bytes, records)
     }
 
-    fn send(&mut self, bytes: bytes::Bytes, records: Vec<MySqlRecord>) -> Result<(), Closed> {
-        let position = self.stream.position().to_position();
+    fn send(&mut self, bytes: bytes::Bytes, records: Vec<MySqlRecord>) -> Result<(), Halt> {
+        let position = self.stream.position().to_position_with(self.beside.encoded().as_ref());
         let batch = Batch { bytes, records, position, time_us: self.stream.newest_us };
-        let sent = self.sink.send(batch).map_err(|_| Closed);
+        let sent = self.sink.send(batch).map_err(Halt::from);
         // Waiting for the pipeline is not the server's silence.
         self.reading = Instant::now();
         sent
@@ -223,13 +245,17 @@ impl<'a> Reader<'a> {
                     if let Some(text) = self.lag.take_reset() {
                         return Ok(Some(Ended::Lost(text)));
                     }
-                    if !self.stream.pending.is_empty() {
+                    let silence = self.reading.elapsed();
+                    if !self.stream.pending.is_empty() && silence >= LOOK_EVERY {
                         self.silent = true;
                         return Ok(None);
                     }
-                    if self.reading.elapsed() > SILENCE_MAX {
+                    if silence > SILENCE_MAX {
                         let text = format!("no event and no heartbeat for {} s", SILENCE_MAX.as_secs());
                         return Ok(Some(Ended::Lost(text)));
+                    }
+                    if self.beside.is_running() {
+                        return Ok(None);
                     }
                 }
                 Err(error) => return self.lost(&error).map(Some),
@@ -281,8 +307,33 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The pipeline is going down.
-struct Closed;
+/// Why handing on ends.
+enum Halt {
+    /// The pipeline is going down.
+    Closed,
+    Failed(Failure),
+}
+
+impl From<Closed> for Halt {
+    fn from(_: Closed) -> Self {
+        Self::Closed
+    }
+}
+
+impl From<Failure> for Halt {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+/// The end that a halt is; none where there was none.
+fn halted(result: Result<(), Halt>) -> Result<Option<Ended>, Failure> {
+    match result {
+        Ok(()) => Ok(None),
+        Err(Halt::Closed) => Ok(Some(Ended::Source(SourceEnd::Stopped))),
+        Err(Halt::Failed(failure)) => Err(failure),
+    }
+}
 
 /// Whether the server's text says that another replica took our id: "A slave with the same server_uuid/server_id as
 /// this slave has connected to the master" (1236), without the UUID on MariaDB 11 (4052), "slave/replica" on MySQL 8.

@@ -154,6 +154,9 @@ impl Stream {
         if statement != Statement::Truncate {
             self.tables.definition_changed(query.text);
         }
+        if let Some(definitions) = &mut self.definitions {
+            definitions.push(query.text.into());
+        }
     }
 
     pub(super) fn commit(&mut self, header: &Header) {
@@ -210,12 +213,7 @@ impl Stream {
             self.pass_boundary();
             return;
         };
-        match (&mut self.gtids, &open.id) {
-            (Gtids::MySql(set), TransactionId::MySql(uuid, number)) => set.add(*uuid, "", *number),
-            (Gtids::MySql(set), TransactionId::Tagged(uuid, tag, number)) => set.add(*uuid, tag, *number),
-            (Gtids::MariaDb(list), TransactionId::MariaDb(gtid)) => list.set(*gtid),
-            _ => {}
-        }
+        open.id.add_to(&mut self.gtids);
         self.by_place = !open.id.is_gtid() && self.gtids != Gtids::None;
         self.newest_us = open.commit_us.unwrap_or(i64::from(header.timestamp) * 1_000_000);
         self.counts = open.by_table;

@@ -1,0 +1,284 @@
+//! What the source's thread and the snapshot's workers share: the plan, the tracked keys, how far the stream has
+//! received, and the room for chunks. One mutex, taken once a read and once a flush of the stream, never for a row.
+//!
+//! Invariant: a lease is given out together with the frontier that holds then, and from that moment the stream's changes
+//! of its table are tracked, under the same lock. So every change is either behind the frontier or tracked.
+
+use std::collections::HashMap;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::mark::Mark;
+use super::plan::{ChunkId, Lease, LeaseId, Plan, TableId, Work};
+use super::query::SnapshotTable;
+use super::track::Tracker;
+use super::Key;
+use crate::captured::CapturedTable;
+use crate::stream::Frontier;
+
+/// Waits look up this often, so that nothing depends on being woken.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// A table as it is read now.
+#[derive(Debug)]
+pub(super) struct OpenedTable {
+    pub(super) look: SnapshotTable,
+    pub(super) captured: Arc<CapturedTable>,
+    pub(super) select_list: String,
+    /// Mean size of the rows that came last, bytes.
+    pub(super) row_bytes: AtomicU64,
+}
+
+/// A lease, with what its reader must see and from where on changes are tracked.
+#[derive(Debug, Clone)]
+pub(super) struct Assignment {
+    pub(super) lease: Lease,
+    pub(super) table: Arc<OpenedTable>,
+    pub(super) frontier: Frontier,
+    /// Changes from this transaction on are tracked.
+    pub(super) since: u64,
+}
+
+/// What a worker is to do next.
+pub(super) enum Task {
+    Open { table: TableId, schema: String, name: String },
+    Read(Assignment),
+    /// Tables may have got these names by this statement.
+    Renamed(Box<[u8]>),
+    End,
+}
+
+/// Where the stream and the reader of a table without a usable key stand with each other. Only one such table is read
+/// at a time.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) enum Hold {
+    /// No such table is being read.
+    #[default]
+    None,
+    /// The worker asks the stream to rest between two transactions.
+    Wanted(LeaseId),
+    /// It rests.
+    Resting(LeaseId),
+    /// The worker's view stands at this mark: the stream must go there.
+    Marked(LeaseId, Mark),
+    /// The stream is there, and the view is exact: rows may come.
+    Exact(LeaseId),
+}
+
+impl Hold {
+    fn lease(&self) -> Option<LeaseId> {
+        match self {
+            Self::None => None,
+            Self::Wanted(lease) | Self::Resting(lease) | Self::Marked(lease, _) | Self::Exact(lease) => {
+                Some(*lease)
+            }
+        }
+    }
+}
+
+pub(super) struct Inner {
+    pub(super) plan: Plan,
+    pub(super) tracker: Tracker,
+    /// `None` until the stream has passed what an earlier process handed on.
+    pub(super) frontier: Option<Frontier>,
+    pub(super) tables: HashMap<TableId, Arc<OpenedTable>>,
+    /// From which transaction on the changes of leases and chunks are tracked.
+    pub(super) leases: HashMap<LeaseId, (TableId, u64)>,
+    pub(super) chunks: HashMap<ChunkId, (TableId, u64)>,
+    pub(super) hold: Hold,
+    pub(super) renames: Vec<Box<[u8]>>,
+    /// Bytes of chunks that were not handed on yet …
+    pub(super) waiting_bytes: usize,
+    /// … and of chunks of the table that is read whole, which the resting stream takes at once.
+    pub(super) whole_bytes: usize,
+    idle: usize,
+    ended: bool,
+}
+
+pub(super) struct Shared {
+    inner: Mutex<Inner>,
+    changed: Condvar,
+    /// What all waiting chunks may hold together, bytes.
+    waiting_bytes_max: usize,
+}
+
+impl Shared {
+    pub(super) fn new(plan: Plan, tracker: Tracker, waiting_bytes_max: usize) -> Self {
+        Self {
+            inner: Mutex::new(Inner {
+                plan,
+                tracker,
+                frontier: None,
+                tables: HashMap::new(),
+                leases: HashMap::new(),
+                chunks: HashMap::new(),
+                hold: Hold::None,
+                renames: Vec::new(),
+                waiting_bytes: 0,
+                whole_bytes: 0,
+                idle: 0,
+                ended: false,
+            }),
+            changed: Condvar::new(),
+            waiting_bytes_max,
+        }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes whoever waits for something to change.
+    pub(super) fn notify(&self) {
+        self.changed.notify_all();
+    }
+
+    /// Nobody gets anything to do any more.
+    pub(super) fn end(&self) {
+        self.lock().ended = true;
+        self.notify();
+    }
+
+    pub(super) fn is_ended(&self) -> bool {
+        self.lock().ended
+    }
+
+    /// Waits a little, or until something changes.
+    fn wait<'a>(&self, inner: MutexGuard<'a, Inner>) -> MutexGuard<'a, Inner> {
+        self.changed.wait_timeout(inner, LOOK_EVERY).map_or_else(|error| error.into_inner().0, |woken| woken.0)
+    }
+
+    /// Waits for something to do.
+    pub(super) fn next(&self) -> Task {
+        let mut inner = self.lock();
+        inner.idle += 1;
+        let task = loop {
+            if inner.ended {
+                break Task::End;
+            }
+            if let Some(task) = inner.next() {
+                break task;
+            }
+            inner = self.wait(inner);
+        };
+        inner.idle -= 1;
+        task
+    }
+
+    /// Waits until `done` says so; `None` at the end.
+    pub(super) fn wait_for<T>(&self, mut done: impl FnMut(&mut Inner) -> Option<T>) -> Option<T> {
+        let mut inner = self.lock();
+        loop {
+            if inner.ended {
+                return None;
+            }
+            if let Some(value) = done(&mut inner) {
+                return Some(value);
+            }
+            inner = self.wait(inner);
+        }
+    }
+
+    /// Waits until a chunk of so many bytes has room, and counts it; false at the end. A chunk larger than all the room
+    /// waits until it is alone.
+    pub(super) fn reserve(&self, bytes: usize) -> bool {
+        let granted = self.wait_for(|inner| {
+            let fits = inner.waiting_bytes + bytes <= self.waiting_bytes_max || inner.waiting_bytes == 0;
+            fits.then(|| inner.waiting_bytes += bytes)
+        });
+        granted.is_some()
+    }
+
+    /// The same for a chunk of the table that is read whole: one waits at a time.
+    pub(super) fn reserve_whole(&self, bytes: usize) -> bool {
+        self.wait_for(|inner| (inner.whole_bytes == 0).then(|| inner.whole_bytes = bytes)).is_some()
+    }
+}
+
+impl Inner {
+    fn next(&mut self) -> Option<Task> {
+        let frontier = self.frontier.clone()?;
+        if let Some(text) = self.renames.pop() {
+            return Some(Task::Renamed(text));
+        }
+        match self.plan.next(self.idle - 1) {
+            Work::Open { table, schema, name } => Some(Task::Open { table, schema, name }),
+            Work::Read(lease) => {
+                let since = self.tracker.now();
+                self.leases.insert(lease.id, (lease.table, since));
+                let table = self.tables.get(&lease.table).expect("what is leased was opened").clone();
+                Some(Task::Read(Assignment { lease, table, frontier, since }))
+            }
+            Work::Wait | Work::Done => None,
+        }
+    }
+
+    /// A chunk of a lease; `None`: the lease is over.
+    pub(super) fn chunk(&mut self, work: &Assignment, last: Option<Key>) -> Option<ChunkId> {
+        let id = self.plan.chunk(work.lease.id, last)?;
+        self.chunks.insert(id, (work.lease.table, work.since));
+        Some(id)
+    }
+
+    /// A chunk of so many bytes is through, however.
+    pub(super) fn forget(&mut self, id: ChunkId, bytes: usize, whole: bool) {
+        self.chunks.remove(&id);
+        let held = if whole { &mut self.whole_bytes } else { &mut self.waiting_bytes };
+        *held = held.saturating_sub(bytes);
+    }
+
+    /// A stale chunk is not handed on.
+    pub(super) fn give_up(&mut self, chunk: &Chunk) {
+        self.forget(chunk.id, chunk.bytes.len(), chunk.whole.is_some());
+    }
+
+    /// Forgets changes that no lease and no chunk asks for any more.
+    pub(super) fn keep_tracked(&mut self) {
+        let mut oldest: HashMap<TableId, u64> = HashMap::new();
+        for (table, since) in self.leases.values().chain(self.chunks.values()) {
+            oldest.entry(*table).and_modify(|known| *known = (*known).min(*since)).or_insert(*since);
+        }
+        let tables: Vec<TableId> = self.tables.keys().copied().collect();
+        for table in tables {
+            self.tracker.keep(table, oldest.get(&table).copied());
+        }
+    }
+
+    /// A lease has ended, however.
+    pub(super) fn released(&mut self, lease: LeaseId) {
+        self.leases.remove(&lease);
+        if self.hold.lease() == Some(lease) {
+            self.hold = Hold::None;
+        }
+    }
+
+    /// A table's definition or content was changed by a statement: what was read of it is void.
+    pub(super) fn discard(&mut self, table: TableId) -> u64 {
+        self.tables.remove(&table);
+        self.chunks.retain(|_, chunk| chunk.0 != table);
+        self.tracker.clear(table);
+        let void: Vec<LeaseId> =
+            self.leases.iter().filter(|(_, lease)| lease.0 == table).map(|(id, _)| *id).collect();
+        for lease in void {
+            self.released(lease);
+        }
+        self.plan.discard(table)
+    }
+}
+
+/// Rows on their way from a worker to the source's thread.
+pub(super) struct Chunk {
+    pub(super) id: ChunkId,
+    pub(super) table: TableId,
+    pub(super) captured: Arc<CapturedTable>,
+    /// Rows, each with its length before it.
+    pub(super) bytes: Vec<u8>,
+    pub(super) rows: u64,
+    pub(super) oversize: Vec<u64>,
+    pub(super) mark: Mark,
+    /// Changes from this transaction on are tracked for it.
+    pub(super) since: u64,
+    /// Of a table that is read whole: its own id, and the number of the chunk's first row.
+    pub(super) whole: Option<(Arc<str>, u64)>,
+}

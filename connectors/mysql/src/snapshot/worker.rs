@@ -1,0 +1,261 @@
+//! A worker: a thread with a connection of its own that opens tables and reads chunks of them.
+//!
+//! Outages heal here, for ever, with back-off: the lease goes back and somebody reads the range again. What a DDL
+//! statement takes away under a read shows as an error of the statement; the table is then looked at anew.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
+
+use flowd_binlog::result;
+use flowd_binlog::table::{Options, Table};
+use flowd_engine::failure::Failure;
+use flowd_engine::metrics::Metrics;
+use rand::Rng;
+
+use super::plan::{Opened, TableId};
+use super::query::{self, SnapshotTable};
+use super::shared::{Assignment, Chunk, OpenedTable, Shared, Task};
+use super::throttle::Throttle;
+use crate::captured::{CapturedTable, Phase};
+use crate::catalog::captured_names;
+use crate::config::MySqlConfig;
+use crate::connection::Connection;
+use crate::error::WireError;
+use crate::source::{BACK_OFF_MAX, BACK_OFF_MIN};
+use crate::statement::Statement;
+use crate::tables::TableSettings;
+
+mod read;
+
+/// What all workers work with.
+pub(super) struct Workplace {
+    pub(super) config: MySqlConfig,
+    pub(super) settings: TableSettings,
+    pub(super) shared: Shared,
+    pub(super) throttle: Throttle,
+    pub(super) metrics: Arc<Metrics>,
+    /// Whether the server counts GTIDs.
+    pub(super) has_gtids: bool,
+    /// A chunk is cut at so many bytes.
+    pub(super) chunk_bytes: usize,
+    /// A larger row is not kept but rejected, bytes.
+    pub(super) row_bytes_max: usize,
+}
+
+/// What a worker tells the source's thread.
+pub(super) enum Message {
+    Chunk(Chunk),
+    Failed(Failure),
+}
+
+/// See the module.
+pub(super) struct Worker {
+    place: Arc<Workplace>,
+    messages: Sender<Message>,
+    /// Statements of the connection at hand, newest last.
+    prepared: VecDeque<(String, Statement)>,
+}
+
+/// Statements that a connection keeps prepared.
+const PREPARED_MAX: usize = 8;
+
+/// Errors that say that a table is not what it was: unknown table, unknown column, definition changed, index gone.
+const CHANGED: [u16; 6] = [1051, 1054, 1109, 1146, 1176, 1412];
+
+/// Session settings that a read of values depends on, and how long the server may wait for us to take rows: the
+/// pipeline may be full for as long as its target is away.
+const SESSION: [&str; 4] = [
+    "SET NAMES utf8mb4",
+    "SET character_set_results = NULL",
+    "SET SESSION time_zone = '+00:00', sql_mode = '', net_write_timeout = 31536000",
+    "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
+];
+
+impl Worker {
+    pub(super) fn new(place: Arc<Workplace>, messages: Sender<Message>) -> Self {
+        Self { place, messages, prepared: VecDeque::new() }
+    }
+
+    /// Works until the end, or until something cannot heal.
+    pub(super) fn run(mut self) {
+        let mut back_off = BACK_OFF_MIN;
+        loop {
+            self.prepared.clear();
+            let text = match self.session(&mut back_off) {
+                Ok(()) => return,
+                Err(Failure::Retry(text)) => text,
+                Err(failure) => return drop(self.messages.send(Message::Failed(failure))),
+            };
+            let wait = back_off.mul_f64(rand::rng().random_range(0.5..1.0));
+            tracing::warn!(wait_ms = wait.as_millis(), "snapshot: {text}; connecting again");
+            back_off = (back_off * 2).min(BACK_OFF_MAX);
+            self.pause(wait);
+            if self.place.shared.is_ended() {
+                return;
+            }
+        }
+    }
+
+    /// Waits, unless the end comes.
+    fn pause(&self, wait: Duration) {
+        let until = Instant::now() + wait;
+        self.place.shared.wait_for(|_| (Instant::now() >= until).then_some(()));
+    }
+
+    /// One connection's work.
+    fn session(&mut self, back_off: &mut Duration) -> Result<(), Failure> {
+        let mut connection = Connection::connect(&self.place.config)?;
+        for statement in SESSION {
+            connection.execute(statement)?;
+        }
+        loop {
+            match self.place.shared.next() {
+                Task::End => {
+                    connection.close();
+                    return Ok(());
+                }
+                Task::Open { table, schema, name } => {
+                    let opened = self.open(&mut connection, table, &schema, &name);
+                    if opened.is_err() {
+                        self.place.shared.lock().plan.give_back(table);
+                    }
+                    self.settle(table, &format!("{schema}.{name}"), opened)?;
+                }
+                Task::Read(assignment) => {
+                    let read = self.read(&mut connection, &assignment);
+                    self.release(&assignment);
+                    self.settle(assignment.lease.table, &assignment.table.captured.id_part, read)?;
+                }
+                Task::Renamed(text) => self.renamed(&mut connection, &text)?,
+            }
+            *back_off = BACK_OFF_MIN;
+        }
+    }
+
+    /// What an attempt on a table came to. A table that is not what it was is looked at anew.
+    fn settle(&self, table: TableId, name: &str, done: Result<(), Trouble>) -> Result<(), Failure> {
+        match done {
+            Ok(()) => Ok(()),
+            Err(Trouble::Changed(text)) => {
+                tracing::info!("snapshot: table {name}: {text}; looking at it anew");
+                self.discard(table);
+                self.pause(BACK_OFF_MIN);
+                Ok(())
+            }
+            Err(Trouble::Failed(failure)) => Err(failure.context(&format!("table {name}"))),
+        }
+    }
+
+    fn discard(&self, table: TableId) {
+        let void = self.place.shared.lock().discard(table);
+        self.place.metrics.snapshot.chunks_reread.add(void);
+        self.place.shared.notify();
+    }
+
+    fn release(&self, assignment: &Assignment) {
+        let mut inner = self.place.shared.lock();
+        inner.plan.release(assignment.lease.id);
+        inner.released(assignment.lease.id);
+        drop(inner);
+        self.place.shared.notify();
+    }
+
+    /// Looks at a table and tells the plan what there is to read.
+    fn open(
+        &mut self,
+        connection: &mut Connection,
+        table: TableId,
+        schema: &str,
+        name: &str,
+    ) -> Result<(), Trouble> {
+        let looked = query::look(connection, schema, name)?;
+        let opened = match &looked {
+            None => Opened::Gone,
+            Some(look) => self.opening(connection, look, table)?,
+        };
+        let mut inner = self.place.shared.lock();
+        match opened {
+            Opened::Gone => tracing::info!("snapshot: table {schema}.{name} is gone"),
+            _ => tracing::debug!("snapshot: reading table {schema}.{name}"),
+        }
+        inner.plan.opened(table, opened);
+        drop(inner);
+        self.place.shared.notify();
+        Ok(())
+    }
+
+    fn opening(
+        &self,
+        connection: &mut Connection,
+        look: &SnapshotTable,
+        id: TableId,
+    ) -> Result<Opened, Trouble> {
+        let table = self.table(look)?;
+        let rows_estimated = look.rows_estimated;
+        let opened = match look.index {
+            None => Opened::Whole { rows_estimated },
+            Some(_) => Opened::Keyed {
+                columns: look.key.iter().map(ToString::to_string).collect(),
+                upto: query::last_key(connection, look, self.is_locking(connection))?,
+                rows_estimated,
+            },
+        };
+        let select_list = result::select_list(&table);
+        let number = self.place.settings.numbers.of(table.schema(), table.name());
+        let captured = CapturedTable::new(table, number, Phase::Snapshot, &self.place.settings.events);
+        let opened_table = OpenedTable {
+            look: look.clone(),
+            captured: Arc::new(captured),
+            select_list,
+            row_bytes: AtomicU64::new(look.row_bytes_estimated),
+        };
+        self.place.shared.lock().tables.insert(id, Arc::new(opened_table));
+        Ok(opened)
+    }
+
+    fn table(&self, look: &SnapshotTable) -> Result<Table, Trouble> {
+        let filter = &self.place.config.filter;
+        let exclude = |schema: &str, table: &str, column: &str| filter.excludes_column(schema, table, column);
+        let options = Options {
+            flavour: self.place.settings.flavour,
+            invalid_text: self.place.settings.invalid_text,
+            exclude: &exclude,
+        };
+        Table::from_catalog(&look.catalog, &options)
+            .map_err(|error| Trouble::Failed(Failure::Fatal(error.to_string())))
+    }
+
+    /// Captured tables that a statement names may have got their names by it: their rows were never read under them.
+    fn renamed(&self, connection: &mut Connection, text: &[u8]) -> Result<(), Failure> {
+        let names = captured_names(connection, &self.place.config.filter)?;
+        let mut inner = self.place.shared.lock();
+        for (schema, name) in names {
+            if flowd_binlog::event::defines(text, &name) {
+                inner.plan.rename(&schema, &name);
+            }
+        }
+        drop(inner);
+        self.place.shared.notify();
+        Ok(())
+    }
+}
+
+/// Why an attempt on a table came to nothing.
+#[derive(Debug)]
+enum Trouble {
+    /// The table is not what it was.
+    Changed(String),
+    Failed(Failure),
+}
+
+impl From<WireError> for Trouble {
+    fn from(error: WireError) -> Self {
+        match error.code() {
+            Some(code) if CHANGED.contains(&code) => Self::Changed(error.to_string()),
+            _ => Self::Failed(error.into()),
+        }
+    }
+}

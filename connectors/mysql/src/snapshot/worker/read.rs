@@ -1,0 +1,384 @@
+//! One lease: a mark, a SELECT, and what comes of it cut into chunks.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use flowd_binlog::result::{self, KeyKind, KeyValue};
+use flowd_engine::failure::Failure;
+use rand::Rng;
+
+use super::{Message, PREPARED_MAX, Trouble, Worker};
+use crate::connection::Connection;
+use crate::error::WireError;
+use crate::snapshot::mark::{self, Mark};
+use crate::snapshot::plan::LeaseId;
+use crate::snapshot::shared::{Assignment, Chunk, Hold};
+use crate::snapshot::{Key, Range, query, throttle};
+use crate::statement::{RowReader, rows};
+
+/// How long a server that is behind the stream is left alone, and one that is busy.
+const BEHIND_WAIT: Duration = Duration::from_millis(5);
+const BUSY_WAIT: Duration = Duration::from_millis(500);
+/// Rows that one SELECT may ask for.
+const LIMIT_MAX: u64 = 1_000_000;
+/// How often a view of a table without usable key is opened anew because it is not exact.
+const EXACT_TRIES: u32 = 1_000;
+
+/// Rows as they came.
+struct Taken {
+    bytes: Vec<u8>,
+    rows: u64,
+    oversize: Option<u64>,
+    /// The SELECT gives no more.
+    ended: bool,
+}
+
+impl Worker {
+    /// Reads of a lease what one SELECT gives, and hands it on.
+    pub(super) fn read(&mut self, connection: &mut Connection, work: &Assignment) -> Result<(), Trouble> {
+        self.await_quiet(connection)?;
+        if work.lease.whole {
+            return self.read_whole(connection, work);
+        }
+        let range = self.divided(connection, work)?;
+        if self.is_locking(connection) {
+            return self.read_locked(connection, work, &range);
+        }
+        let Some(mark) = self.view(connection, work)? else { return Ok(()) };
+        self.read_range(connection, work, range, &mark)?;
+        connection.execute("COMMIT")?;
+        Ok(())
+    }
+
+    /// Rests while the source runs more threads than it may.
+    fn await_quiet(&self, connection: &mut Connection) -> Result<(), Trouble> {
+        let Some(running_max) = self.place.config.snapshot.max_running else { return Ok(()) };
+        let paused = &self.place.metrics.snapshot.paused;
+        while throttle::threads_running(connection)? > running_max && !self.place.shared.is_ended() {
+            paused.set(1);
+            self.pause(BUSY_WAIT);
+        }
+        paused.set(0);
+        Ok(())
+    }
+
+    /// The lease's range, or the first half of it where others wait for the second.
+    fn divided(&self, connection: &mut Connection, work: &Assignment) -> Result<Range, Trouble> {
+        let mut range = work.lease.range.clone();
+        if !work.lease.divide {
+            return Ok(range);
+        }
+        let Some(middle) = split_standin(connection, &work.table.look, &range)? else {
+            return Ok(range);
+        };
+        if self.place.shared.lock().plan.divide(work.lease.id, middle.clone()) {
+            range.upto = Some(middle);
+            self.place.shared.notify();
+        }
+        Ok(range)
+    }
+
+    /// Whether rows are read under locks, because nothing else would tell what a read sees.
+    pub(super) fn is_locking(&self, connection: &Connection) -> bool {
+        self.place.config.snapshot.for_share && !self.place.has_gtids && connection.server().is_mysql()
+    }
+
+    /// A read view that sees what the stream had received, as soon as the server can give one; `None` at the end.
+    fn view(&self, connection: &mut Connection, work: &Assignment) -> Result<Option<Mark>, Trouble> {
+        loop {
+            if let Some(mark) = mark::open_view(connection, &work.frontier)? {
+                return Ok(Some(mark));
+            }
+            connection.execute("ROLLBACK")?;
+            self.pause(BEHIND_WAIT);
+            if self.place.shared.is_ended() {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// One SELECT over the beginning of a range, cut into chunks as it comes.
+    fn read_range(
+        &mut self,
+        connection: &mut Connection,
+        work: &Assignment,
+        mut range: Range,
+        mark: &Mark,
+    ) -> Result<(), Trouble> {
+        let limit = self.limit(work);
+        let (sql, mut parameters) = query::chunk(&work.table.look, &work.table.select_list, &range, false);
+        parameters.push(number(limit));
+        let statement = self.prepared(connection, sql)?;
+        let mut reader = connection.execute_statement(&self.prepared[statement].1, &parameters)?;
+        let mut sum = 0;
+        loop {
+            let taken = self.take(&mut reader)?;
+            sum += taken.rows;
+            self.learn(work, &taken);
+            let exhausted = taken.ended && sum < limit;
+            if let Some(size) = taken.oversize {
+                drain(&mut reader)?;
+                return self.pass_oversize(connection, work, taken, size, range, mark);
+            }
+            let last = if exhausted { None } else { last_key(work, &taken)? };
+            if let Some(last) = &last {
+                range.after = Some(last.clone());
+            }
+            let ended = taken.ended;
+            if (exhausted || last.is_some()) && !self.hand_on(work, taken, last, mark) {
+                return drain(&mut reader);
+            }
+            if ended {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Hands on what came before a row that is too large to be kept, and the row's size in its place.
+    fn pass_oversize(
+        &self,
+        connection: &mut Connection,
+        work: &Assignment,
+        taken: Taken,
+        size: u64,
+        mut range: Range,
+        mark: &Mark,
+    ) -> Result<(), Trouble> {
+        if let Some(last) = last_key(work, &taken)? {
+            range.after = Some(last);
+        }
+        let table = &work.table;
+        let key = query::first_key(connection, &table.look, &range)?;
+        let key = key.ok_or_else(|| {
+            let name = &table.captured.id_part;
+            Trouble::Changed(format!("a row of {name} of {size} bytes is gone under its own read view"))
+        })?;
+        self.hand_on(work, taken, Some(key), mark);
+        Ok(())
+    }
+
+    /// A range of a server without GTIDs: what is read stays locked until the place is known.
+    fn read_locked(
+        &mut self,
+        connection: &mut Connection,
+        work: &Assignment,
+        range: &Range,
+    ) -> Result<(), Trouble> {
+        connection.execute("START TRANSACTION")?;
+        let limit = self.limit(work);
+        let (sql, mut parameters) = query::chunk(&work.table.look, &work.table.select_list, range, true);
+        parameters.push(number(limit));
+        let statement = self.prepared(connection, sql)?;
+        let mut reader = connection.execute_statement(&self.prepared[statement].1, &parameters)?;
+        let (mut parts, mut sum) = (Vec::new(), 0);
+        loop {
+            let taken = self.take(&mut reader)?;
+            sum += taken.rows;
+            self.learn(work, &taken);
+            let stop = taken.ended || taken.oversize.is_some();
+            parts.push(taken);
+            if stop {
+                break;
+            }
+        }
+        drain(&mut reader)?;
+        let mark = mark::under_locks(connection)?;
+        let mut range = range.clone();
+        for taken in parts {
+            if let Some(size) = taken.oversize {
+                self.pass_oversize(connection, work, taken, size, range, &mark)?;
+                break;
+            }
+            let exhausted = taken.ended && sum < limit;
+            let last = if exhausted { None } else { last_key(work, &taken)? };
+            range.after = last.clone().or(range.after);
+            if (exhausted || last.is_some()) && !self.hand_on(work, taken, last, &mark) {
+                break;
+            }
+        }
+        connection.execute("COMMIT")?;
+        Ok(())
+    }
+
+    /// A table without usable key, in one read view, while the stream rests at the view's place.
+    fn read_whole(&mut self, connection: &mut Connection, work: &Assignment) -> Result<(), Trouble> {
+        if self.is_locking(connection) {
+            return Err(Trouble::Failed(Failure::Unusable(
+                "it has no usable key (a primary key, or a unique index of NOT NULL columns, without prefixes and DESC), \
+                 and without GTIDs nothing tells what a read of it sees: set gtid_mode=ON, give it a key, or leave it out \
+                 by connectorConfig.tableExcludeList"
+                    .into(),
+            )));
+        }
+        let Some(mark) = self.exact_view(connection, work)? else { return Ok(()) };
+        let id: Arc<str> = format!("{:016x}", rand::rng().random::<u64>()).into();
+        let (sql, mut number) = (query::whole(&work.table.look, &work.table.select_list), 0);
+        let statement = self.prepared(connection, sql)?;
+        let mut reader = connection.execute_statement(&self.prepared[statement].1, &[])?;
+        loop {
+            let taken = self.take(&mut reader)?;
+            let (rows, ended) = (taken.rows, taken.ended);
+            let last = if ended { None } else { Some(Key::new()) };
+            if !self.send(work, taken, last, &mark, Some((id.clone(), number))) {
+                // Whoever discarded the table has it read again, over another connection.
+                return Err(Trouble::Failed(Failure::Retry("its read was given up".into())));
+            }
+            if ended {
+                break;
+            }
+            number += rows;
+        }
+        connection.execute("COMMIT")?;
+        Ok(())
+    }
+
+    /// A read view, and the stream resting exactly where it stands; `None` where the lease is over.
+    fn exact_view(&self, connection: &mut Connection, work: &Assignment) -> Result<Option<Mark>, Trouble> {
+        let (shared, lease) = (&self.place.shared, work.lease.id);
+        let wanted = shared.wait_for(|inner| {
+            let free = inner.hold == Hold::None;
+            free.then(|| inner.hold = Hold::Wanted(lease))
+        });
+        if wanted.is_none() {
+            return Ok(None);
+        }
+        for _ in 0..EXACT_TRIES {
+            let Some(frontier) = self.resting(lease) else { return Ok(None) };
+            let work = Assignment { frontier, ..work.clone() };
+            let Some(mark) = self.view(connection, &work)? else { return Ok(None) };
+            shared.lock().hold = Hold::Marked(lease, mark.clone());
+            shared.notify();
+            let exact = shared.wait_for(|inner| match &inner.hold {
+                Hold::Marked(holder, _) if *holder == lease => None,
+                Hold::Exact(holder) => Some(*holder == lease),
+                _ => Some(false),
+            });
+            if exact == Some(true) {
+                return Ok(Some(mark));
+            }
+            connection.execute("ROLLBACK")?;
+        }
+        Err(Trouble::Failed(Failure::Unusable(format!(
+            "it has no usable key and changes so often that {EXACT_TRIES} tries found no moment at which what a read of \
+             it sees is certain: give it a primary key, read it at a quieter time, or leave it out by \
+             connectorConfig.tableExcludeList"
+        ))))
+    }
+
+    /// Waits until the stream rests for this lease; `None` where the lease is over.
+    fn resting(&self, lease: LeaseId) -> Option<crate::stream::Frontier> {
+        let rests = self.place.shared.wait_for(|inner| match &inner.hold {
+            Hold::Resting(holder) if *holder == lease => Some(inner.frontier.clone()),
+            Hold::Wanted(holder) if *holder == lease => None,
+            _ => Some(None),
+        });
+        rests.flatten()
+    }
+
+    /// A statement of this connection, prepared once.
+    fn prepared(&mut self, connection: &mut Connection, sql: String) -> Result<usize, WireError> {
+        if let Some(index) = self.prepared.iter().position(|(known, _)| *known == sql) {
+            return Ok(index);
+        }
+        if self.prepared.len() == PREPARED_MAX
+            && let Some((_, oldest)) = self.prepared.pop_front()
+        {
+            connection.close_statement(oldest)?;
+        }
+        let statement = connection.prepare(&sql)?;
+        self.prepared.push_back((sql, statement));
+        Ok(self.prepared.len() - 1)
+    }
+
+    /// Reads a chunk's worth.
+    fn take(&self, reader: &mut RowReader<'_>) -> Result<Taken, Trouble> {
+        let mut bytes = Vec::with_capacity(self.place.chunk_bytes);
+        let filled = reader.read(&mut bytes, self.place.chunk_bytes, self.place.row_bytes_max)?;
+        let rows = u64::from(filled.rows);
+        self.throttle(rows, bytes.len());
+        Ok(Taken { bytes, rows, oversize: filled.oversize, ended: filled.ended })
+    }
+
+    fn throttle(&self, rows: u64, bytes: usize) {
+        let wait = self.place.throttle.take(rows, bytes as u64, Instant::now());
+        if !wait.is_zero() {
+            self.pause(wait);
+        }
+    }
+
+    /// Rows that should fill a chunk, by the size of those that came before.
+    fn limit(&self, work: &Assignment) -> u64 {
+        let row_bytes = work.table.row_bytes.load(Ordering::Relaxed).max(1);
+        (self.place.chunk_bytes as u64 / row_bytes).clamp(1, LIMIT_MAX)
+    }
+
+    fn learn(&self, work: &Assignment, taken: &Taken) {
+        if let Some(mean) = (taken.bytes.len() as u64).checked_div(taken.rows) {
+            work.table.row_bytes.store(mean, Ordering::Relaxed);
+        }
+    }
+
+    /// Hands a chunk of a keyed table on, once there is room for it. False: the lease is over.
+    fn hand_on(&self, work: &Assignment, taken: Taken, last: Option<Key>, mark: &Mark) -> bool {
+        self.send(work, taken, last, mark, None)
+    }
+
+    fn send(
+        &self,
+        work: &Assignment,
+        taken: Taken,
+        last: Option<Key>,
+        mark: &Mark,
+        whole: Option<(Arc<str>, u64)>,
+    ) -> bool {
+        let shared = &self.place.shared;
+        let Some(id) = shared.lock().chunk(work, last) else { return false };
+        let mut taken = taken;
+        if taken.bytes.len() < taken.bytes.capacity() / 2 {
+            taken.bytes.shrink_to_fit();
+        }
+        let bytes = taken.bytes.len();
+        let reserved = match whole {
+            None => shared.reserve(bytes),
+            Some(_) => shared.reserve_whole(bytes),
+        };
+        let chunk = Chunk {
+            id,
+            table: work.lease.table,
+            captured: work.table.captured.clone(),
+            bytes: taken.bytes,
+            rows: taken.rows,
+            oversize: taken.oversize.into_iter().collect(),
+            mark: mark.clone(),
+            since: work.since,
+            whole,
+        };
+        reserved && self.messages.send(Message::Chunk(chunk)).is_ok()
+    }
+}
+
+/// Reads on to the end of the rows, and keeps none: the connection is of use again.
+fn drain(reader: &mut RowReader<'_>) -> Result<(), Trouble> {
+    const PORTION: usize = 1 << 20;
+    let mut bytes = Vec::with_capacity(PORTION);
+    while !reader.read(&mut bytes, PORTION, PORTION)?.ended {
+        bytes.clear();
+    }
+    Ok(())
+}
+
+/// The key of the last row; none where there is no row.
+fn last_key(work: &Assignment, taken: &Taken) -> Result<Option<Key>, Trouble> {
+    let Some(row) = rows(&taken.bytes).last() else { return Ok(None) };
+    let key = result::key(&work.table.captured.table, row);
+    key.map(Some).map_err(|error| Trouble::Failed(Failure::Fatal(error.to_string())))
+}
+
+fn number(value: u64) -> KeyValue {
+    KeyValue { kind: KeyKind::Unsigned, bytes: value.to_le_bytes().into() }
+}
+
+fn split_standin(_: &mut Connection, _: &query::SnapshotTable, _: &Range) -> Result<Option<Key>, WireError> {
+    Ok(None)
+}

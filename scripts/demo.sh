@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# A real MariaDB, an embedded mesh, a subscriber, and flowd between them, on this machine alone. flowd is killed with
-# kill -9 in the middle and started again: the subscriber gets every change. Leaves nothing behind but the cache.
+# A real MariaDB, an embedded mesh, a subscriber, and flowd between them, on this machine alone. flowd copies the rows
+# that are there, then streams; it is killed with kill -9 in the middle and started again: the subscriber gets every
+# row and every change. Leaves nothing behind but the cache.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 WORK=$(mktemp -d)
@@ -21,13 +22,15 @@ wait_for() { # SECONDS COMMAND...
   until "$@"; do [ $SECONDS -lt $end ] || { echo "demo.sh: gave up waiting for: $*" >&2; exit 1; }; sleep 0.1; done
 }
 events() { [ "$(grep -c . "$WORK/events" 2>/dev/null || true)" -ge "$1" ]; }
+snapshot_is_finished() { "$FLOWD" position --json --config "$WORK/flowd.yml" 2>/dev/null | grep -q '"state":"finished"'; }
 
-say "1. a MariaDB 11.8 with a row binlog (the first time it is fetched and unpacked)"
+say "1. a MariaDB 11.8 with a row binlog (the first time it is fetched and unpacked), and a table of 5000 rows"
 scripts/servers.sh fetch mariadb-11.8
 DB_PORT=$(free_port) MESH_PORT=$(free_port)
 scripts/servers.sh start mariadb-11.8 "$WORK/db" "$DB_PORT" >/dev/null
 sql -e "CREATE DATABASE IF NOT EXISTS shop; CREATE TABLE shop.orders
   (id INT PRIMARY KEY, customer VARCHAR(40), total DECIMAL(10,2), placed DATETIME(3))"
+sql shop -e "INSERT INTO orders SELECT seq, 'Ada', seq + 0.90, '2026-01-31 12:00:00.125' FROM seq_1_to_5000"
 
 if [ ! -x target/release/flowd ] || [ -n "$(find src engine codec connectors registry Cargo.toml -newer target/release/flowd -print -quit)" ]; then
   say "2. building flowd (only once)"
@@ -54,28 +57,28 @@ connectorConfig:
   tableIncludeList: ["shop.*"]
 offsetStorageConfig:
   offsetStorageAddr: $WORK/state
-pipeline:
-  startAt: earliest
 YML
 cat "$WORK/flowd.yml"
 start_flowd() { "$FLOWD" --connector mysql-cdc --config "$WORK/flowd.yml" 2>>"$WORK/flowd.log" & FLOWD_PID=$!; PIDS+=($!); }
 start_flowd
-sql shop -e "INSERT INTO orders VALUES (1, 'Ada', 9.90, '2026-01-31 12:00:00.125')"
 wait_for 30 events 1
-say "5. the first event, as the subscriber gets it"
+say "5. the first event, as the subscriber gets it: a row that was there already"
 head -1 "$WORK/events"
+wait_for 60 events 5000
+wait_for 30 snapshot_is_finished
+say "   all 5000 rows have arrived, and flowd knows it"
 
 say "6. kill -9, changes while flowd is dead, and a start"
 kill -9 "$FLOWD_PID"
 wait "$FLOWD_PID" 2>/dev/null || true
-sql shop -e "UPDATE orders SET total = 19.80 WHERE id = 1; INSERT INTO orders SELECT seq, 'Grace', seq, NOW(3) FROM seq_2_to_1000; DELETE FROM orders WHERE id = 1"
+sql shop -e "UPDATE orders SET total = 19.80 WHERE id = 1; INSERT INTO orders SELECT seq, 'Grace', seq, NOW(3) FROM seq_5001_to_5999; DELETE FROM orders WHERE id = 1"
 start_flowd
-wait_for 60 events 1002
+wait_for 60 events 6001
 sleep 0.5
 IDS=$(grep -o '"id":"[^"]*"' "$WORK/events" | sort -u | wc -l)
 tail -1 "$WORK/events"
-say "7. the subscriber has $IDS different events (1 + 1 + 999 + 1 = 1002 changes were made)"
-[ "$IDS" = 1002 ]
+say "7. the subscriber has $IDS different events (5000 rows, then 1 + 999 + 1 changes: 6001)"
+[ "$IDS" = 6001 ]
 say "8. a clean stop, and where flowd stands"
 kill "$FLOWD_PID"
 wait "$FLOWD_PID"

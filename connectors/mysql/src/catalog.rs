@@ -8,7 +8,7 @@ use flowd_binlog::catalog::{CatalogColumn, CatalogTable};
 use crate::connection::Connection;
 use crate::error::WireError;
 use crate::filter::TableFilter;
-use crate::query::{ResultSet, identifier, literal, text};
+use crate::query::{ResultSet, Row, identifier, literal, text};
 use crate::status::{BinlogEnd, binlog_end};
 
 /// How often a definition may change under our hands before we give up.
@@ -34,6 +34,43 @@ pub fn read_table(
     let place = place(connection)?;
     let value = stable_table(connection, schema, table)?;
     Ok(Reading { value, place })
+}
+
+/// The index behind a table's key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyIndex {
+    /// Its name.
+    pub name: String,
+    /// Whether the rows of a range of keys can be read through it, in their order: the optimizer may use it, and it is a
+    /// tree over whole columns, all ascending.
+    pub has_ranges: bool,
+}
+
+/// A table as it is read by ranges of its key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IndexedTable {
+    /// The table.
+    pub table: CatalogTable,
+    /// Its key's index; `None` where there is no key.
+    pub index: Option<KeyIndex>,
+    /// A collation (COLLATION_NAME) a column; `None` where the column is no text.
+    pub collations: Vec<Option<String>>,
+}
+
+/// Reads one table together with its key's index; `None` where there is no such table, or the account may not see it.
+pub fn read_indexed(
+    connection: &mut Connection,
+    schema: &str,
+    table: &str,
+) -> Result<Option<IndexedTable>, WireError> {
+    Ok(stable(connection, schema, table)?.map(|(columns, key)| {
+        let collations = columns.iter().map(|column| column.collation.clone()).collect();
+        IndexedTable {
+            table: catalog_table(schema, table, columns, key.columns),
+            index: key.index,
+            collations,
+        }
+    }))
 }
 
 /// Reads every captured table that the account may see, in the order of their names. Views and sequences are none.
@@ -96,6 +133,35 @@ fn stable_table(
     schema: &str,
     table: &str,
 ) -> Result<Option<CatalogTable>, WireError> {
+    let found = stable(connection, schema, table)?;
+    Ok(found.map(|(columns, key)| catalog_table(schema, table, columns, key.columns)))
+}
+
+fn catalog_table(schema: &str, table: &str, columns: Vec<Column>, key: Vec<usize>) -> CatalogTable {
+    let columns = columns.into_iter().map(|column| column.own).collect();
+    CatalogTable { schema: schema.into(), name: table.into(), columns, key }
+}
+
+/// A column and what only ranges need of it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Column {
+    own: CatalogColumn,
+    collation: Option<String>,
+}
+
+/// The key: indexes of its columns, in its own order, and what it is made of.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct KeyColumns {
+    columns: Vec<usize>,
+    index: Option<KeyIndex>,
+}
+
+/// Columns and key of one and the same definition.
+fn stable(
+    connection: &mut Connection,
+    schema: &str,
+    table: &str,
+) -> Result<Option<(Vec<Column>, KeyColumns)>, WireError> {
     let mut columns = read_columns(connection, schema, table)?;
     for _ in 0..ATTEMPTS_MAX {
         if columns.is_empty() {
@@ -104,9 +170,7 @@ fn stable_table(
         let key = read_key(connection, schema, table, &columns)?;
         let again = read_columns(connection, schema, table)?;
         match key {
-            Some(key) if again == columns => {
-                return Ok(Some(CatalogTable { schema: schema.into(), name: table.into(), columns, key }));
-            }
+            Some(key) if again == columns => return Ok(Some((columns, key))),
             _ => columns = again,
         }
     }
@@ -116,37 +180,37 @@ fn stable_table(
     Err(std::io::Error::other(message).into())
 }
 
-fn read_columns(
-    connection: &mut Connection,
-    schema: &str,
-    table: &str,
-) -> Result<Vec<CatalogColumn>, WireError> {
+fn read_columns(connection: &mut Connection, schema: &str, table: &str) -> Result<Vec<Column>, WireError> {
     let result = connection.query(&format!(
-        "SELECT TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME, COLUMN_TYPE, DATA_TYPE, CHARACTER_SET_NAME, IS_NULLABLE \
-         FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = {} AND TABLE_NAME = {} ORDER BY ORDINAL_POSITION",
+        "SELECT TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME, COLUMN_TYPE, DATA_TYPE, CHARACTER_SET_NAME, IS_NULLABLE, \
+         COLLATION_NAME FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = {} AND TABLE_NAME = {} \
+         ORDER BY ORDINAL_POSITION",
         literal(schema),
         literal(table)
     ))?;
     // The comparison above may ignore case; names here do not.
     let own = result.rows.iter().filter(|row| text(row, 0) == schema && text(row, 1) == table);
     Ok(own
-        .map(|row| CatalogColumn {
-            name: text(row, 2),
-            column_type: text(row, 3),
-            data_type: text(row, 4),
-            charset: row[5].is_some().then(|| text(row, 5)),
-            nullable: text(row, 6) == "YES",
+        .map(|row| Column {
+            own: CatalogColumn {
+                name: text(row, 2),
+                column_type: text(row, 3),
+                data_type: text(row, 4),
+                charset: row[5].is_some().then(|| text(row, 5)),
+                nullable: text(row, 6) == "YES",
+            },
+            collation: row[7].is_some().then(|| text(row, 7)),
         })
         .collect())
 }
 
-/// The key's columns; `None` where the index does not fit the columns, or the table is gone.
+/// The key; `None` where the index does not fit the columns, or the table is gone.
 fn read_key(
     connection: &mut Connection,
     schema: &str,
     table: &str,
-    columns: &[CatalogColumn],
-) -> Result<Option<Vec<usize>>, WireError> {
+    columns: &[Column],
+) -> Result<Option<KeyColumns>, WireError> {
     // SHOW INDEX tells the server's own order of the indexes, which information_schema.STATISTICS does not.
     let sql = format!("SHOW INDEX FROM {} FROM {}", identifier(table), identifier(schema));
     match connection.query(&sql) {
@@ -158,7 +222,7 @@ fn read_key(
 
 /// The primary key, else the first unique index over NOT NULL columns alone, as SHOW INDEX lists them; empty where
 /// there is neither, `None` where an index names a column that is not there.
-fn key_of(indexes: &ResultSet, columns: &[CatalogColumn]) -> Option<Vec<usize>> {
+fn key_of(indexes: &ResultSet, columns: &[Column]) -> Option<KeyColumns> {
     let [name, non_unique, column, nullable] =
         ["Key_name", "Non_unique", "Column_name", "Null"].map(|title| indexes.column(title));
     let (name, non_unique, column, nullable) = (name?, non_unique?, column?, nullable?);
@@ -171,22 +235,45 @@ fn key_of(indexes: &ResultSet, columns: &[CatalogColumn]) -> Option<Vec<usize>> 
     }
     names.sort_by_key(|index| index != "PRIMARY"); // stable: the rest keeps its order
     for index in names {
-        let parts = indexes.rows.iter().filter(|row| text(row, name) == index);
+        let parts: Vec<&Row> = indexes.rows.iter().filter(|row| text(row, name) == index).collect();
         // A part without a column is an expression: the row image does not hold it as such.
-        if parts.clone().any(|row| text(row, nullable) == "YES" || row[column].is_none()) {
+        if parts.iter().any(|row| text(row, nullable) == "YES" || row[column].is_none()) {
             continue;
         }
-        return parts.map(|row| columns.iter().position(|known| known.name == text(row, column))).collect();
+        let at = |row: &&Row| columns.iter().position(|known| known.own.name == text(row, column));
+        let columns = parts.iter().map(at).collect::<Option<_>>()?;
+        let has_ranges = parts.iter().all(|row| has_ranges(indexes, row));
+        return Some(KeyColumns { columns, index: Some(KeyIndex { name: index, has_ranges }) });
     }
-    Some(Vec::new())
+    Some(KeyColumns::default())
+}
+
+/// Whether ranges can be read by a part of an index. What a version does not say (Visible: MySQL 8; Ignored: MariaDB
+/// 10.6) it does not have.
+fn has_ranges(indexes: &ResultSet, part: &Row) -> bool {
+    let says = |title: &str, value: &str| {
+        indexes.column(title).is_none_or(|index| text(part, index).eq_ignore_ascii_case(value))
+    };
+    let whole = indexes.column("Sub_part").is_none_or(|index| part[index].is_none());
+    // Collation A is ascending; D is descending, and a hash has none.
+    whole
+        && says("Collation", "A")
+        && says("Index_type", "BTREE")
+        && says("Visible", "YES")
+        && says("Ignored", "NO")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn columns(names: &[&str]) -> Vec<CatalogColumn> {
-        names.iter().map(|name| CatalogColumn { name: (*name).into(), ..CatalogColumn::default() }).collect()
+    fn columns(names: &[&str]) -> Vec<Column> {
+        let column = |name: &&str| CatalogColumn { name: (*name).into(), ..CatalogColumn::default() };
+        names.iter().map(|name| Column { own: column(name), collation: None }).collect()
+    }
+
+    fn key(set: &ResultSet, names: &[&str]) -> Option<Vec<usize>> {
+        key_of(set, &columns(names)).map(|key| key.columns)
     }
 
     /// Rows of index, non-unique, column ("-" is an expression) and nullable.
@@ -204,7 +291,7 @@ mod tests {
     #[test]
     fn the_primary_key_is_the_key_in_its_own_order() {
         let set = indexes(&[("u", "0", "c", ""), ("PRIMARY", "0", "b", ""), ("PRIMARY", "0", "a", "")]);
-        assert_eq!(key_of(&set, &columns(&["a", "b", "c"])), Some(vec![1, 0]));
+        assert_eq!(key(&set, &["a", "b", "c"]), Some(vec![1, 0]));
     }
 
     #[test]
@@ -217,17 +304,50 @@ mod tests {
             ("second", "0", "b", ""),
             ("first_by_name", "0", "a", ""),
         ]);
-        assert_eq!(key_of(&set, &columns(&["a", "b", "c"])), Some(vec![2, 1]));
+        assert_eq!(key(&set, &["a", "b", "c"]), Some(vec![2, 1]));
     }
 
     #[test]
     fn a_table_without_such_an_index_has_no_key() {
-        assert_eq!(key_of(&indexes(&[("plain", "1", "a", "")]), &columns(&["a"])), Some(vec![]));
-        assert_eq!(key_of(&indexes(&[]), &columns(&["a"])), Some(vec![]));
+        assert_eq!(key(&indexes(&[("plain", "1", "a", "")]), &["a"]), Some(vec![]));
+        assert_eq!(key(&indexes(&[]), &["a"]), Some(vec![]));
     }
 
     #[test]
     fn an_index_over_a_column_that_is_not_there_means_reading_again() {
-        assert_eq!(key_of(&indexes(&[("PRIMARY", "0", "z", "")]), &columns(&["a"])), None);
+        assert_eq!(key(&indexes(&[("PRIMARY", "0", "z", "")]), &["a"]), None);
+    }
+
+    #[test]
+    fn ranges_need_whole_ascending_visible_parts_of_a_tree() {
+        let titles = [
+            "Key_name",
+            "Non_unique",
+            "Column_name",
+            "Null",
+            "Collation",
+            "Sub_part",
+            "Index_type",
+            "Visible",
+            "Ignored",
+        ];
+        let check = |change: &[(&str, Option<&str>)], expected: bool| {
+            let mut row: Row =
+                ["u", "0", "a", "", "A", "", "BTREE", "YES", "NO"].map(|value| Some(value.into())).into();
+            row[5] = None;
+            for (title, value) in change {
+                let index = titles.iter().position(|known| known == title).expect("a title");
+                row[index] = value.map(|value| value.as_bytes().to_vec());
+            }
+            let set = ResultSet { columns: titles.map(String::from).to_vec(), rows: vec![row] };
+            let index = key_of(&set, &columns(&["a"])).and_then(|key| key.index).expect("an index");
+            assert_eq!(index, KeyIndex { name: "u".into(), has_ranges: expected }, "{change:?}");
+        };
+        check(&[], true);
+        check(&[("Sub_part", Some("5"))], false);
+        check(&[("Collation", Some("D"))], false);
+        check(&[("Index_type", Some("HASH")), ("Collation", None)], false);
+        check(&[("Visible", Some("NO"))], false);
+        check(&[("Ignored", Some("YES"))], false);
     }
 }

@@ -153,7 +153,8 @@ impl Source for MySqlSource {
 
     fn run(mut self, sink: &mut dyn BatchSink<MySqlRecord>) -> Result<SourceEnd, Failure> {
         let Started { beginning, tables } = self.started.take().expect("run comes after start");
-        let Beginning { position: SourcePosition { binlog, snapshot: state }, captured, end, has_gtids } = beginning;
+        let Beginning { position: SourcePosition { binlog, snapshot: state }, captured, end, has_gtids } =
+            beginning;
         let ended = match self.config.snapshot.mode {
             SnapshotMode::InitialOnly => true,
             _ => end.as_ref().is_some_and(|end| end.is_reached_at_start(&binlog)),
@@ -163,11 +164,8 @@ impl Source for MySqlSource {
             return Ok(SourceEnd::Reached);
         }
         let catalog = ServerCatalog { config: self.config.clone(), stop: self.stop.clone() };
-        let mut stream = Stream::new(
-            &binlog,
-            self.config.filter.clone(),
-            Tables::new(tables.clone(), Box::new(catalog)),
-        );
+        let mut stream =
+            Stream::new(&binlog, self.config.filter.clone(), Tables::new(tables.clone(), Box::new(catalog)));
         let beside = match (captured, state) {
             (Some(captured), Some(state)) => {
                 stream.note_definitions();

@@ -208,6 +208,13 @@ impl Stream {
         (&self.file, self.offset)
     }
 
+    /// The place before which everything has been handed on or is in `pending`: [`Self::place`], unless the server looks
+    /// for a GTID from the head of a file and is not back yet where we were.
+    pub fn passed(&self) -> (&str, u64) {
+        let boundary = (&*self.boundary.0, self.boundary.1);
+        if is_behind(self.place(), boundary) { boundary } else { self.place() }
+    }
+
     /// Whether no transaction is open.
     pub fn is_between(&self) -> bool {
         self.transaction.is_none()

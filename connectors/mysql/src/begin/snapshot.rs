@@ -48,13 +48,7 @@ pub(super) fn begin(
     Ok(SourcePosition { binlog, snapshot })
 }
 
-fn at(
-    status: &ServerStatus,
-    config: &MySqlConfig,
-    gtids: Gtids,
-    file: &str,
-    offset: u64,
-) -> BinlogPosition {
+fn at(status: &ServerStatus, config: &MySqlConfig, gtids: Gtids, file: &str, offset: u64) -> BinlogPosition {
     BinlogPosition {
         server: status.identity.to_string(),
         gtids,

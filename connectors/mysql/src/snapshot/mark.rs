@@ -127,7 +127,9 @@ pub fn view_place(connection: &mut Connection) -> Result<(String, u64), WireErro
     let (file, offset) = (value("Binlog_snapshot_file"), value("Binlog_snapshot_position").parse());
     match offset {
         Ok(offset) if !file.is_empty() => Ok((file, offset)),
-        _ => Err(WireError::Protocol("the server does not say where its snapshot stands in the binlog".into())),
+        _ => {
+            Err(WireError::Protocol("the server does not say where its snapshot stands in the binlog".into()))
+        }
     }
 }
 

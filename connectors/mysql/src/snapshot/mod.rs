@@ -35,4 +35,3 @@ pub struct Range {
     /// Inclusive upper bound.
     pub upto: Option<Key>,
 }
-

@@ -121,8 +121,7 @@ impl Snapshot {
         });
         let chunk_bytes = settings.chunk_bytes();
         let share = settings.memory_bytes / 4;
-        let shared =
-            Shared::new(Plan::new(state, captured), Tracker::new(share / TRACKED_BYTES), share);
+        let shared = Shared::new(Plan::new(state, captured), Tracker::new(share / TRACKED_BYTES), share);
         let rates = &settings.config.snapshot;
         let place = Arc::new(Workplace {
             throttle: Throttle::new(rates.rows_per_second, rates.bytes_per_second),
@@ -137,10 +136,9 @@ impl Snapshot {
         let (sender, messages) = mpsc::channel();
         for number in 0..place.config.snapshot.parallelism {
             let worker = Worker::new(place.clone(), sender.clone());
-            thread::Builder::new()
-                .name(format!("snapshot {number}"))
-                .spawn(move || worker.run())
-                .map_err(|error| Failure::Fatal(format!("a thread of the snapshot cannot be started: {error}")))?;
+            thread::Builder::new().name(format!("snapshot {number}")).spawn(move || worker.run()).map_err(
+                |error| Failure::Fatal(format!("a thread of the snapshot cannot be started: {error}")),
+            )?;
         }
         let snapshot = Self {
             place,
@@ -213,8 +211,7 @@ impl Snapshot {
         if !rows.table.table.has_key() {
             touch(b"");
         }
-        let mut cursor =
-            Rows::open(&rows.table.table, rows.kind, rows.payload.of(bytes)).map_err(failed)?;
+        let mut cursor = Rows::open(&rows.table.table, rows.kind, rows.payload.of(bytes)).map_err(failed)?;
         let partial = cursor.keys(&mut self.scratch, touch).map_err(failed)?;
         Ok(match (full, partial) {
             (true, _) => Some("too many changes to be tracked"),
@@ -254,8 +251,10 @@ impl Snapshot {
         }
         let workplace = self.place.clone();
         let mut inner = workplace.shared.lock();
-        while let Some(index) =
-            self.waiting.iter().position(|chunk| chunk.mark.is_reached(place) || inner.plan.is_stale(chunk.id))
+        while let Some(index) = self
+            .waiting
+            .iter()
+            .position(|chunk| chunk.mark.is_reached(place) || inner.plan.is_stale(chunk.id))
         {
             let chunk = self.waiting.remove(index);
             if inner.plan.is_stale(chunk.id) {
@@ -283,7 +282,10 @@ impl Snapshot {
         };
         let has_any = rows > 0 || !oversize.is_empty();
         let record = has_any.then(|| ChunkRows {
-            payload: Span { start: 0, end: u32::try_from(bytes.len()).expect("a chunk is smaller than 4 GiB") },
+            payload: Span {
+                start: 0,
+                end: u32::try_from(bytes.len()).expect("a chunk is smaller than 4 GiB"),
+            },
             table: captured,
             origin,
             outdated: outdated.into(),
@@ -342,7 +344,7 @@ impl Snapshot {
                 self.begin_rest(&mut inner, stream);
                 (Hold::Resting(lease), Rest::Yes)
             }
-            Hold::Marked(lease, mark) if mark.is_reached(stream.place()) => {
+            Hold::Marked(lease, mark) if mark.is_reached(stream.passed()) => {
                 let table = inner.leases.get(&lease).map(|(table, _)| *table);
                 let unseen = table
                     .map(|table| inner.tracker.touched(table, self.watched_since, |touch| mark.sees(touch)));
@@ -376,7 +378,7 @@ impl Snapshot {
 
     /// Whether the stream must not go further before the next [`Snapshot::rest`].
     pub fn is_rest_due(&self, stream: &Stream) -> bool {
-        let due = |at: &(String, u64)| !is_behind(stream.place(), (&at.0, at.1));
+        let due = |at: &(String, u64)| !is_behind(stream.passed(), (&at.0, at.1));
         stream.is_between() && self.rest_at.as_ref().is_some_and(due)
     }
 
@@ -448,10 +450,13 @@ mod tests {
 
     #[test]
     fn only_statements_that_give_tables_other_names_count_as_renames() {
-        for text in ["RENAME TABLE a TO b", "alter table a rename to b", "ALTER TABLE a ADD x INT, RENAME b"] {
+        for text in ["RENAME TABLE a TO b", "alter table a rename to b", "ALTER TABLE a ADD x INT, RENAME b"]
+        {
             assert!(moves_names(text.as_bytes()), "{text}");
         }
-        for text in ["ALTER TABLE a RENAME COLUMN b TO c", "ALTER TABLE a RENAME INDEX b TO c", "DROP TABLE a"] {
+        for text in
+            ["ALTER TABLE a RENAME COLUMN b TO c", "ALTER TABLE a RENAME INDEX b TO c", "DROP TABLE a"]
+        {
             assert!(!moves_names(text.as_bytes()), "{text}");
         }
     }

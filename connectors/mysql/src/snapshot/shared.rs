@@ -9,11 +9,11 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::Key;
 use super::mark::Mark;
 use super::plan::{ChunkId, Lease, LeaseId, Plan, TableId, Work};
 use super::query::SnapshotTable;
 use super::track::Tracker;
-use super::Key;
 use crate::captured::CapturedTable;
 use crate::stream::Frontier;
 
@@ -42,7 +42,11 @@ pub(super) struct Assignment {
 
 /// What a worker is to do next.
 pub(super) enum Task {
-    Open { table: TableId, schema: String, name: String },
+    Open {
+        table: TableId,
+        schema: String,
+        name: String,
+    },
     Read(Assignment),
     /// Tables may have got these names by this statement.
     Renamed(Box<[u8]>),
@@ -146,7 +150,9 @@ impl Shared {
 
     /// Waits a little, or until something changes.
     fn wait<'a>(&self, inner: MutexGuard<'a, Inner>) -> MutexGuard<'a, Inner> {
-        self.changed.wait_timeout(inner, LOOK_EVERY).map_or_else(|error| error.into_inner().0, |woken| woken.0)
+        self.changed
+            .wait_timeout(inner, LOOK_EVERY)
+            .map_or_else(|error| error.into_inner().0, |woken| woken.0)
     }
 
     /// Waits for something to do.

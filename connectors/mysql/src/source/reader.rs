@@ -134,7 +134,9 @@ impl<'a> Reader<'a> {
             }
             let filled = self.fill(feed, back_off);
             // What was held back lives in this connection's buffer, and the position counts it as handed on.
-            if !matches!(filled, Ok(None)) && let Some(ended) = halted(self.flush(feed))? {
+            if !matches!(filled, Ok(None))
+                && let Some(ended) = halted(self.flush(feed))?
+            {
                 return Ok(ended);
             }
             if let Some(ended) = filled? {
@@ -178,7 +180,7 @@ impl<'a> Reader<'a> {
     /// Whether nothing is left to do: the stream has got where the user wants it to end, and no snapshot runs.
     fn is_end_reached(&self) -> bool {
         let only = self.source.config.snapshot.mode == SnapshotMode::InitialOnly;
-        let at_end = |end: &End| end.is_reached(self.stream.gtids(), self.stream.place());
+        let at_end = |end: &End| end.is_reached(self.stream.gtids(), self.stream.passed());
         let reached = !self.beside.is_running()
             && self.stream.is_between()
             && (only || self.end.as_ref().is_some_and(at_end));

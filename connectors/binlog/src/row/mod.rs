@@ -6,7 +6,7 @@ mod header;
 mod image;
 mod key;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::ops::Range;
 

@@ -236,3 +236,57 @@ fn rows_without_any_column_are_refused_because_nobody_can_count_them() {
         assert!(error.contains("binlog_row_image=FULL"), "{error}");
     }
 }
+
+/// What [`Rows::keys`] calls, and whether rows lack a column.
+fn touched(table: &Table, event_type: u8, body: &[u8]) -> (Vec<String>, bool) {
+    let mut keys = Vec::new();
+    let mut rows = Rows::open(table, event_type, body).expect("a valid head");
+    let partial = rows
+        .keys(&mut Scratch::new(), |key| keys.push(String::from_utf8(key.to_vec()).expect("UTF-8")))
+        .expect("valid rows");
+    assert!(rows.is_done() || !table.has_key());
+    (keys, partial)
+}
+
+#[test]
+fn keys_alone_are_those_of_the_whole_rows() {
+    let table = table();
+    let (one, two) = (r#"{"b":"x","a":1}"#.to_owned(), r#"{"b":"\n","a":2}"#.to_owned());
+    let body = rows_event(&[0b111], &[&ROW_1[..], &ROW_2_NULL].concat());
+    for event_type in [30, 32] {
+        assert_eq!(touched(&table, event_type, &body), (vec![one.clone(), two.clone()], false));
+    }
+    // A key that stays is told once.
+    let body = rows_event(&[0b111, 0b111], &[&ROW_1[..], &ROW_2_NULL, &ROW_1, &ROW_1].concat());
+    assert_eq!(touched(&table, 31, &body), (vec![one.clone(), two, one], false));
+}
+
+#[test]
+fn keys_alone_tell_whether_rows_lack_a_column_that_is_written() {
+    let before = [0, 1, 0, 0, 0, 1, b'x'];
+    let (key, moved) = (r#"{"b":"x","a":1}"#.to_owned(), r#"{"b":"x","a":9}"#.to_owned());
+    let only_c = rows_event(&[0b011, 0b100], &[&before[..], &[1]].concat());
+    assert_eq!(touched(&table(), 31, &only_c), (vec![key.clone()], true));
+    let only_a = rows_event(&[0b011, 0b001], &[&before[..], &[0, 9, 0, 0, 0]].concat());
+    assert_eq!(touched(&table(), 31, &only_a), (vec![key.clone(), moved], true));
+    // Before a change the key is enough.
+    assert_eq!(touched(&table(), 32, &rows_event(&[0b011], &before)), (vec![key.clone()], false));
+    assert_eq!(touched(&table(), 30, &rows_event(&[0b011], &before)), (vec![key.clone()], true));
+    let exclude = |_: &str, _: &str, column: &str| column == "c";
+    let without = Table::from_table_map(&table_map(), None, &options(&exclude)).expect("valid");
+    assert_eq!(touched(&without, 30, &rows_event(&[0b011], &before)), (vec![key], false));
+}
+
+#[test]
+fn keys_alone_of_a_cut_row_or_without_a_key_column_are_an_error() {
+    let table = table();
+    let whole = rows_event(&[0b111], &ROW_1);
+    for cut in 13..whole.len() {
+        let mut rows = Rows::open(&table, 30, &whole[..cut]).expect("a valid head");
+        let error = rows.keys(&mut Scratch::new(), |_| {});
+        assert!(matches!(error, Err(RowError::Short { .. })), "{error:?} at {cut}");
+    }
+    let body = rows_event(&[0b010], &[0, 1, b'x']);
+    let error = Rows::open(&table, 30, &body).expect("head").keys(&mut Scratch::new(), |_| {});
+    assert!(matches!(error, Err(RowError::KeyAbsent { .. })), "{error:?}");
+}

@@ -157,7 +157,8 @@ impl Table {
         let mut columns = Vec::with_capacity(map.wires.len());
         for (index, (name, column)) in described.iter().enumerate() {
             let slot = key.iter().position(|&key| key == index);
-            let excluded = (options.exclude)(head.schema, head.name, name);
+            let excluded = (options.exclude)(head.schema, head.name, name)
+                || catalog.is_some_and(|catalog| is_row_hash(name, catalog, options.flavour));
             if excluded && slot.is_some() {
                 return Err(TableError::KeyExcluded { table, column: name.clone() });
             }
@@ -354,6 +355,11 @@ fn named<'c>(
         .map(|(_, column)| column)
         .filter(|column| wire.fits(&column.base_type()));
     Ok((name.into(), column))
+}
+
+/// Whether it is the hidden column by which MariaDB keeps a UNIQUE of long text: nobody can select it.
+fn is_row_hash(name: &str, catalog: &CatalogTable, flavour: Flavour) -> bool {
+    flavour == Flavour::MariaDb && name.starts_with("DB_ROW_HASH_") && catalog.column(name).is_none()
 }
 
 fn key_columns(key: &[usize], columns: &[Column]) -> Box<[KeyColumn]> {

@@ -171,3 +171,77 @@ fn a_cut_table_map_is_malformed_at_every_byte_of_its_head() {
         assert!(expected, "{error} at {cut}");
     }
 }
+
+#[test]
+fn the_catalog_alone_refuses_a_column_with_the_words_of_the_stream() {
+    let check = |code: u8, metadata: &[u8], column_type: &str, charset: Option<&str>| {
+        let catalog = catalog(&[("a", column_type, charset)], &[]);
+        let options =
+            Options { flavour: Flavour::MariaDb, invalid_text: InvalidText::Stop, exclude: &|_, _, _| false };
+        let streamed = MapOf { types: &[code], metadata, optional: &[] }
+            .table(Flavour::MariaDb, Some(&catalog))
+            .expect_err(column_type);
+        let read = Table::from_catalog(&catalog, &options).expect_err(column_type);
+        assert_eq!(read.to_string(), streamed.to_string());
+        let exclude = |_: &str, _: &str, column: &str| column == "a";
+        let without = Table::from_catalog(&catalog, &Options { exclude: &exclude, ..options });
+        assert_eq!(without.expect("excluded").select.as_ref(), "");
+    };
+    check(255, &[4], "point", None);
+    check(242, &[4], "vector(3)", None);
+    check(254, &[254, 4], "inet4", None);
+    check(254, &[254, 16], "inet6", None);
+    check(141, &[40, 0], "varchar(40) /*M!100301 COMPRESSED*/", Some("utf8mb4"));
+    check(140, &[2], "text /*M!100301 COMPRESSED*/", Some("utf8mb4"));
+    check(15, &[40, 0], "varchar(20)", Some("sjis"));
+    check(252, &[2], "text", Some("gb18030"));
+    check(7, &[], "timestamp /* mariadb-5.3 */", None);
+    check(11, &[], "time /* mariadb-5.3 */", None);
+    check(12, &[], "datetime /* mariadb-5.3 */", None);
+}
+
+#[test]
+fn a_type_or_key_that_the_catalog_alone_does_not_explain_is_refused() {
+    let options =
+        Options { flavour: Flavour::MySql, invalid_text: InvalidText::Stop, exclude: &|_, _, _| false };
+    for column_type in ["xmltype", "decimal(66,2)", "decimal(5,6)", "bit(65)", "time(7)", "datetime(x)"] {
+        let error = Table::from_catalog(&catalog(&[("a", column_type, None)], &[]), &options);
+        let text = error.expect_err(column_type).to_string();
+        assert!(text.contains(column_type) && text.contains("columnExcludeList: s.t.a"), "{text}");
+    }
+    let exclude = |_: &str, _: &str, column: &str| column == "a";
+    let keyed = catalog(&[("a", "int", None)], &[0]);
+    let error = Table::from_catalog(&keyed, &Options { exclude: &exclude, ..options });
+    assert!(matches!(error, Err(TableError::KeyExcluded { .. })));
+}
+
+#[test]
+fn the_key_of_the_catalog_alone_is_the_streams() {
+    let options =
+        Options { flavour: Flavour::MySql, invalid_text: InvalidText::Stop, exclude: &|_, _, _| false };
+    let mut catalog = catalog(&[("a", "int", None), ("b", "int", None)], &[1, 0]);
+    let key = |catalog: &CatalogTable| {
+        let table = Table::from_catalog(catalog, &options).expect("valid");
+        table.key().map(String::from).collect::<Vec<_>>()
+    };
+    assert_eq!(key(&catalog), ["b", "a"]);
+    catalog.columns[0].nullable = true;
+    assert!(key(&catalog).is_empty());
+    catalog.key = vec![7];
+    assert!(key(&catalog).is_empty());
+}
+
+#[test]
+fn the_hidden_column_of_a_long_unique_key_is_left_out_where_the_catalog_has_none_like_it() {
+    let optional = [1, 1, 0x40, 4, 16, 1, b'a', 13];
+    let optional = [&optional[..], b"DB_ROW_HASH_1"].concat();
+    let map = MapOf { types: &[3, 8], metadata: &[], optional: &optional };
+    let plans = |flavour, columns: &[(&str, &str, Option<&str>)]| {
+        let table = map.table(flavour, Some(&catalog(columns, &[0]))).expect("valid");
+        table.columns.iter().map(|column| column.plan.clone()).collect::<Vec<_>>()
+    };
+    let declared = [("a", "int", None), ("DB_ROW_HASH_1", "bigint(20) unsigned", None)];
+    assert_eq!(plans(Flavour::MariaDb, &declared[..1]), [Plan::I32, Plan::Excluded]);
+    assert_eq!(plans(Flavour::MariaDb, &declared), [Plan::I32, Plan::U64]);
+    assert_eq!(plans(Flavour::MySql, &declared[..1]), [Plan::I32, Plan::U64]);
+}

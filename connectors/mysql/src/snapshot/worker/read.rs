@@ -14,7 +14,7 @@ use crate::error::WireError;
 use crate::snapshot::mark::{self, Mark};
 use crate::snapshot::plan::LeaseId;
 use crate::snapshot::shared::{Assignment, Chunk, Hold};
-use crate::snapshot::{Key, Range, query, throttle};
+use crate::snapshot::{Key, Range, query, split, throttle};
 use crate::statement::{RowReader, rows};
 
 /// How long a server that is behind the stream is left alone, and one that is busy.
@@ -66,10 +66,10 @@ impl Worker {
     /// The lease's range, or the first half of it where others wait for the second.
     fn divided(&self, connection: &mut Connection, work: &Assignment) -> Result<Range, Trouble> {
         let mut range = work.lease.range.clone();
-        if !work.lease.divide {
+        if !work.lease.divide || !self.is_worth_dividing(connection, work, &range)? {
             return Ok(range);
         }
-        let Some(middle) = split_standin(connection, &work.table.look, &range)? else {
+        let Some(middle) = split::split(connection, &work.table.look, &range)? else {
             return Ok(range);
         };
         if self.place.shared.lock().plan.divide(work.lease.id, middle.clone()) {
@@ -77,6 +77,20 @@ impl Worker {
             self.place.shared.notify();
         }
         Ok(range)
+    }
+
+    /// Whether a range gives two workers something to do: more than two SELECTs, as far as estimates go.
+    fn is_worth_dividing(
+        &self,
+        connection: &mut Connection,
+        work: &Assignment,
+        range: &Range,
+    ) -> Result<bool, Trouble> {
+        let worth = 2 * self.limit(work);
+        if work.table.look.rows_estimated < worth {
+            return Ok(false);
+        }
+        Ok(query::estimate(connection, &work.table.look, range)?.is_none_or(|rows| rows >= worth))
     }
 
     /// Whether rows are read under locks, because nothing else would tell what a read sees.
@@ -377,8 +391,4 @@ fn last_key(work: &Assignment, taken: &Taken) -> Result<Option<Key>, Trouble> {
 
 fn number(value: u64) -> KeyValue {
     KeyValue { kind: KeyKind::Unsigned, bytes: value.to_le_bytes().into() }
-}
-
-fn split_standin(_: &mut Connection, _: &query::SnapshotTable, _: &Range) -> Result<Option<Key>, WireError> {
-    Ok(None)
 }

@@ -79,19 +79,31 @@ fn in_words(seconds: u64) -> String {
     }
 }
 
+/// Three digits and a unit: the line is to fit a terminal of 80 columns.
+fn short(number: i64) -> String {
+    #[allow(clippy::cast_precision_loss, reason = "for the eye")]
+    let exact = number as f64;
+    match number {
+        ..10_000 => number.to_string(),
+        10_000..1_000_000 => format!("{:.1}k", exact / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.2}M", exact / 1e6),
+        _ => format!("{:.2}G", exact / 1e9),
+    }
+}
+
 fn describe(reading: &Reading, rows_per_second: f64) -> String {
     let Reading { tables, tables_done, chunks, rows, bytes, rows_estimated, paused } = *reading;
-    let estimate = if rows_estimated > 0 { format!(" of about {rows_estimated}") } else { String::new() };
-    #[allow(clippy::cast_precision_loss, reason = "megabytes for the eye")]
-    let megabytes = bytes as f64 / 1e6;
-    let end = match (paused, seconds_left(reading, rows_per_second)) {
-        (true, _) => "  resting: the source runs more threads than snapshotMaxRunning".to_owned(),
+    let estimate = if rows_estimated > 0 { format!("/{}", short(rows_estimated)) } else { String::new() };
+    let left = match (paused, seconds_left(reading, rows_per_second)) {
+        (true, _) => "  rests: snapshotMaxRunning".to_owned(),
         (false, Some(seconds)) => format!("  {} left", in_words(seconds)),
         (false, None) => String::new(),
     };
+    #[allow(clippy::cast_possible_truncation, reason = "a rate that is not negative, for the eye")]
+    let rate = short(rows_per_second.round() as i64);
+    let (rows, bytes) = (short(rows), short(bytes));
     format!(
-        "snapshot {tables_done} of {tables} tables  {chunks} chunks  {rows}{estimate} rows  {megabytes:.1} MB  \
-         {rows_per_second:.0} rows/s{end}"
+        "{tables_done}/{tables} tables  {rows}{estimate} rows  {rate} rows/s{left}  {bytes}B  {chunks} chunks"
     )
 }
 
@@ -108,8 +120,8 @@ impl Bar {
         let Some(reading) = Reading::of(snapshot) else { return self.clear() };
         let rate = self.pace.rows(Instant::now(), reading.rows);
         let bar = self.bar.get_or_insert_with(|| {
-            let style =
-                ProgressStyle::with_template("[{bar:24}] {wide_msg}").expect("a template that is known");
+            let style = ProgressStyle::with_template("snapshot [{bar:8}] {wide_msg}")
+                .expect("a template that is known");
             SCREEN.insert_before(line, ProgressBar::new(1).with_style(style.progress_chars("=> ")))
         });
         let rows = u64::try_from(reading.rows).unwrap_or(0);
@@ -187,8 +199,8 @@ mod tests {
     }
 
     #[test]
-    fn a_running_snapshot_tells_tables_chunks_rows_bytes_rate_and_time_left() {
-        let expected = "snapshot 3 of 7 tables  12 chunks  1200000 of about 5000000 rows  712.3 MB  50000 rows/s  1 min 16 s left";
+    fn a_running_snapshot_tells_tables_rows_rate_time_left_bytes_and_chunks() {
+        let expected = "3/7 tables  1.20M/5.00M rows  50.0k rows/s  1 min 16 s left  712.34MB  12 chunks";
         assert_eq!(described(&running(), 50_000.0), expected);
     }
 
@@ -204,19 +216,19 @@ mod tests {
     #[test]
     fn no_time_is_promised_without_an_estimate_or_without_movement() {
         let snapshot = running();
-        assert!(described(&snapshot, 0.0).ends_with("  0 rows/s"));
+        assert!(!described(&snapshot, 0.0).contains("left"));
         snapshot.rows_estimated.set(1_000_000);
-        assert!(described(&snapshot, 10.0).ends_with("  10 rows/s"), "the estimate is passed");
+        assert!(!described(&snapshot, 10.0).contains("left"), "the estimate is passed");
         snapshot.rows_estimated.set(0);
         let line = described(&snapshot, 10.0);
-        assert!(line.contains("1200000 rows") && line.ends_with("  10 rows/s"), "{line}");
+        assert!(line.contains(" 1.20M rows  10 rows/s  712"), "{line}");
     }
 
     #[test]
     fn a_resting_snapshot_says_why() {
         let snapshot = running();
         snapshot.paused.set(1);
-        assert!(described(&snapshot, 10.0).ends_with("than snapshotMaxRunning"));
+        assert!(described(&snapshot, 10.0).contains("rests: snapshotMaxRunning"));
     }
 
     #[test]
@@ -227,6 +239,15 @@ mod tests {
         assert!((pace.rows(at(1), 1_010_000) - 10_000.0).abs() < 0.5);
         let after_a_lull = pace.rows(at(2), 1_010_000);
         assert!((5_000.0..10_000.0).contains(&after_a_lull), "{after_a_lull}");
+    }
+
+    #[test]
+    fn numbers_are_short() {
+        for (number, text) in
+            [(0, "0"), (9_999, "9999"), (10_000, "10.0k"), (1_234_567, "1.23M"), (5 << 30, "5.37G")]
+        {
+            assert_eq!(short(number), text);
+        }
     }
 
     #[test]

@@ -245,7 +245,7 @@ pub const SETTINGS: &[Setting] = &[
         "snapshotMaxRunning",
         "number of threads, from 1",
         None,
-        "a snapshot rests while the server runs more threads than this (Threads_running)",
+        "a snapshot rests while the server runs more threads than this (Threads_running; ours, parallelism + 1, count too)",
     ),
     optional(
         "snapshotForShare",

@@ -46,7 +46,8 @@ pub struct SnapshotSettings {
     pub rows_per_second: Option<u64>,
     /// All of them together read at most so many bytes a second; `None`: as many as there are.
     pub bytes_per_second: Option<u64>,
-    /// Reading rests while the server runs more threads than this (its status `Threads_running`); `None`: never.
+    /// Reading rests while the server runs more threads than this (its status `Threads_running`, which counts our own
+    /// too: the stream's, and those of the other readers); `None`: never.
     pub max_running: Option<u64>,
     /// Whether rows may be locked against changes while they are read (`FOR SHARE`), on a MySQL without GTIDs.
     pub for_share: bool,

@@ -1,9 +1,11 @@
 //! What the fuzz targets run on bytes from outside: no input may panic, and what is written must be JSON that a walk
 //! over the same bytes agrees with.
 
+use crate::catalog::{CatalogColumn, CatalogTable};
 use crate::charset::InvalidText;
 use crate::event::{self, Gtid, Header, MariaGtidEvent, Query, Rotate, Statement, kind};
 use crate::gtid::GtidSet;
+use crate::result;
 use crate::row::{Rows, Scratch};
 use crate::table::{Flavour, Options, Table};
 
@@ -40,6 +42,75 @@ pub fn table_and_rows(input: &[u8]) {
         }
         assert!(std::str::from_utf8(scratch.key()).is_ok());
     }
+}
+
+/// A column type of each kind with its character set.
+const RESULT_TYPES: [(&str, &str); 28] = [
+    ("tinyint", ""),
+    ("tinyint unsigned", ""),
+    ("smallint", ""),
+    ("mediumint", ""),
+    ("mediumint unsigned", ""),
+    ("int", ""),
+    ("int unsigned", ""),
+    ("bigint", ""),
+    ("bigint unsigned", ""),
+    ("year", ""),
+    ("float", ""),
+    ("double", ""),
+    ("decimal(10,2)", ""),
+    ("bit(1)", ""),
+    ("bit(64)", ""),
+    ("date", ""),
+    ("time(3)", ""),
+    ("datetime", ""),
+    ("datetime(5)", ""),
+    ("timestamp(6)", ""),
+    ("varchar(9)", "utf8mb4"),
+    ("text", "latin1"),
+    ("char(9)", "utf16"),
+    ("text", "gbk"),
+    ("binary(5)", ""),
+    ("enum('a')", "ascii"),
+    ("json", "utf8mb4"),
+    ("uuid", ""),
+];
+
+/// Reads `input` as `[flags, count, type…, row…]`, the row as one of a result set whose first column is its key.
+///
+/// # Panics
+/// Where what is written is no text, or a row that was encoded has no key: that is the defect a fuzzer looks for.
+pub fn result_row(input: &[u8]) {
+    let [flags, count, bytes @ ..] = input else { return };
+    let (types, row) = bytes.split_at(usize::from(count & 31).min(bytes.len()));
+    let table = result_table(*flags, types);
+    let (mut out, mut scratch) = (Vec::new(), Scratch::new());
+    let key = result::key(&table, row);
+    if result::encode(&table, row, 0, &mut out, &mut scratch).is_ok() {
+        assert!(std::str::from_utf8(&out).is_ok() && std::str::from_utf8(scratch.key()).is_ok());
+        assert_eq!(key.map(|key| key.len()), Ok(usize::from(table.has_key())));
+    }
+}
+
+fn result_table(flags: u8, types: &[u8]) -> Table {
+    let column = |(index, &code): (usize, &u8)| {
+        let (column_type, charset) = RESULT_TYPES[usize::from(code) % RESULT_TYPES.len()];
+        CatalogColumn {
+            name: format!("c{index}"),
+            column_type: column_type.into(),
+            charset: (!charset.is_empty()).then(|| charset.into()),
+            ..CatalogColumn::default()
+        }
+    };
+    let columns: Vec<_> = types.iter().enumerate().map(column).collect();
+    let key = if columns.is_empty() { vec![] } else { vec![0] };
+    let catalog = CatalogTable { columns, key, ..CatalogTable::default() };
+    let options = Options {
+        flavour: if flags & 1 == 0 { Flavour::MySql } else { Flavour::MariaDb },
+        invalid_text: if flags & 2 == 0 { InvalidText::Stop } else { InvalidText::Replace },
+        exclude: &|_, _, column| flags & 4 != 0 && column == "c1",
+    };
+    Table::from_catalog(&catalog, &options).expect("types that are all transported")
 }
 
 /// Reads `input` as one whole event and parses its body as its type says; sets of GTIDs must survive a round trip.
@@ -99,6 +170,54 @@ mod tests {
             input[4] = [2, 4, 15, 33, 34, 35, 42, 162][random.below(8)];
             input[9..13].copy_from_slice(&(length as u32).to_le_bytes());
             event(&input);
+        }
+    }
+
+    /// A row with a value of every type.
+    fn seed_row() -> Vec<u8> {
+        let count = RESULT_TYPES.len();
+        let mut input = vec![0, count as u8];
+        input.extend(0..count as u8);
+        input.extend_from_slice(&[0, 0, 0, 0, 0]);
+        input.extend_from_slice(&[0x80, 0xFF, 1, 2, 1, 2, 3, 0xFF, 1, 2, 3, 0]);
+        input.extend((0..4 + 4 + 8 + 8).map(|number| number * 9));
+        input.extend_from_slice(&[0xE2, 7, 0, 0, 0x80, 0x3F, 0, 0, 0, 0, 0, 0, 4, 0x40]);
+        input.extend_from_slice(b"\x04-1.5\x01\x01\x08\x80\0\0\0\0\0\0\x01");
+        input.extend_from_slice(&[4, 0xE4, 7, 5, 0, 12, 1, 1, 0, 0, 0, 1, 2, 3, 0x3F, 0x42, 0xF, 0, 0]);
+        input.extend_from_slice(&[7, 0xE4, 7, 1, 2, 3, 4, 5, 11, 0xE4, 7, 1, 2, 3, 4, 5, 1, 0, 0, 0]);
+        input.extend_from_slice("\x03a\u{e9}\x01\u{7f}".as_bytes());
+        input.extend_from_slice(&[4, 0xD8, 0x3D, 0xDE, 0, 2, 0xC4, 0xE3, 5, 1, 2, 0, 0, 0, 1, b'a']);
+        input.extend_from_slice(b"\x0A{\"a\": 1.0}\x240f3a2b1c-1111-4222-8333-0123456789ab");
+        input
+    }
+
+    #[test]
+    fn the_seed_row_has_a_value_of_every_type() {
+        let input = seed_row();
+        let (types, row) = input[2..].split_at(RESULT_TYPES.len());
+        let mut out = Vec::new();
+        result::encode(&result_table(0, types), row, 0, &mut out, &mut Scratch::new()).expect("a valid row");
+        let json: serde_json::Value = serde_json::from_slice(&out).expect("JSON");
+        assert_eq!(json.as_object().map(serde_json::Map::len), Some(RESULT_TYPES.len()));
+    }
+
+    #[test]
+    fn no_row_of_a_result_set_makes_its_decoder_panic() {
+        let seed = seed_row();
+        for round in 1..=20_000u64 {
+            let mut random = Random(round.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+            let mut input = seed.clone();
+            input[0] = random.below(8) as u8;
+            for _ in 0..=random.below(6) {
+                let at = random.below(input.len());
+                match random.below(4) {
+                    0 => input[at] = random.below(256) as u8,
+                    1 => input[at] ^= 1 << random.below(8),
+                    2 => input.truncate(at + 1),
+                    _ => input.insert(at, random.below(256) as u8),
+                }
+            }
+            result_row(&input);
         }
     }
 

@@ -53,9 +53,9 @@ impl Connection {
     }
 
     /// Frees a statement. The server does not answer.
+    #[expect(clippy::needless_pass_by_value, reason = "there is no statement any more")]
     pub fn close_statement(&mut self, statement: Statement) -> Result<(), WireError> {
-        let Statement { id, .. } = statement;
-        let [a, b, c, d] = id.to_le_bytes();
+        let [a, b, c, d] = statement.id.to_le_bytes();
         self.send_command(&[COM_STMT_CLOSE, a, b, c, d])
     }
 
@@ -84,7 +84,7 @@ impl Connection {
     /// [`PAYLOAD_BYTES_MAX`] bytes.
     pub fn query_rows(&mut self, sql: &str, parameters: &[KeyValue]) -> Result<Vec<Vec<u8>>, WireError> {
         let statement = self.prepare(sql)?;
-        let bytes = self.execute_statement(&statement, parameters).and_then(|reader| read_all(reader));
+        let bytes = self.execute_statement(&statement, parameters).and_then(read_all);
         // The error that came first says more than that of a connection which it made useless.
         let closed = self.close_statement(statement);
         let bytes = bytes?;
@@ -129,24 +129,24 @@ fn read_prepared<S: Read>(channel: &mut Channel<S>, connection: u32) -> Result<S
     };
     for count in [parameters, columns] {
         if count > 0 {
-            pass_definitions(channel, count)?;
+            pass_definitions(channel, count.into())?;
         }
     }
     Ok(Statement { id, connection, parameters, columns })
 }
 
-/// The answer to COM_STMT_EXECUTE up to its first row.
+/// The answer to COM_STMT_EXECUTE up to its first row. MySQL prepares an EXPLAIN without saying that it has columns.
 fn read_columns<S: Read>(channel: &mut Channel<S>, columns: u16) -> Result<Rows, WireError> {
     let Some(count) = read_column_count(channel)? else { return Ok(Rows::None) };
-    if count != u64::from(columns) {
+    if count != u64::from(columns) && columns != 0 {
         let message = format!("rows of {count} columns where {columns} were prepared");
         return Err(WireError::Protocol(message));
     }
-    pass_definitions(channel, columns)?;
+    pass_definitions(channel, count)?;
     Ok(Rows::Follow)
 }
 
-fn pass_definitions<S: Read>(channel: &mut Channel<S>, count: u16) -> Result<(), WireError> {
+fn pass_definitions<S: Read>(channel: &mut Channel<S>, count: u64) -> Result<(), WireError> {
     for _ in 0..count {
         let length = channel.read_header()?;
         channel.pass(length)?;

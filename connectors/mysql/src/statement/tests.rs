@@ -53,6 +53,8 @@ fn rows_follow_only_as_many_columns_as_were_prepared() {
     assert_eq!(opened, Rows::Follow);
     let opened = read_columns(&mut channel(&[&[0, 1, 0, 2, 0, 0, 0]]), 0).expect("no rows");
     assert_eq!(opened, Rows::None);
+    let opened = read_columns(&mut channel(&[&[2], b"a", b"b", END]), 0).expect("an EXPLAIN of MySQL");
+    assert_eq!(opened, Rows::Follow);
     let error = read_columns(&mut channel(&[&[3], b"a", b"b", b"c", END]), 2).expect_err("changed");
     assert!(error.to_string().contains("rows of 3 columns where 2 were prepared"), "{error}");
 }
@@ -64,7 +66,8 @@ fn value(kind: KeyKind, bytes: &[u8]) -> KeyValue {
 #[test]
 fn every_kind_of_parameter_has_its_type_and_its_length() {
     let eight = [1, 2, 3, 4, 5, 6, 7, 8];
-    let cases: [(KeyKind, &[u8], [u8; 2], &[u8]); 11] = [
+    type Case<'a> = (KeyKind, &'a [u8], [u8; 2], &'a [u8]);
+    let cases: [Case<'_>; 11] = [
         (KeyKind::Signed, &eight, [8, 0], &[]),
         (KeyKind::Unsigned, &eight, [8, 0x80], &[]),
         (KeyKind::Float, &eight[..4], [4, 0], &[]),

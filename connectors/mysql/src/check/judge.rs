@@ -18,6 +18,7 @@ pub fn judge(
 ) -> Vec<Finding> {
     let mut findings = Vec::new();
     rights(observed, config, &mut findings);
+    unlimited_select(observed, config, snapshot, &mut findings);
     binlog(observed, &mut findings);
     gtids(observed, snapshot && !config.snapshot.for_share, &mut findings);
     row_events(observed, &mut findings);
@@ -82,11 +83,10 @@ fn rights(observed: &Observed, config: &MySqlConfig, findings: &mut Vec<Finding>
             missing(&format!("SELECT on {object}, to know its tables"), format!("GRANT SELECT ON {object}"));
         }
     }
-    unlimited_select(observed, config, findings);
 }
 
 /// Where a pattern leaves the schema open, nobody can tell which schemas are meant: the right on all is asked for.
-fn unlimited_select(observed: &Observed, config: &MySqlConfig, findings: &mut Vec<Finding>) {
+fn unlimited_select(observed: &Observed, config: &MySqlConfig, snapshot: bool, findings: &mut Vec<Finding>) {
     let open = config.filter.included().next().is_none()
         || config.filter.included().any(|(schema, _)| schema.contains(['*', '?']));
     if !open || observed.grants.has_global(&["SELECT"]) {
@@ -95,9 +95,13 @@ fn unlimited_select(observed: &Observed, config: &MySqlConfig, findings: &mut Ve
     let account = observed.quoted_account();
     let remedy = format!("GRANT SELECT ON *.* TO {account}; or name the schemas in tableIncludeList");
     if observed.grants.selects_something() {
+        let unseen = match snapshot {
+            true => "left out of the snapshot, and described by the binlog alone",
+            false => "described by the binlog alone",
+        };
         let what = format!(
             "the account {account} has SELECT on some tables only, while tableIncludeList leaves the schema open; \
-             tables that it may not see are described by the binlog alone"
+             tables that it may not see are {unseen}"
         );
         find(findings, Severity::Warning, what, remedy);
     } else {

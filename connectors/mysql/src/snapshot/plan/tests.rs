@@ -106,6 +106,21 @@ fn a_released_lease_gives_its_rest_to_the_next_worker() {
 }
 
 #[test]
+fn free_ranges_with_something_handed_on_between_them_stay_apart() {
+    let (mut plan, _) = opened();
+    let first = next_lease(&mut plan, 0);
+    plan.divide(first.id, key(50));
+    let second = next_lease(&mut plan, 0);
+    let between = plan.chunk(second.id, Some(key(60))).expect("leased");
+    assert!(plan.emitted(between, 1, 1));
+    plan.release(first.id);
+    plan.release(second.id);
+    assert_eq!(plan.state().open[0].remaining, [range(None, 50), range(Some(60), 100)]);
+    assert_eq!(next_lease(&mut plan, 0).range, range(None, 50));
+    assert_eq!(next_lease(&mut plan, 0).range, range(Some(60), 100));
+}
+
+#[test]
 fn a_lease_released_at_its_very_end_leaves_nothing() {
     let (mut plan, _) = opened();
     let lease = next_lease(&mut plan, 0);

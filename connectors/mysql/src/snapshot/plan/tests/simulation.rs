@@ -369,7 +369,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         40 => (0..WORKERS, 0..6usize).prop_map(|(worker, rows)| Step::Work { worker, rows }),
         20 => (0..20usize).prop_map(|chunk| Step::Emit { chunk }),
-        2 => (0..WORKERS).prop_map(|worker| Step::Lose { worker }),
+        4 => (0..WORKERS).prop_map(|worker| Step::Lose { worker }),
         2 => table.clone().prop_map(|table| Step::Discard { table }),
         1 => table.clone().prop_map(|table| Step::ChangeKey { table }),
         1 => table.clone().prop_map(|table| Step::Drop { table }),

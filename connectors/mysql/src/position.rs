@@ -382,6 +382,21 @@ mod tests {
     }
 
     #[test]
+    fn a_position_of_the_first_format_still_reads() {
+        let stored = concat!(
+            "0137633861306238652d653736362d313166312d386563312d303266633030303030303031376338",
+            "61306238652d653736362d313166312d386563312d3032666330303030303030313a312d353a743a",
+            "3162696e6c6f672e30303030303301a4000000a2ffffffac000000beffffff8d000000e2ffffff00",
+            "f2052a0100000001783a36ffffffffff1100000000000000630000000000000001",
+        );
+        let bytes: Vec<u8> = (0..stored.len() / 2)
+            .map(|index| u8::from_str_radix(&stored[index * 2..index * 2 + 2], 16).expect("hex"))
+            .collect();
+        let position = SourcePosition { binlog: position(), snapshot: None };
+        assert_eq!(SourcePosition::from_position(&Position(bytes.into())), Ok(position));
+    }
+
+    #[test]
     fn a_damaged_position_is_an_error_and_no_panic() {
         let stored = SourcePosition { binlog: position(), snapshot: Some(snapshot()) }.to_position();
         for index in 0..stored.0.len() {

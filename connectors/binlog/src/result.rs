@@ -80,7 +80,7 @@ pub fn encode(
 
 /// Passes the head of a row; gives its null bitmap.
 fn open<'a>(place: Place<'_>, reader: &mut Reader<'a>) -> Result<&'a [u8], RowError> {
-    debug_assert!(!place.table.select.is_empty() || place.table.selected == 0);
+    debug_assert!(!place.table.select.is_empty(), "a table of a TABLE_MAP");
     let nulls = match reader.u8() {
         Some(0) => reader.take((place.table.selected + NULL_BITS_UNUSED).div_ceil(8)),
         _ => None,

@@ -262,3 +262,11 @@ fn a_key_that_is_null_is_refused() {
     assert!(text.contains("column `a`") && text.contains("part of the key"), "{text}");
     assert!(matches!(key(&table, &row), Err(RowError::Corrupt { .. })));
 }
+
+#[test]
+fn a_row_of_which_every_column_is_excluded_is_an_empty_object() {
+    let catalog = catalog(&[("a", "int", None), ("g", "geometry", None)], &[]);
+    let table = Table::from_catalog(&catalog, &options(&|_, _, _| true)).expect("valid");
+    assert_eq!(select_list(&table), "NULL");
+    assert_eq!(encoded(&table, &[0, 0b100]), Ok(("{}".into(), String::new())));
+}

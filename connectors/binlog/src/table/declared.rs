@@ -68,6 +68,10 @@ impl Table {
                 select.push(format!("CAST({} AS UNSIGNED) | 0", identifier(column)));
             }
         }
+        if select.is_empty() {
+            // Rows without columns still count; a NULL takes no byte of a row.
+            select.push("NULL".into());
+        }
         Ok(Self {
             table_id: 0,
             schema: catalog.schema.clone(),

@@ -53,6 +53,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A length-encoded integer: one byte, or 0xFC, 0xFD, 0xFE and 2, 3 or 8 bytes.
+    #[inline]
     pub(crate) fn length_encoded(&mut self) -> Option<u64> {
         match self.u8()? {
             small @ 0..=0xFA => Some(u64::from(small)),
@@ -64,11 +65,13 @@ impl<'a> Reader<'a> {
     }
 
     /// A length-encoded integer that counts something in memory.
+    #[inline]
     pub(crate) fn length(&mut self) -> Option<usize> {
         usize::try_from(self.length_encoded()?).ok()
     }
 
     /// Bytes behind a length-encoded length.
+    #[inline]
     pub(crate) fn length_encoded_bytes(&mut self) -> Option<&'a [u8]> {
         let length = self.length()?;
         self.take(length)

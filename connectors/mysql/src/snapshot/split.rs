@@ -11,7 +11,7 @@ use super::query::{Order, Side, SnapshotTable, bounds, end_key, estimate};
 use super::{Key, Range};
 use crate::connection::Connection;
 use crate::error::WireError;
-use target::target;
+use target::{Aim, target};
 
 mod target;
 mod temporal;
@@ -88,7 +88,7 @@ fn divide(keys: &mut impl Keys, texts: &Texts<'_>, range: &Range) -> Result<Opti
     Ok(best.filter(|(parts, _)| parts.differ_less_than(WORTHLESS)).map(|(_, key)| key))
 }
 
-/// The last key before the middle between two keys, and the middle: values of the key's first columns.
+/// The middle between two keys, values of the key's first columns, and the last key before it.
 fn middle(
     keys: &mut impl Keys,
     texts: &Texts<'_>,
@@ -98,20 +98,15 @@ fn middle(
     if low == high {
         return Ok(None);
     }
-    let Some(target) = target(texts, low, high) else { return Ok(None) };
-    if let Some(key) = before(keys, low, &target)? {
-        return Ok(Some((target, key)));
+    // A collation may sort otherwise than we think; where the high end's character begins there is a boundary anyway.
+    for aim in [Aim::Middle, Aim::Boundary] {
+        let Some(target) = target(texts, low, high, aim) else { continue };
+        let before = [(Side::From, &**low), (Side::Before, &*target)];
+        if let Some(key) = keys.end(&before, Order::Descending)? {
+            return Ok(Some((target, key)));
+        }
     }
-    // A collation sorts otherwise than we think: where the high end's own value begins there is a boundary anyway.
-    let boundary = high[..target.len()].to_vec();
-    if boundary == target {
-        return Ok(None);
-    }
-    Ok(before(keys, low, &boundary)?.map(|key| (boundary, key)))
-}
-
-fn before(keys: &mut impl Keys, low: &Key, target: &Key) -> Result<Option<Key>, WireError> {
-    keys.end(&[(Side::From, low), (Side::Before, target)], Order::Descending)
+    Ok(None)
 }
 
 /// Estimated rows on both sides of a key.

@@ -102,7 +102,7 @@ pub(super) fn condition(columns: &[KeyColumn], bounds: &[(Side, &[KeyValue])]) -
     (format!(" WHERE {}", conditions.join(" AND ")), parameters)
 }
 
-/// `(a > ? OR (a = ? AND b > ?))`
+/// `((a > ?) OR (a = ? AND b > ?))`
 fn bound(columns: &[KeyColumn], key: &[KeyValue], side: Side, parameters: &mut Vec<KeyValue>) -> String {
     debug_assert!(!key.is_empty() && key.len() <= columns.len());
     let strict = match side {
@@ -112,30 +112,18 @@ fn bound(columns: &[KeyColumn], key: &[KeyValue], side: Side, parameters: &mut V
     let mut terms = Vec::new();
     for (last, column) in columns.iter().enumerate().take(key.len()) {
         let side = if last + 1 == key.len() { side } else { strict };
-        let before = parameters.len();
         let mut parts = Vec::new();
         for (column, value) in columns[..last].iter().zip(key) {
             parts.push(format!("{} = {}", column.identifier(), column.placeholder()));
             parameters.push(value.clone());
         }
-        match compare(column, &key[last], side, parameters) {
-            Some(comparison) => {
-                parts.push(comparison);
-                terms.push(format!("({})", parts.join(" AND ")));
-            }
-            // No value is on that side.
-            None => parameters.truncate(before),
-        }
+        parts.push(compare(column, &key[last], side, parameters));
+        terms.push(format!("({})", parts.join(" AND ")));
     }
-    if terms.is_empty() { "FALSE".into() } else { format!("({})", terms.join(" OR ")) }
+    format!("({})", terms.join(" OR "))
 }
 
-fn compare(
-    column: &KeyColumn,
-    value: &KeyValue,
-    side: Side,
-    parameters: &mut Vec<KeyValue>,
-) -> Option<String> {
+fn compare(column: &KeyColumn, value: &KeyValue, side: Side, parameters: &mut Vec<KeyValue>) -> String {
     if let Form::Listed(greatest) = column.form {
         return listed(column, number(value), side, greatest);
     }
@@ -146,18 +134,22 @@ fn compare(
         Side::Before => "<",
     };
     parameters.push(value.clone());
-    Some(format!("{} {operator} {}", column.identifier(), column.placeholder()))
+    format!("{} {operator} {}", column.identifier(), column.placeholder())
 }
 
-fn listed(column: &KeyColumn, number: u64, side: Side, greatest: u64) -> Option<String> {
+fn listed(column: &KeyColumn, number: u64, side: Side, greatest: u64) -> String {
+    let number = number.min(greatest);
     let numbers = match side {
-        Side::After => number.saturating_add(1)..=greatest,
-        Side::From => number..=greatest,
-        Side::Upto => 0..=number.min(greatest),
-        Side::Before => 0..=number.min(greatest + 1).checked_sub(1)?,
+        Side::After => number + 1..greatest + 1,
+        Side::From => number..greatest + 1,
+        Side::Upto => 0..number + 1,
+        Side::Before => 0..number,
     };
+    // A number that no value has, instead of nothing: where a single equality is left over, MariaDB 10.11 and MySQL
+    // take the column for a constant, and sort.
+    let numbers = if numbers.is_empty() { greatest + 1..greatest + 2 } else { numbers };
     let numbers: Vec<String> = numbers.map(|number| number.to_string()).collect();
-    (!numbers.is_empty()).then(|| format!("{} IN ({})", column.identifier(), numbers.join(",")))
+    format!("{} IN ({})", column.identifier(), numbers.join(","))
 }
 
 /// The number of an ENUM or SET.

@@ -8,16 +8,29 @@ use crate::snapshot::Key;
 /// Digits of a decimal that are calculated with; those behind are cut off.
 const DIGITS: usize = 36;
 
-/// The middle: above `low`, at most `high`, in the first column where they differ; `None` where they differ in none.
-pub(super) fn target(texts: &Texts<'_>, low: &Key, high: &Key) -> Option<Key> {
+/// Where between two keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Aim {
+    /// Half way.
+    Middle,
+    /// For texts: the beginning of all that have the same character as the high end, where the two part.
+    Boundary,
+}
+
+/// Above `low`, at most `high`, in the first column where they differ; `None` where they differ in none, or where it is
+/// no text and has no boundary.
+pub(super) fn target(texts: &Texts<'_>, low: &Key, high: &Key, aim: Aim) -> Option<Key> {
     low.iter().zip(high).zip(texts).enumerate().find_map(|(index, ((from, to), text))| {
-        let middle = if from == to { None } else { between(from, to, *text) };
-        middle.map(|middle| [&low[..index], &[middle]].concat())
+        let between = if from == to { None } else { between(from, to, *text, aim) };
+        between.map(|between| [&low[..index], &[between]].concat())
     })
 }
 
 /// `None` where the two are the same for their column's order.
-fn between(low: &KeyValue, high: &KeyValue, text: Option<(&str, &str)>) -> Option<KeyValue> {
+fn between(low: &KeyValue, high: &KeyValue, text: Option<(&str, &str)>, aim: Aim) -> Option<KeyValue> {
+    if aim == Aim::Boundary && low.kind != KeyKind::Text {
+        return None;
+    }
     let bytes = match low.kind {
         KeyKind::Signed => {
             let number = halfway(signed(low)?, signed(high)?)?;
@@ -37,7 +50,7 @@ fn between(low: &KeyValue, high: &KeyValue, text: Option<(&str, &str)>) -> Optio
         }
         KeyKind::Decimal => decimal(&low.bytes, &high.bytes)?,
         KeyKind::Date | KeyKind::Time | KeyKind::DateTime => temporal::between(low, high)?,
-        KeyKind::Text => text::between(&low.bytes, &high.bytes, text?)?,
+        KeyKind::Text => text::between(&low.bytes, &high.bytes, text?, aim)?,
         KeyKind::Bytes => text::between_bytes(&low.bytes, &high.bytes),
         KeyKind::Ascii => text::between_uuids(&low.bytes, &high.bytes)?,
     };
@@ -115,7 +128,7 @@ mod tests {
 
     fn check(kind: KeyKind, low: &[u8], high: &[u8], expected: Option<&[u8]>) {
         let value = |bytes: &[u8]| KeyValue { kind, bytes: bytes.into() };
-        let middle = between(&value(low), &value(high), None);
+        let middle = between(&value(low), &value(high), None, Aim::Middle);
         assert_eq!(middle.as_ref().map(|value| &*value.bytes), expected, "{kind:?} {low:?} {high:?}");
     }
 
@@ -175,12 +188,15 @@ mod tests {
         let number = |number: u64| KeyValue { kind: KeyKind::Unsigned, bytes: number.to_le_bytes().into() };
         let key = |numbers: &[u64]| numbers.iter().map(|&value| number(value)).collect::<Key>();
         let none = [None; 3];
-        assert_eq!(target(&none, &key(&[1, 2, 9]), &key(&[1, 6, 0])), Some(key(&[1, 4])));
-        assert_eq!(target(&none, &key(&[1, 2, 9]), &key(&[1, 2, 9])), None);
+        let check = |low: &[u64], high: &[u64], expected: Option<Key>| {
+            assert_eq!(target(&none, &key(low), &key(high), Aim::Middle), expected, "{low:?} {high:?}");
+        };
+        check(&[1, 2, 9], &[1, 6, 0], Some(key(&[1, 4])));
+        check(&[1, 2, 9], &[1, 2, 9], None);
         // A text that differs by case alone is the same.
         let text = |text: &str| KeyValue { kind: KeyKind::Text, bytes: text.as_bytes().into() };
         let texts = [Some(("utf8mb4", "utf8mb4_general_ci")), None];
-        let middle = target(&texts, &vec![text("A"), number(2)], &vec![text("a"), number(8)]);
+        let middle = target(&texts, &vec![text("A"), number(2)], &vec![text("a"), number(8)], Aim::Middle);
         assert_eq!(middle, Some(vec![text("A"), number(5)]));
     }
 }

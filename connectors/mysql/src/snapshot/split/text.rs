@@ -1,6 +1,8 @@
 //! The middle between two texts or byte strings: what they have in common, and a character between those where they
 //! part. The server's collation decides about the order; this only guesses well.
 
+use super::target::Aim;
+
 /// Bytes behind the common ones that are calculated with.
 const WIDTH: usize = 8;
 /// Unassigned or odd characters that are passed over in search of one that a collation gives a place of its own.
@@ -21,7 +23,7 @@ enum Units {
 }
 
 /// Texts of a character set and collation; `None` where they are the same but for case.
-pub(super) fn between(low: &[u8], high: &[u8], text: (&str, &str)) -> Option<Box<[u8]>> {
+pub(super) fn between(low: &[u8], high: &[u8], text: (&str, &str), aim: Aim) -> Option<Box<[u8]>> {
     let (charset, collation) = text;
     let units = Units::of(charset);
     // Most collations that tell cases apart still have the letters in one row.
@@ -33,7 +35,10 @@ pub(super) fn between(low: &[u8], high: &[u8], text: (&str, &str)) -> Option<Box
     // Where the lower one ends, a blank: most collations pad with them.
     let from = low.get(common).map_or(u32::from(b' '), |&unit| fold(unit));
     let to = fold(*high.get(common)?);
-    let middle = if from < to { to - (to - from) / 2 } else { to };
+    let middle = match aim {
+        Aim::Middle if from < to => to - (to - from) / 2,
+        Aim::Middle | Aim::Boundary => to,
+    };
     let middle = if folds { settled(middle, to) } else { middle };
     Some(units.write(&low[..common], middle))
 }
@@ -188,7 +193,7 @@ mod tests {
     use super::*;
 
     fn check(text: (&str, &str), low: &[u8], high: &[u8], expected: Option<&[u8]>) {
-        assert_eq!(between(low, high, text).as_deref(), expected, "{text:?} {low:?} {high:?}");
+        assert_eq!(between(low, high, text, Aim::Middle).as_deref(), expected, "{text:?} {low:?} {high:?}");
     }
 
     const FOLDING: (&str, &str) = ("utf8mb4", "utf8mb4_general_ci");
@@ -223,9 +228,15 @@ mod tests {
     }
 
     #[test]
+    fn the_boundary_is_where_the_high_ends_character_begins() {
+        let boundary = between(b"Etude 1", b"etui 9", FOLDING, Aim::Boundary);
+        assert_eq!(boundary.as_deref(), Some(&b"EtuI"[..]));
+    }
+
+    #[test]
     fn every_width_of_character_is_kept_whole() {
         let low = "日本".as_bytes();
-        let middle = between(low, "日語".as_bytes(), BINARY).expect("a middle");
+        let middle = between(low, "日語".as_bytes(), BINARY, Aim::Middle).expect("a middle");
         assert_eq!(std::str::from_utf8(&middle).map(|text| text.chars().count()), Ok(2));
         check(("ucs2", "ucs2_bin"), &[0, b'a', 0, b'b'], &[0, b'a', 4, 0], Some(&[0, b'a', 2, 0x31]));
         check(("utf16le", "utf16le_bin"), &[b'a', 0], &[b'c', 0], Some(&[b'b', 0]));

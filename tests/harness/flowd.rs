@@ -29,6 +29,15 @@ impl Job {
         Self::at(server.port)
     }
 
+    /// A first start as it is without a word about it: a snapshot, then the stream. Chunks as small as they can be.
+    pub fn snapshotting(server: &Server) -> Self {
+        Self::new(server)
+            .unset("connectorConfig.snapshotMode")
+            .unset("pipeline.startAt")
+            .set("connectorConfig.chunkBytes", "16KiB")
+            .set("pipeline.checkpointMs", "50")
+    }
+
     /// The same for a port of this machine, whoever listens there.
     pub fn at(port: u16) -> Self {
         let directory = tempfile::Builder::new().prefix("flowd-job-").tempdir().unwrap();
@@ -110,6 +119,12 @@ impl Job {
     /// What arrived in `events.jsonl` so far.
     pub fn events(&self) -> Events {
         Events::read(&self.path("events.jsonl"))
+    }
+
+    /// How many events arrived, without reading them.
+    pub fn lines(&self) -> usize {
+        let file = fs::read(self.path("events.jsonl")).unwrap_or_default();
+        file.iter().filter(|&&byte| byte == b'\n').count()
     }
 
     /// Waits until `count` events arrived.

@@ -14,6 +14,7 @@ mod positions;
 mod rows;
 mod schema;
 mod shutdown;
+mod snapshot;
 mod snapshot_index;
 mod source;
 mod startup;

@@ -1,0 +1,3 @@
+//! Snapshots: what is there already, read beside the stream and handed over to it without a gap.
+
+mod final_state;

@@ -30,6 +30,8 @@ pub struct Plan {
     /// Not opened yet, in the order in which they will be.
     waiting: BTreeSet<(String, String)>,
     tables: BTreeMap<TableId, Table>,
+    /// Statements by which tables may have got other names, and whether a worker looks into it.
+    moves: Vec<(Vec<u8>, bool)>,
     last_table: TableId,
     /// Of leases and chunks.
     last_number: u64,
@@ -42,6 +44,7 @@ impl Plan {
         let mut base = state;
         let captured: BTreeSet<_> = captured.into_iter().collect();
         let (open, extra) = (std::mem::take(&mut base.open), std::mem::take(&mut base.extra));
+        let moves = std::mem::take(&mut base.moves).into_iter().map(|statement| (statement, false)).collect();
         let is_ahead = |name: &&(String, String)| base.through.as_ref().is_none_or(|through| *name > through);
         let waiting = if base.finished {
             BTreeSet::new()
@@ -49,8 +52,15 @@ impl Plan {
             let extra = extra.into_iter().filter(|name| captured.contains(name));
             captured.iter().filter(is_ahead).cloned().chain(extra).collect()
         };
-        let mut plan =
-            Self { base, waiting, tables: BTreeMap::new(), last_table: 0, last_number: 0, encoded: None };
+        let mut plan = Self {
+            base,
+            waiting,
+            tables: BTreeMap::new(),
+            moves,
+            last_table: 0,
+            last_number: 0,
+            encoded: None,
+        };
         for kept in open {
             let mut table = Table::new(kept.schema, kept.name, Stage::Closed(kept.remaining));
             (table.key, table.rows, table.rows_estimated) = (kept.key, kept.rows, kept.rows_estimated);
@@ -79,6 +89,7 @@ impl Plan {
         if let Some(through) = &state.through {
             state.extra.extend(self.waiting.range(..=through.clone()).cloned());
         }
+        state.moves.extend(self.moves.iter().map(|(statement, _)| statement.clone()));
         state.tables = state.tables_done + len(self.tables.len()) + len(self.waiting.len());
         state.finished = self.is_finished();
         if state.finished {
@@ -109,7 +120,9 @@ impl Plan {
         if let Some(work) = self.open() {
             return work;
         }
-        let has_more = !self.waiting.is_empty() || self.tables.values().any(Table::needs_workers);
+        let has_more = !self.waiting.is_empty()
+            || !self.moves.is_empty()
+            || self.tables.values().any(Table::needs_workers);
         if has_more { Work::Wait } else { Work::Done }
     }
 
@@ -255,6 +268,39 @@ impl Plan {
         chunks
     }
 
+    /// A statement may have given tables other names: until a worker has looked which, the snapshot is not finished,
+    /// and a process that goes on from the state looks as well. Once the snapshot is finished nothing is read any more.
+    pub fn moved(&mut self, statement: &[u8]) {
+        if !self.is_finished() {
+            self.moves.push((statement.to_owned(), false));
+            self.encoded = None;
+        }
+    }
+
+    /// A statement for a worker to look into: it says [`Plan::rename`] for each name that may be meant, then
+    /// [`Plan::settled`].
+    pub fn next_moved(&mut self) -> Option<Vec<u8>> {
+        let (statement, is_given) = self.moves.iter_mut().find(|(_, is_given)| !is_given)?;
+        *is_given = true;
+        Some(statement.clone())
+    }
+
+    /// A worker has looked into a statement.
+    pub fn settled(&mut self, statement: &[u8]) {
+        if let Some(index) = self.moves.iter().position(|(known, is_given)| *is_given && known == statement) {
+            self.moves.remove(index);
+            self.encoded = None;
+        }
+    }
+
+    /// A worker could not look into a statement: somebody else must.
+    pub fn not_settled(&mut self, statement: &[u8]) {
+        if let Some((_, is_given)) = self.moves.iter_mut().find(|(known, given)| *given && known == statement)
+        {
+            *is_given = false;
+        }
+    }
+
     /// A captured table got its name just now: its rows were never seen, so it is read from its beginning even if a
     /// table of that name was read before. Returns how many chunks are void. Once the snapshot is finished nothing is
     /// read any more.
@@ -286,7 +332,7 @@ impl Plan {
 
     /// Whether every row of every table was handed on.
     pub fn is_finished(&self) -> bool {
-        self.waiting.is_empty() && self.tables.is_empty()
+        self.waiting.is_empty() && self.tables.is_empty() && self.moves.is_empty()
     }
 
     /// One table at a time: its rows are handed on while the stream stands.

@@ -31,6 +31,8 @@ pub struct SnapshotState {
     /// Tables to be read from their beginning although they are not behind `through`: somebody is looking at them
     /// right now, or they got their name meanwhile.
     pub extra: Vec<(String, String)>,
+    /// Statements by which tables may have got other names, and nobody has looked yet which.
+    pub moves: Vec<Vec<u8>>,
     /// How many tables the snapshot has.
     pub tables: u64,
     /// How many of them are done.

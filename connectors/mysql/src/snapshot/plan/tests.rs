@@ -266,6 +266,36 @@ fn a_table_that_got_its_name_meanwhile_is_read_from_its_beginning() {
 }
 
 #[test]
+fn a_snapshot_is_not_finished_before_it_is_known_which_tables_moved() {
+    let mut plan = plan(&["a"]);
+    let (table, _) = next_open(&mut plan);
+    plan.moved(b"RENAME TABLE a TO b");
+    assert!(plan.opened(table, Opened::Gone));
+    assert_eq!(plan.next(0), Work::Wait);
+    assert!(!plan.state().finished);
+    for _ in 0..2 {
+        let statement = plan.next_moved().expect("to be looked into");
+        assert_eq!(plan.next_moved(), None, "by one worker");
+        plan.not_settled(&statement);
+    }
+    let bytes = plan.encoded();
+    let state = EncodedState::read(bytes.bytes()).expect("readable");
+    let mut resumed = Plan::new(state, names(&["b"]));
+    for plan in [&mut plan, &mut resumed] {
+        plan.rename("shop", "b");
+        let statement = plan.next_moved().expect("to be looked into");
+        plan.settled(&statement);
+        let (table, name) = next_open(plan);
+        assert_eq!(name, "b");
+        plan.opened(table, Opened::Gone);
+        assert!(plan.state().finished);
+        plan.moved(b"RENAME TABLE b TO c");
+        assert!(plan.is_finished(), "too late");
+    }
+    plan.settled(b"never heard of");
+}
+
+#[test]
 fn a_finished_snapshot_stays_finished_whatever_tables_come() {
     let mut plan = plan(&[]);
     assert_eq!(plan.next(3), Work::Done);

@@ -147,8 +147,8 @@ impl Simulation {
                 }
                 Work::Read(lease) => {
                     let state = self.plan.state();
-                    let is_its = |name: &&str| self.plan.id_of("shop", name) == Some(lease.table);
-                    let table = NAMES.iter().position(|name| is_its(&name)).expect("an open table");
+                    let is_its = |name: &str| self.plan.id_of("shop", name) == Some(lease.table);
+                    let table = NAMES.iter().position(|name| is_its(name)).expect("an open table");
                     assert!(!lease.whole || state.open.iter().any(|open| open.whole));
                     if lease.divide {
                         self.divide(&lease, table);

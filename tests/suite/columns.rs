@@ -1,6 +1,6 @@
 //! Every column type, from every server: the JSON of a value is what the format says, in every kind of change.
 
-mod cases;
+pub(in crate::suite) mod cases;
 
 use serde_json::{Map, Value, json};
 
@@ -23,7 +23,7 @@ fn every_column_type_arrives_as_documented_from_mysql_9() {
 }
 
 /// The session's zone is not UTC, so that a TIMESTAMP taken for local time shows.
-const SESSION: &str =
+pub(in crate::suite) const SESSION: &str =
     "SET time_zone='+02:00', sql_mode='', NAMES utf8mb4; CREATE DATABASE IF NOT EXISTS test; USE test";
 
 fn every_column_type_arrives_as_documented(kind: Kind) {

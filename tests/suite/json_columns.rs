@@ -4,7 +4,7 @@ use super::on;
 use crate::harness::{Job, Kind};
 
 /// Expressions of the type JSON; each is a shape of MySQL's binary form or of its text.
-const MYSQL: [&str; 42] = [
+pub(super) const MYSQL: [&str; 42] = [
     "NULL",
     "'null'",
     "'true'",
@@ -50,7 +50,7 @@ const MYSQL: [&str; 42] = [
 ];
 
 /// What MariaDB keeps as it was written.
-const MARIADB: [&str; 5] =
+pub(super) const MARIADB: [&str; 5] =
     ["NULL", "'{\"b\": 1,   \"a\" :[1.0,1e2]}'", "'null'", "' [ ] '", "'\"\\\\u00e9\\\\n\"'"];
 
 #[test]

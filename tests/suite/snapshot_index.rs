@@ -106,12 +106,55 @@ const CASES: &[Case] = &[
     },
 ];
 
+/// Values at which something could begin or end, a table each: its column, and the values.
+const EXTREMES: &[(&str, &[&str])] = &[
+    (
+        "DATETIME",
+        &["'0000-00-00'", "'2020-00-00'", "'2020-01-00'", "'2020-01-01 00:00:01'", "'9999-12-31 23:59:59'"],
+    ),
+    (
+        "DATE",
+        &["'0000-00-00'", "'0001-01-01'", "'2020-00-00'", "'2020-01-00'", "'2020-01-01'", "'9999-12-31'"],
+    ),
+    ("TIMESTAMP", &["0", "'1970-01-01 00:00:01'", "'2020-01-01'", "'2038-01-19 03:14:07'"]),
+    ("TIME(6)", &["'-838:59:59'", "'-00:00:00.000001'", "'00:00:00'", "'00:00:00.5'", "'838:59:59'"]),
+    ("YEAR", &["0", "1901", "1999", "2155"]),
+    ("ENUM ('x', 'y', 'z')", &["''", "'x'", "'y'", "'z'"]),
+    ("SET ('x', 'y')", &["''", "'x'", "'y'", "'x,y'"]),
+    ("BIT(64)", &["0", "1", "9223372036854775808", "18446744073709551615"]),
+    ("TINYINT", &["-128", "0", "127"]),
+    ("MEDIUMINT UNSIGNED", &["0", "1", "16777215"]),
+    ("BIGINT", &["-9223372036854775808", "0", "9223372036854775807"]),
+    ("FLOAT", &["-1e38", "0", "1e-38", "0.1", "16777216", "3.4028234e38"]),
+    ("DOUBLE", &["-1e308", "0", "1e-308", "0.1", "0.30000000000000004", "1e308"]),
+    (
+        "DECIMAL(65, 30)",
+        &[
+            "-99999999999999999999999999999999999.9",
+            "-1e-30",
+            "0",
+            "1e-30",
+            "99999999999999999999999999999999999.9",
+        ],
+    ),
+    ("BINARY(4)", &["''", "'a'", "'b'", "x'00000001'", "x'ffffffff'"]),
+    ("VARBINARY(4)", &["''", "'a'", "'a '", "x'00'", "x'0000'", "x'6100'", "x'ffffffff'"]),
+    ("VARCHAR(9) COLLATE utf8mb4_bin", TEXTS),
+    ("VARCHAR(9) COLLATE utf8mb4_general_ci", TEXTS),
+    ("CHAR(9) COLLATE utf8mb4_general_ci", TEXTS),
+    ("VARCHAR(9)", TEXTS),
+    ("CHAR(9)", TEXTS),
+];
+const TEXTS: &[&str] = &["''", "'a'", "'a '", "' a'", "'a\t'", "x'6101'", "'é'", "'b'", "'𐐀'", "'\u{ffff}'"];
+
 #[test]
 fn chunks_of_every_kind_of_key_read_their_own_rows_alone() {
     on_every_server(|server| {
         fill(server);
         for case in cases(server.kind) {
-            Reader::open(server, case.name).read_in_chunks(server);
+            let mut reader = Reader::open(server, case.name);
+            assert_eq!(reader.keys.len(), ROWS, "{}", case.name);
+            reader.read_in_chunks(server);
         }
     });
 }
@@ -127,6 +170,32 @@ fn every_kind_of_key_is_halved_again_and_again_and_no_row_is_lost_or_doubled() {
 }
 
 #[test]
+fn extreme_values_bound_chunks_like_all_others() {
+    on_every_server(|server| {
+        server.run("CREATE DATABASE test CHARACTER SET utf8mb4");
+        for (number, (column, values)) in EXTREMES.iter().enumerate() {
+            let name = format!("extreme{number}");
+            // Texts that are the same for their collation are one.
+            server.run(&format!(
+                "SET sql_mode=''; USE test; CREATE TABLE {name} (a {column} NOT NULL PRIMARY KEY);
+                 INSERT IGNORE INTO {name} VALUES ({})",
+                values.join("), (")
+            ));
+            let mut reader = Reader::open(server, &name);
+            assert!(reader.keys.len() >= values.len() - 2, "{column}: {} keys", reader.keys.len());
+            let mut range = Range { after: None, upto: reader.keys.last().cloned() };
+            let mut read = Vec::new();
+            while let [key] = &reader.chunk(&range, 1)[..] {
+                range.after = Some(key.clone());
+                read.push(key.clone());
+                assert!(read.len() <= reader.keys.len(), "{column}: {key:?} again");
+            }
+            assert_eq!(read, reader.keys, "{column}");
+        }
+    });
+}
+
+#[test]
 fn keys_without_ranges_are_told() {
     on_every_server(|server| {
         server.run(
@@ -134,11 +203,12 @@ fn keys_without_ranges_are_told() {
              CREATE TABLE prefix (a VARCHAR(20) NOT NULL, UNIQUE KEY (a(3)));
              CREATE TABLE falling (a INT NOT NULL, UNIQUE KEY (a DESC));
              CREATE TABLE hash (a INT PRIMARY KEY) ENGINE=MEMORY;
+             CREATE TABLE many (a SET ('0', '1', '2', '3', '4', '5', '6', '7', '8', '9', '10') PRIMARY KEY);
              CREATE TABLE plain (a INT PRIMARY KEY);
              INSERT INTO plain VALUES (1), (2), (3)",
         );
         let mut connection = connect(server);
-        for name in ["none", "prefix", "falling", "hash"] {
+        for name in ["none", "prefix", "falling", "many", "hash"] {
             let table = query::look(&mut connection, "test", name).unwrap().expect(name);
             assert_eq!(table.index, None, "{name}");
             assert_eq!(query::whole(&table, "`a`"), format!("SELECT `a` FROM `test`.`{name}`"));
@@ -211,7 +281,7 @@ impl Reader {
         let rows = reader.connection.query_rows(&sql, &[]).unwrap();
         reader.keys = rows.iter().map(|row| result::key(&reader.table, row).unwrap()).collect();
         reader.places = reader.keys.iter().cloned().enumerate().map(|(place, key)| (key, place)).collect();
-        assert_eq!((reader.keys.len(), reader.places.len()), (ROWS, ROWS), "{name}");
+        assert_eq!(reader.keys.len(), reader.places.len(), "{name}");
         reader
     }
 

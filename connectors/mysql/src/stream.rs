@@ -158,6 +158,11 @@ impl Stream {
         self.definitions.get_or_insert_default();
     }
 
+    /// They are of no use to anybody any more.
+    pub fn ignore_definitions(&mut self) {
+        self.definitions = None;
+    }
+
     /// The statements since the last call that may change or empty tables.
     pub fn take_definitions(&mut self) -> Vec<Box<[u8]>> {
         self.definitions.as_mut().map(std::mem::take).unwrap_or_default()

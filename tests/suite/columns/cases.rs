@@ -5,9 +5,9 @@ use serde_json::{Value, json};
 use crate::harness::Kind;
 
 /// One column type with literals and what must arrive for them.
-pub(super) struct Case {
-    pub(super) column: String,
-    pub(super) values: Vec<(String, Value)>,
+pub(in crate::suite) struct Case {
+    pub(in crate::suite) column: String,
+    pub(in crate::suite) values: Vec<(String, Value)>,
     only: Only,
 }
 
@@ -20,7 +20,7 @@ enum Only {
 }
 
 impl Case {
-    pub(super) fn exists_on(&self, kind: Kind) -> bool {
+    pub(in crate::suite) fn exists_on(&self, kind: Kind) -> bool {
         match self.only {
             Only::Everywhere => true,
             Only::MySql => kind.is_mysql(),
@@ -30,7 +30,7 @@ impl Case {
     }
 
     /// The literal and its JSON of a turn; the turns go round.
-    pub(super) fn at(&self, turn: usize) -> (&str, &Value) {
+    pub(in crate::suite) fn at(&self, turn: usize) -> (&str, &Value) {
         let (literal, value) = &self.values[turn % self.values.len()];
         (literal, value)
     }
@@ -62,7 +62,7 @@ fn bytes(column: &str, values: &[(&str, &str)]) -> Case {
 }
 
 /// All of them.
-pub(super) fn all() -> Vec<Case> {
+pub(in crate::suite) fn all() -> Vec<Case> {
     [
         numbers(),
         decimals_and_bits(),

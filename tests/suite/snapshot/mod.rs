@@ -1,3 +1,4 @@
 //! Snapshots: what is there already, read beside the stream and handed over to it without a gap.
 
+mod bytes;
 mod final_state;

@@ -324,6 +324,11 @@ impl Plan {
         tables.find(|(_, table)| table.name == name && table.schema == schema).map(|(id, _)| *id)
     }
 
+    /// Whether a table of that id has rows that were not handed on.
+    pub fn is_open(&self, id: TableId) -> bool {
+        self.tables.contains_key(&id)
+    }
+
     /// Tables with leases or with chunks that were not handed on: those are tracked.
     pub fn in_flight(&self) -> impl Iterator<Item = TableId> {
         let tables = self.tables.iter().filter(|(_, table)| table.is_leased() || table.chunks() > 0);

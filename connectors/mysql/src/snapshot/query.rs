@@ -31,7 +31,7 @@ pub struct SnapshotTable {
     /// Its definition.
     pub catalog: CatalogTable,
     /// The key's index; `None`: no usable key (no key at all, or one over prefixes, descending, hidden from the
-    /// optimizer, no tree, or an ENUM or SET of too many values).
+    /// optimizer, no tree, an ENUM or SET of too many values, or CHAR of a collation without padding on MariaDB).
     pub index: Option<String>,
     /// The key's columns, in key order; empty where there is no usable key.
     pub key: Vec<KeyColumn>,

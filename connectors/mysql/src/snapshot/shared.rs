@@ -232,6 +232,15 @@ impl Inner {
         self.chunks.remove(&id);
         let held = if whole { &mut self.whole_bytes } else { &mut self.waiting_bytes };
         *held = held.saturating_sub(bytes);
+        self.close_if_done(id.table());
+    }
+
+    /// Lets go of what is known of a table that is done.
+    pub(super) fn close_if_done(&mut self, table: TableId) {
+        if !self.plan.is_open(table) {
+            self.tables.remove(&table);
+            self.tracker.keep(table, None);
+        }
     }
 
     /// A stale chunk is not handed on.

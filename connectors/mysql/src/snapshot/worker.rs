@@ -182,6 +182,7 @@ impl Worker {
             _ => tracing::debug!("snapshot: reading table {schema}.{name}"),
         }
         inner.plan.opened(table, opened);
+        inner.close_if_done(table);
         drop(inner);
         self.place.shared.notify();
         Ok(())

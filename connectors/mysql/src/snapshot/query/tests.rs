@@ -113,6 +113,14 @@ fn a_key_of_too_many_listed_values_is_not_usable() {
 }
 
 #[test]
+fn a_key_whose_order_is_another_in_the_index_is_not_usable() {
+    let of = |kind: &str, collation: &str| table(&[(kind, Some(("utf8mb4", collation)))], 1).index;
+    assert_eq!(of("char(9)", "utf8mb4_nopad_bin"), None);
+    assert_eq!(of("char(9)", "utf8mb4_0900_ai_ci"), Some("PRIMARY".into()));
+    assert_eq!(of("varchar(9)", "utf8mb4_nopad_bin"), Some("PRIMARY".into()));
+}
+
+#[test]
 fn a_table_without_an_index_for_ranges_is_read_whole() {
     let without = table(&[INT], 0);
     assert_eq!((without.index.as_deref(), without.key.len()), (None, 0));

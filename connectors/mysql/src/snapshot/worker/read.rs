@@ -217,14 +217,7 @@ impl Worker {
 
     /// A table without usable key, in one read view, while the stream rests at the view's place.
     fn read_whole(&mut self, connection: &mut Connection, work: &Assignment) -> Result<(), Trouble> {
-        if self.is_locking(connection) {
-            return Err(Trouble::Failed(Failure::Unusable(
-                "it has no usable key (a primary key, or a unique index of NOT NULL columns, without prefixes and DESC), \
-                 and without GTIDs nothing tells what a read of it sees: set gtid_mode=ON, give it a key, or leave it out \
-                 by connectorConfig.tableExcludeList"
-                    .into(),
-            )));
-        }
+        self.refuse_inexact(connection, work)?;
         let Some(mark) = self.exact_view(connection, work)? else { return Ok(()) };
         let id: Arc<str> = format!("{:016x}", rand::rng().random::<u64>()).into();
         let (sql, mut number) = (query::whole(&work.table.look, &work.table.select_list), 0);
@@ -245,6 +238,22 @@ impl Worker {
         }
         connection.execute("COMMIT")?;
         Ok(())
+    }
+
+    /// Without a usable key nothing but the view itself tells which changes a read saw.
+    fn refuse_inexact(&self, connection: &Connection, work: &Assignment) -> Result<(), Trouble> {
+        let (why, remedy) = if self.is_locking(connection) {
+            ("the server counts no GTIDs", "set gtid_mode=ON")
+        } else if !work.table.look.transactional {
+            ("its engine knows no transactions", "ALTER TABLE … ENGINE=InnoDB")
+        } else {
+            return Ok(());
+        };
+        Err(Trouble::Failed(Failure::Unusable(format!(
+            "it has no usable key (a primary key, or a unique index of NOT NULL columns, without prefixes and DESC), and \
+             {why}, so that nothing tells what a read of it sees: give it a key, or {remedy}, or leave it out by \
+             connectorConfig.tableExcludeList"
+        ))))
     }
 
     /// A read view, and the stream resting exactly where it stands; `None` where the lease is over.

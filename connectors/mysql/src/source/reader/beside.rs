@@ -105,6 +105,7 @@ impl Reader<'_> {
             "the snapshot is finished"
         );
         self.beside = Beside::Finished(snapshot.encoded());
+        self.stream.ignore_definitions();
         self.set_look(feed)?;
         if let Some(ended) = halted(self.send(Bytes::new(), Vec::new()))? {
             return Ok(Some(ended));

@@ -36,7 +36,7 @@ impl Statement {
         self.parameters
     }
 
-    /// How many columns its rows have; 0 where it gives none.
+    /// How many columns its rows have; 0 where it gives none, and for an EXPLAIN of MySQL, which tells when it runs.
     pub fn columns(&self) -> u16 {
         self.columns
     }

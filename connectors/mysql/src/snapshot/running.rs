@@ -66,6 +66,16 @@ const TRACKED_BYTES: usize = 32;
 /// Tracked keys below which nothing is forgotten on purpose.
 const KEEP_MIN: usize = 64 << 10;
 
+/// What became of a ROWS event's keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tracked {
+    All,
+    /// There is no room for them.
+    Full,
+    /// They are noted, but the rows after the change are not whole.
+    Partial,
+}
+
 /// A chunk whose moment has come.
 #[derive(Debug)]
 pub struct Ready {
@@ -169,7 +179,7 @@ impl Snapshot {
         let place = self.place.clone();
         let mut inner = place.shared.lock();
         for text in stream.take_definitions() {
-            self.defined(&mut inner, text);
+            self.defined(&mut inner, &text);
         }
         let mut tracked = tracked_tables(&inner);
         for record in &stream.pending {
@@ -204,6 +214,25 @@ impl Snapshot {
         let failed = |error: RowError| {
             Failure::Fatal(format!("{error}; at {}:{} ({})", rows.file, rows.offset, rows.transaction))
         };
+        let mut tracked = self.touch(inner, table, rows, bytes).map_err(failed)?;
+        if tracked == Tracked::Full {
+            inner.keep_tracked();
+            tracked = self.touch(inner, table, rows, bytes).map_err(failed)?;
+        }
+        Ok(match tracked {
+            Tracked::All => None,
+            Tracked::Full => Some("more changes than pipeline.memory can track"),
+            Tracked::Partial => Some("a change whose row image lacks columns"),
+        })
+    }
+
+    fn touch(
+        &mut self,
+        inner: &mut Inner,
+        table: TableId,
+        rows: &RowsEvent,
+        bytes: &[u8],
+    ) -> Result<Tracked, RowError> {
         inner.tracker.transaction(&rows.transaction, Place { file: rows.file.clone(), offset: rows.offset });
         let (number, hasher, tracker) = (rows.table.number, &self.hasher, &mut inner.tracker);
         let mut full = false;
@@ -211,28 +240,28 @@ impl Snapshot {
         if !rows.table.table.has_key() {
             touch(b"");
         }
-        let mut cursor = Rows::open(&rows.table.table, rows.kind, rows.payload.of(bytes)).map_err(failed)?;
-        let partial = cursor.keys(&mut self.scratch, touch).map_err(failed)?;
+        let mut cursor = Rows::open(&rows.table.table, rows.kind, rows.payload.of(bytes))?;
+        let partial = cursor.keys(&mut self.scratch, touch)?;
         Ok(match (full, partial) {
-            (true, _) => Some("too many changes to be tracked"),
-            (_, true) => Some("a change whose row image lacks columns"),
-            _ => None,
+            (true, _) => Tracked::Full,
+            (_, true) => Tracked::Partial,
+            _ => Tracked::All,
         })
     }
 
     /// A statement may change or empty tables.
-    fn defined(&self, inner: &mut Inner, text: Box<[u8]>) {
+    fn defined(&self, inner: &mut Inner, text: &[u8]) {
+        if moves_names(text) {
+            inner.plan.moved(text);
+        }
         let named: Vec<TableId> = inner
             .tables
             .iter()
-            .filter(|(_, table)| event::defines(&text, &table.look.catalog.name))
+            .filter(|(_, table)| event::defines(text, &table.look.catalog.name))
             .map(|(id, _)| *id)
             .collect();
         for table in named {
             self.discard(inner, table);
-        }
-        if moves_names(&text) {
-            inner.renames.push(text);
         }
     }
 
@@ -384,8 +413,7 @@ impl Snapshot {
 
     /// Whether every row was handed on.
     pub fn is_finished(&self) -> bool {
-        let inner = self.place.shared.lock();
-        inner.renames.is_empty() && inner.plan.is_finished()
+        self.place.shared.lock().plan.is_finished()
     }
 
     /// For the batch at hand.

@@ -49,7 +49,7 @@ pub(super) enum Task {
     },
     Read(Assignment),
     /// Tables may have got these names by this statement.
-    Renamed(Box<[u8]>),
+    Renamed(Vec<u8>),
     End,
 }
 
@@ -91,7 +91,6 @@ pub(super) struct Inner {
     pub(super) leases: HashMap<LeaseId, (TableId, u64)>,
     pub(super) chunks: HashMap<ChunkId, (TableId, u64)>,
     pub(super) hold: Hold,
-    pub(super) renames: Vec<Box<[u8]>>,
     /// Bytes of chunks that were not handed on yet …
     pub(super) waiting_bytes: usize,
     /// … and of chunks of the table that is read whole, which the resting stream takes at once.
@@ -118,7 +117,6 @@ impl Shared {
                 leases: HashMap::new(),
                 chunks: HashMap::new(),
                 hold: Hold::None,
-                renames: Vec::new(),
                 waiting_bytes: 0,
                 whole_bytes: 0,
                 idle: 0,
@@ -205,7 +203,7 @@ impl Shared {
 impl Inner {
     fn next(&mut self) -> Option<Task> {
         let frontier = self.frontier.clone()?;
-        if let Some(text) = self.renames.pop() {
+        if let Some(text) = self.plan.next_moved() {
             return Some(Task::Renamed(text));
         }
         match self.plan.next(self.idle - 1) {
@@ -266,6 +264,14 @@ impl Inner {
         if self.hold.lease() == Some(lease) {
             self.hold = Hold::None;
         }
+    }
+
+    /// A table got its name just now: it is read from its beginning.
+    pub(super) fn renamed(&mut self, schema: &str, name: &str) {
+        if let Some(table) = self.plan.id_of(schema, name) {
+            self.discard(table);
+        }
+        self.plan.rename(schema, name);
     }
 
     /// A table's definition or content was changed by a statement: what was read of it is void.

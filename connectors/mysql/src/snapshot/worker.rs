@@ -57,7 +57,12 @@ pub(super) struct Worker {
     messages: Sender<Message>,
     /// Statements of the connection at hand, newest last.
     prepared: VecDeque<(String, Statement)>,
+    /// How often in a row a table was not what it was.
+    changed: u32,
 }
+
+/// So often in a row a table may not be what it was before we give up.
+const CHANGED_MAX: u32 = 100;
 
 /// Statements that a connection keeps prepared.
 const PREPARED_MAX: usize = 8;
@@ -76,7 +81,7 @@ const SESSION: [&str; 4] = [
 
 impl Worker {
     pub(super) fn new(place: Arc<Workplace>, messages: Sender<Message>) -> Self {
-        Self { place, messages, prepared: VecDeque::new() }
+        Self { place, messages, prepared: VecDeque::new(), changed: 0 }
     }
 
     /// Works until the end, or until something cannot heal.
@@ -129,22 +134,35 @@ impl Worker {
                     self.release(&assignment);
                     self.settle(assignment.lease.table, &assignment.table.captured.id_part, read)?;
                 }
-                Task::Renamed(text) => self.renamed(&mut connection, &text)?,
+                Task::Renamed(text) => {
+                    let renamed = self.renamed(&mut connection, &text);
+                    if renamed.is_err() {
+                        self.place.shared.lock().plan.not_settled(&text);
+                    }
+                    renamed?;
+                }
             }
             *back_off = BACK_OFF_MIN;
         }
     }
 
     /// What an attempt on a table came to. A table that is not what it was is looked at anew.
-    fn settle(&self, table: TableId, name: &str, done: Result<(), Trouble>) -> Result<(), Failure> {
+    fn settle(&mut self, table: TableId, name: &str, done: Result<(), Trouble>) -> Result<(), Failure> {
         match done {
-            Ok(()) => Ok(()),
-            Err(Trouble::Changed(text)) => {
+            Ok(()) => {
+                self.changed = 0;
+                Ok(())
+            }
+            Err(Trouble::Changed(text)) if self.changed < CHANGED_MAX => {
+                self.changed += 1;
                 tracing::info!("snapshot: table {name}: {text}; looking at it anew");
                 self.discard(table);
                 self.pause(BACK_OFF_MIN);
                 Ok(())
             }
+            Err(Trouble::Changed(text)) => Err(Failure::Fatal(format!(
+                "table {name} is not what the catalog says, {CHANGED_MAX} times in a row: {text}"
+            ))),
             Err(Trouble::Failed(failure)) => Err(failure.context(&format!("table {name}"))),
         }
     }
@@ -235,9 +253,10 @@ impl Worker {
         let mut inner = self.place.shared.lock();
         for (schema, name) in names {
             if flowd_binlog::event::defines(text, &name) {
-                inner.plan.rename(&schema, &name);
+                inner.renamed(&schema, &name);
             }
         }
+        inner.plan.settled(text);
         drop(inner);
         self.place.shared.notify();
         Ok(())

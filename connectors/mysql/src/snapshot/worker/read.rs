@@ -394,8 +394,9 @@ fn drain(reader: &mut RowReader<'_>) -> Result<(), Trouble> {
 /// The key of the last row; none where there is no row.
 fn last_key(work: &Assignment, taken: &Taken) -> Result<Option<Key>, Trouble> {
     let Some(row) = rows(&taken.bytes).last() else { return Ok(None) };
+    // A statement may have changed the table under the prepared SELECT.
     let key = result::key(&work.table.captured.table, row);
-    key.map(Some).map_err(|error| Trouble::Failed(Failure::Fatal(error.to_string())))
+    key.map(Some).map_err(|error| Trouble::Changed(error.to_string()))
 }
 
 fn number(value: u64) -> KeyValue {

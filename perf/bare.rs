@@ -12,6 +12,7 @@ use std::error::Error;
 use flowd_binlog::event::{self, Header, Rotate, kind};
 use flowd_mysql::begin::decide;
 use flowd_mysql::config::{MySqlConfig, MySqlSettings, Secret, SnapshotMode};
+use flowd_mysql::connection::Connection;
 use flowd_mysql::dump::{self, Replica};
 use flowd_mysql::feed::{Feed, Next};
 use flowd_mysql::position::{StartAt, StopAt};
@@ -26,11 +27,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let settings =
         MySqlSettings { port, password, snapshot_mode, ..MySqlSettings::new("bare".into(), hostname, user) };
     let config = MySqlConfig::try_from(settings)?;
-    let beginning = decide(&config, None, &StartAt::Earliest, Some(&StopAt::End))?;
+    let mut connection = Connection::connect(&config)?;
+    let beginning = decide(&mut connection, &config, None, &StartAt::Earliest, Some(&StopAt::End))?;
+    connection.close();
     let Some(flowd_mysql::begin::End::Place { file, offset, .. }) = beginning.end else {
         return Err("the end of the binlog is a place".into());
     };
-    let mut feed = dump::open(&config, &Replica::new(&config, "perf"), &beginning.position, usize::MAX)?.feed;
+    let mut feed =
+        dump::open(&config, &Replica::new(&config, "perf"), &beginning.position.binlog, usize::MAX)?.feed;
     let (events, bytes) = read_to(&mut feed, &file, offset)?;
     println!("{events} {bytes}");
     Ok(())

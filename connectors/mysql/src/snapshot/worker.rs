@@ -16,7 +16,7 @@ use flowd_engine::metrics::Metrics;
 use rand::Rng;
 
 use super::plan::{Opened, TableId};
-use super::query::{self, SnapshotTable};
+use super::query::{self, KeyColumn, SnapshotTable};
 use super::shared::{Assignment, Chunk, OpenedTable, Shared, Task};
 use super::throttle::Throttle;
 use crate::captured::{CapturedTable, Phase};
@@ -217,7 +217,7 @@ impl Worker {
         let opened = match look.index {
             None => Opened::Whole { rows_estimated },
             Some(_) => Opened::Keyed {
-                columns: look.key.iter().map(ToString::to_string).collect(),
+                columns: look.key.iter().map(ordered_by).collect(),
                 upto: query::last_key(connection, look, self.is_locking(connection))?,
                 rows_estimated,
             },
@@ -260,6 +260,14 @@ impl Worker {
         drop(inner);
         self.place.shared.notify();
         Ok(())
+    }
+}
+
+/// What the order of a key's column depends on, in words that are compared when a table is opened again.
+fn ordered_by(column: &KeyColumn) -> String {
+    match column.text() {
+        Some((_, collation)) => format!("{column} {collation}"),
+        None => column.to_string(),
     }
 }
 

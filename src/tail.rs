@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use flowd_codec::frame::{Command, Decoder, Frame, Subscription, SubscriptionMode, UserAgent};
 use flowd_codec::session::{ClientSession, Push, Received, Role, SessionError, Timing};
+use flowd_engine::back_off::BackOff;
 use thiserror::Error;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -105,7 +106,7 @@ struct Tail<W: Write> {
 impl<W: Write> Tail<W> {
     async fn run(&mut self) -> Result<(), TailError> {
         let started = Instant::now();
-        let mut pause = BACK_OFF.0;
+        let mut back_off = BackOff::new(BACK_OFF.0, BACK_OFF.1);
         loop {
             let before = self.left;
             match self.follow().await {
@@ -115,14 +116,13 @@ impl<W: Write> Tail<W> {
                     if is_start_over || !error.can_heal() {
                         return Err(error);
                     }
-                    tracing::warn!(mesh = %self.arguments.mesh, %error, ?pause, "not connected; trying again");
+                    tracing::warn!(mesh = %self.arguments.mesh, %error, "not connected; trying again");
                 }
             }
             if self.left < before {
-                pause = BACK_OFF.0;
+                back_off.reset();
             }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(BACK_OFF.1);
+            tokio::time::sleep(back_off.wait()).await;
         }
     }
 

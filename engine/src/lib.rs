@@ -8,7 +8,7 @@
 //! the traits that a connector implements, [`failure`] what may go wrong and what the caller does about it, [`pipeline`]
 //! the whole. Inside, in the direction of the data: `lane` deals batches out and encodes them, `collect` gives parcels
 //! to the target, [`ack`] and [`checkpoint`] turn what is acknowledged into saved positions. Threads meet in `ring`,
-//! `budget` and `ack`, and sleep in `wake`.
+//! `budget` and `ack`, and sleep in `wake`. Outages are waited for with [`back_off`].
 //!
 //! The loom models of those four: `RUSTFLAGS="--cfg loom" cargo test --target-dir target/loom -p flowd-engine --release
 //! --lib loom`.
@@ -16,6 +16,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod ack;
+pub mod back_off;
 pub mod budget;
 pub mod checkpoint;
 mod collect;

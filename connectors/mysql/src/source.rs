@@ -10,6 +10,7 @@ use std::time::Duration;
 use flowd_binlog::charset;
 use flowd_binlog::table::Flavour;
 use flowd_codec::event::Framing;
+use flowd_engine::back_off::BackOff;
 use flowd_engine::failure::Failure;
 use flowd_engine::metrics::Metrics;
 use flowd_engine::record::Position;
@@ -37,10 +38,10 @@ mod server_catalog;
 use reader::{Beside, Reader};
 use server_catalog::ServerCatalog;
 
-/// Waits between attempts to heal an outage: the first, doubled each time …
-pub(crate) const BACK_OFF_MIN: Duration = Duration::from_millis(200);
-/// … up to the longest.
-pub(crate) const BACK_OFF_MAX: Duration = Duration::from_secs(30);
+/// How a lost server is waited for.
+pub(crate) fn back_off() -> BackOff {
+    BackOff::new(Duration::from_millis(200), Duration::from_secs(30))
+}
 
 /// What the pipeline tells the source.
 #[derive(Debug, Clone)]

@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 
 use flowd_binlog::result;
 use flowd_binlog::table::{Options, Table};
+use flowd_engine::back_off::BackOff;
 use flowd_engine::failure::Failure;
 use flowd_engine::metrics::Metrics;
-use rand::Rng;
 
 use super::plan::{Opened, TableId};
 use super::query::{self, KeyColumn, SnapshotTable};
@@ -24,7 +24,7 @@ use crate::catalog::captured_names;
 use crate::config::MySqlConfig;
 use crate::connection::Connection;
 use crate::error::WireError;
-use crate::source::{BACK_OFF_MAX, BACK_OFF_MIN};
+use crate::source::back_off;
 use crate::statement::Statement;
 use crate::tables::TableSettings;
 
@@ -59,9 +59,11 @@ pub(super) struct Worker {
     prepared: VecDeque<(String, Statement)>,
     /// How often in a row a table was not what it was.
     changed: u32,
+    back_off: BackOff,
 }
 
-/// So often in a row a table may not be what it was before we give up.
+/// A table that is not what it was is left alone for so long; so often in a row before we give up.
+const CHANGED_WAIT: Duration = Duration::from_millis(200);
 const CHANGED_MAX: u32 = 100;
 
 /// Statements that a connection keeps prepared.
@@ -81,22 +83,20 @@ const SESSION: [&str; 4] = [
 
 impl Worker {
     pub(super) fn new(place: Arc<Workplace>, messages: Sender<Message>) -> Self {
-        Self { place, messages, prepared: VecDeque::new(), changed: 0 }
+        Self { place, messages, prepared: VecDeque::new(), changed: 0, back_off: back_off() }
     }
 
     /// Works until the end, or until something cannot heal.
     pub(super) fn run(mut self) {
-        let mut back_off = BACK_OFF_MIN;
         loop {
             self.prepared.clear();
-            let text = match self.session(&mut back_off) {
+            let text = match self.session() {
                 Ok(()) => return,
                 Err(Failure::Retry(text)) => text,
                 Err(failure) => return drop(self.messages.send(Message::Failed(failure))),
             };
-            let wait = back_off.mul_f64(rand::rng().random_range(0.5..1.0));
+            let wait = self.back_off.wait();
             tracing::warn!(wait_ms = wait.as_millis(), "snapshot: {text}; connecting again");
-            back_off = (back_off * 2).min(BACK_OFF_MAX);
             self.pause(wait);
             if self.place.shared.is_ended() {
                 return;
@@ -111,7 +111,7 @@ impl Worker {
     }
 
     /// One connection's work.
-    fn session(&mut self, back_off: &mut Duration) -> Result<(), Failure> {
+    fn session(&mut self) -> Result<(), Failure> {
         let mut connection = Connection::connect(&self.place.config)?;
         for statement in SESSION {
             connection.execute(statement)?;
@@ -142,7 +142,7 @@ impl Worker {
                     renamed?;
                 }
             }
-            *back_off = BACK_OFF_MIN;
+            self.back_off.reset();
         }
     }
 
@@ -157,7 +157,7 @@ impl Worker {
                 self.changed += 1;
                 tracing::info!("snapshot: table {name}: {text}; looking at it anew");
                 self.discard(table);
-                self.pause(BACK_OFF_MIN);
+                self.pause(CHANGED_WAIT);
                 Ok(())
             }
             Err(Trouble::Changed(text)) => Err(Failure::Fatal(format!(

@@ -4,12 +4,12 @@
 use std::io;
 use std::time::{Duration, Instant};
 
+use flowd_engine::back_off::BackOff;
 use flowd_engine::failure::Failure;
 use flowd_engine::record::Batch;
 use flowd_engine::worker::{BatchSink, Closed, SourceEnd};
-use rand::Rng;
 
-use super::{BACK_OFF_MAX, BACK_OFF_MIN, MySqlSource};
+use super::{MySqlSource, back_off};
 use crate::begin::{self, End};
 use crate::check::replicas;
 use crate::config::SnapshotMode;
@@ -51,6 +51,7 @@ pub(super) struct Reader<'a> {
     beside: Beside,
     lag: LagMeter,
     end: Option<End>,
+    back_off: BackOff,
     /// When another replica of our id was last seen to throw us off.
     clash: Option<Instant>,
     /// When the last bytes came, or reading was taken up again.
@@ -72,14 +73,26 @@ impl<'a> Reader<'a> {
     ) -> Self {
         let lag = LagMeter::start(source.config.clone(), source.metrics.clone(), source.stop.clone());
         let reading = Instant::now();
-        Self { source, sink, stream, beside, lag, end, clash: None, reading, silent: false, again: false }
+        let back_off = back_off();
+        Self {
+            source,
+            sink,
+            stream,
+            beside,
+            lag,
+            end,
+            back_off,
+            clash: None,
+            reading,
+            silent: false,
+            again: false,
+        }
     }
 
     /// Reads until the end, a stop or a failure that cannot heal.
     pub(super) fn run(mut self) -> Result<SourceEnd, Failure> {
-        let mut back_off = BACK_OFF_MIN;
         loop {
-            let lost = match self.connection(&mut back_off) {
+            let lost = match self.connection() {
                 Ok(Ended::Source(end)) => return Ok(end),
                 Ok(Ended::Lost(text)) | Err(Failure::Retry(text)) => text,
                 Err(failure) => return Err(failure),
@@ -87,9 +100,8 @@ impl<'a> Reader<'a> {
             self.stream.reconnect();
             self.source.metrics.source_reconnects.add(1);
             self.check_clash(&lost)?;
-            let wait = back_off.mul_f64(rand::rng().random_range(0.5..1.0));
+            let wait = self.back_off.wait();
             tracing::warn!(wait_ms = wait.as_millis(), "{lost}; connecting again");
-            back_off = (back_off * 2).min(BACK_OFF_MAX);
             if self.source.stop.wait(wait) || self.sink.is_closed() {
                 return Ok(SourceEnd::Stopped);
             }
@@ -97,7 +109,7 @@ impl<'a> Reader<'a> {
     }
 
     /// One connection from its dump command to its end.
-    fn connection(&mut self, back_off: &mut Duration) -> Result<Ended, Failure> {
+    fn connection(&mut self) -> Result<Ended, Failure> {
         let source = self.source;
         let position = self.stream.position();
         if self.again {
@@ -109,7 +121,7 @@ impl<'a> Reader<'a> {
         let mut dump =
             dump::open(&source.config, &source.replica, &position, source.settings.event_bytes_max)?;
         self.set_look(&dump.feed)?;
-        let ended = self.read(&mut dump.feed, back_off);
+        let ended = self.read(&mut dump.feed);
         if !matches!(ended, Ok(Ended::Lost(_)) | Err(Failure::Retry(_))) {
             dump.end(&source.config);
         }
@@ -117,7 +129,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads until the connection or the run ends.
-    fn read(&mut self, feed: &mut Feed<tls::Stream>, back_off: &mut Duration) -> Result<Ended, Failure> {
+    fn read(&mut self, feed: &mut Feed<tls::Stream>) -> Result<Ended, Failure> {
         self.reading = Instant::now();
         loop {
             let parsed = self.parse(feed);
@@ -132,7 +144,7 @@ impl<'a> Reader<'a> {
             if !hold && let Some(ended) = self.beside(feed)? {
                 return Ok(ended);
             }
-            let filled = self.fill(feed, back_off);
+            let filled = self.fill(feed);
             // What was held back lives in this connection's buffer, and the position counts it as handed on.
             if !matches!(filled, Ok(None))
                 && let Some(ended) = halted(self.flush(feed))?
@@ -227,17 +239,13 @@ impl<'a> Reader<'a> {
     }
 
     /// Waits for bytes, looking now and then whether the pipeline goes down.
-    fn fill(
-        &mut self,
-        feed: &mut Feed<tls::Stream>,
-        back_off: &mut Duration,
-    ) -> Result<Option<Ended>, Failure> {
+    fn fill(&mut self, feed: &mut Feed<tls::Stream>) -> Result<Option<Ended>, Failure> {
         loop {
             match feed.fill() {
                 Ok(_) => {
                     self.reading = Instant::now();
                     self.silent = false;
-                    *back_off = BACK_OFF_MIN;
+                    self.back_off.reset();
                     return Ok(self.sink.is_closed().then_some(Ended::Source(SourceEnd::Stopped)));
                 }
                 Err(FeedError::Io(error)) if is_silence(&error) => {

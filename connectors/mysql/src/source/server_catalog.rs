@@ -4,7 +4,7 @@
 use flowd_engine::failure::Failure;
 use flowd_engine::stop::Stop;
 
-use super::{BACK_OFF_MAX, BACK_OFF_MIN};
+use super::back_off;
 use crate::catalog::read_table;
 use crate::config::MySqlConfig;
 use crate::connection::Connection;
@@ -20,13 +20,12 @@ pub(super) struct ServerCatalog {
 impl ServerCatalog {
     /// Tries until it succeeds or fails for good, or a stop is requested.
     fn persist<T>(&self, what: &str, attempt: impl Fn() -> Result<T, Failure>) -> Result<T, Failure> {
-        let mut wait = BACK_OFF_MIN;
+        let mut back_off = back_off();
         loop {
             match attempt() {
                 Err(Failure::Retry(text)) if !self.stop.is_requested() => {
                     tracing::warn!("{what}: {text}");
-                    self.stop.wait(wait);
-                    wait = (wait * 2).min(BACK_OFF_MAX);
+                    self.stop.wait(back_off.wait());
                 }
                 done => return done,
             }

@@ -41,6 +41,10 @@ pub struct MySqlEncoder {
     source: Vec<u8>,
     /// `,"thread":…,"query":null}` of the event at hand.
     source_tail: Vec<u8>,
+    /// The top-level `ts_*` and the brace that ends `data`, the same for all events of one call.
+    clock: Vec<u8>,
+    /// What the ids of a chunk's rows begin with.
+    id_head: Vec<u8>,
     /// The batch's record at hand, and where in it to go on.
     record: usize,
     mark: Option<RowMark>,
@@ -58,12 +62,6 @@ struct Change<'a> {
     keys: [u64; 2],
 }
 
-/// What is the same for all events of one call.
-struct Clock {
-    /// ns since 1970.
-    now_ns: u128,
-}
-
 impl MySqlEncoder {
     /// An encoder with nothing at hand.
     pub fn new(settings: &EventSettings) -> Self {
@@ -78,6 +76,8 @@ impl MySqlEncoder {
             images: Vec::new(),
             source: Vec::new(),
             source_tail: Vec::new(),
+            clock: Vec::new(),
+            id_head: Vec::new(),
             record: 0,
             mark: None,
             chunk_mark: ChunkMark::default(),
@@ -98,13 +98,7 @@ impl MySqlEncoder {
     }
 
     /// Encodes rows of one record until it ends or the parcel is full; true when it ended.
-    fn record(
-        &mut self,
-        record: &RowsEvent,
-        body: &[u8],
-        clock: &Clock,
-        parcel: &mut Parcel,
-    ) -> Result<bool, Failure> {
+    fn record(&mut self, record: &RowsEvent, body: &[u8], parcel: &mut Parcel) -> Result<bool, Failure> {
         let fatal = |error: RowError| {
             let mut place = format!("{error}; {}:{}", record.file, record.offset);
             if record.transaction.is_gtid() {
@@ -119,7 +113,7 @@ impl MySqlEncoder {
             images.clear();
             match rows.encode(&mut images, &mut scratch).map_err(fatal)? {
                 None => break true,
-                Some(row) => self.row(record, &row, &images, &scratch, clock, parcel),
+                Some(row) => self.row(record, &row, &images, &scratch, parcel),
             }
             if parcel.is_full() && !rows.is_done() {
                 break false;
@@ -165,7 +159,6 @@ impl MySqlEncoder {
         row: &EncodedRow,
         images: &[u8],
         scratch: &Scratch,
-        clock: &Clock,
         parcel: &mut Parcel,
     ) {
         let image = |range: &Option<Range<usize>>| range.clone().map(|range| &images[range]);
@@ -180,19 +173,19 @@ impl MySqlEncoder {
             keys: [key, 0],
         };
         if !row.key_changed {
-            self.event(record, row.row, &change, clock, parcel);
+            self.event(record, row.row, &change, parcel);
             return;
         }
         // Both halves hold both keys: the create waits for its delete, and nothing slips in between.
         let keys = [self.hasher.hash(record.table.number, scratch.key_before()), key];
         let (operation, suffix, partition_key) = (Operation::Delete, b"/d", scratch.key_before());
         let delete = Change { operation, before, after: None, suffix, partition_key, keys };
-        self.event(record, row.row, &delete, clock, parcel);
+        self.event(record, row.row, &delete, parcel);
         let create = Change { operation: Operation::Create, before: None, suffix: b"/c", keys, ..change };
-        self.event(record, row.row, &create, clock, parcel);
+        self.event(record, row.row, &create, parcel);
     }
 
-    fn event(&self, record: &RowsEvent, row: u32, change: &Change<'_>, clock: &Clock, parcel: &mut Parcel) {
+    fn event(&self, record: &RowsEvent, row: u32, change: &Change<'_>, parcel: &mut Parcel) {
         let mut event = EventWriter::begin(&mut parcel.buffer, record.table.template(change.operation));
         event.id(|out| {
             record.transaction.write(out);
@@ -206,7 +199,7 @@ impl MySqlEncoder {
         if !change.partition_key.is_empty() {
             event.partition_key(change.partition_key);
         }
-        self.envelope(row, change, clock, event.data());
+        self.envelope(row, change, event.data());
         let written = event.finish();
         self.keep(written, change.keys, &place(record), parcel);
     }
@@ -227,7 +220,7 @@ impl MySqlEncoder {
     }
 
     /// `data`: before, after, source, transaction, op, ts_*.
-    fn envelope(&self, row: u32, change: &Change<'_>, clock: &Clock, out: &mut Vec<u8>) {
+    fn envelope(&self, row: u32, change: &Change<'_>, out: &mut Vec<u8>) {
         let image = |image: Option<&[u8]>, out: &mut Vec<u8>| match image {
             Some(image) => out.extend_from_slice(image),
             None => out.extend_from_slice(b"null"),
@@ -245,13 +238,20 @@ impl MySqlEncoder {
             Operation::Delete => b",\"transaction\":null,\"op\":\"d\"",
             Operation::Read => b",\"transaction\":null,\"op\":\"r\"",
         });
+        out.extend_from_slice(&self.clock);
+    }
+
+    /// Everything of `data` behind `op`.
+    fn prepare_clock(&mut self) {
+        let out = &mut self.clock;
+        out.clear();
         if self.clock_fields {
-            let number = |divisor: u128| u64::try_from(clock.now_ns / divisor).unwrap_or(u64::MAX);
+            let now_ns = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
             for (name, divisor) in [("ts_ms", 1_000_000), ("ts_us", 1_000), ("ts_ns", 1)] {
                 out.extend_from_slice(b",\"");
                 out.extend_from_slice(name.as_bytes());
                 out.extend_from_slice(b"\":");
-                json::write_u64(out, number(divisor));
+                json::write_u64(out, u64::try_from(now_ns / divisor).unwrap_or(u64::MAX));
             }
         }
         out.push(b'}');
@@ -260,8 +260,7 @@ impl MySqlEncoder {
 
 impl Encode<MySqlRecord> for MySqlEncoder {
     fn encode(&mut self, batch: &Batch<MySqlRecord>, parcel: &mut Parcel) -> Result<Encoded, Failure> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let clock = Clock { now_ns: now.as_nanos() };
+        self.prepare_clock();
         while let Some(record) = batch.records.get(self.record) {
             let done = match record {
                 MySqlRecord::Rows(rows) => match rows.oversize {
@@ -269,11 +268,9 @@ impl Encode<MySqlRecord> for MySqlEncoder {
                         parcel.rejects.push(oversize(rows, size));
                         true
                     }
-                    None => self.record(rows, rows.payload.of(&batch.bytes), &clock, parcel)?,
+                    None => self.record(rows, rows.payload.of(&batch.bytes), parcel)?,
                 },
-                MySqlRecord::Chunk(chunk) => {
-                    self.chunk(chunk, chunk.payload.of(&batch.bytes), &clock, parcel)?
-                }
+                MySqlRecord::Chunk(chunk) => self.chunk(chunk, chunk.payload.of(&batch.bytes), parcel)?,
             };
             if !done {
                 return Ok(Encoded::More);

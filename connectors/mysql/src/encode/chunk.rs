@@ -14,7 +14,7 @@ use flowd_engine::parcel::{Parcel, Reject};
 use flowd_engine::record::Operation;
 use twox_hash::{XxHash3_64, XxHash3_128};
 
-use super::{Change, Clock, MySqlEncoder, Place};
+use super::{Change, MySqlEncoder, Place};
 use crate::rows::ChunkRows;
 
 /// Bytes before a row: its length.
@@ -35,14 +35,13 @@ impl MySqlEncoder {
         &mut self,
         chunk: &ChunkRows,
         body: &[u8],
-        clock: &Clock,
         parcel: &mut Parcel,
     ) -> Result<bool, Failure> {
         let mut mark = take(&mut self.chunk_mark);
         if mark.offset == 0 {
             parcel.rejects.extend(chunk.oversize.iter().map(|size| oversize(chunk, *size)));
         }
-        self.prepare_chunk_source(chunk);
+        self.prepare_chunk(chunk);
         let (mut image, mut scratch) = (take(&mut self.images), take(&mut self.scratch));
         while let Some(row) = row_at(body, mark.offset) {
             if parcel.is_full() {
@@ -62,7 +61,7 @@ impl MySqlEncoder {
                     partition_key: scratch.key(),
                     keys: [key, 0],
                 };
-                self.read_event(chunk, mark.row, &change, clock, parcel);
+                self.read_event(chunk, mark.row, &change, parcel);
             }
             mark.offset += HEAD + row.len();
             mark.row += 1;
@@ -72,8 +71,13 @@ impl MySqlEncoder {
         Ok(mark.offset >= body.len())
     }
 
-    /// Everything of `data.source` that the rows of a snapshot share.
-    fn prepare_chunk_source(&mut self, chunk: &ChunkRows) {
+    /// What the rows of a chunk share: the beginning of the id, and everything of `data.source`.
+    fn prepare_chunk(&mut self, chunk: &ChunkRows) {
+        self.id_head.clear();
+        for part in [&chunk.origin.id, &chunk.table.id_part] {
+            self.id_head.extend_from_slice(part.as_bytes());
+            self.id_head.push(b'/');
+        }
         let (out, table, origin) = (&mut self.source, &chunk.table, &chunk.origin);
         out.clear();
         super::write_source_times(out, table, origin.time_us);
@@ -86,26 +90,18 @@ impl MySqlEncoder {
         self.source_tail.extend_from_slice(b",\"thread\":null,\"query\":null}");
     }
 
-    fn read_event(
-        &self,
-        chunk: &ChunkRows,
-        row: u32,
-        change: &Change<'_>,
-        clock: &Clock,
-        parcel: &mut Parcel,
-    ) {
+    fn read_event(&self, chunk: &ChunkRows, row: u32, change: &Change<'_>, parcel: &mut Parcel) {
         let after = change.after.unwrap_or_default();
         let mut event = EventWriter::begin(&mut parcel.buffer, chunk.table.template(Operation::Read));
         event.id(|out| {
-            out.extend_from_slice(chunk.origin.id.as_bytes());
-            out.push(b'/');
-            out.extend_from_slice(chunk.table.id_part.as_bytes());
-            out.push(b'/');
+            out.extend_from_slice(&self.id_head);
             if chunk.first_row.is_none() {
-                write_hex(out, &XxHash3_64::oneshot(change.partition_key).to_be_bytes());
+                write_hex(out, XxHash3_64::oneshot(change.partition_key));
                 out.push(b'-');
             }
-            write_hex(out, &XxHash3_128::oneshot(after).to_be_bytes());
+            let hash = XxHash3_128::oneshot(after);
+            write_hex(out, (hash >> 64) as u64);
+            write_hex(out, hash as u64);
             if let Some(first) = chunk.first_row {
                 out.push(b'-');
                 json::write_u64(out, first + u64::from(row));
@@ -115,7 +111,7 @@ impl MySqlEncoder {
         if !change.partition_key.is_empty() {
             event.partition_key(change.partition_key);
         }
-        self.envelope(0, change, clock, event.data());
+        self.envelope(0, change, event.data());
         let written = event.finish();
         self.keep(written, change.keys, &place(chunk), parcel);
     }
@@ -141,9 +137,37 @@ fn oversize(chunk: &ChunkRows, size: u64) -> Reject {
         .reject(&format!("a row of {table} of {size} bytes, more than a quarter of pipeline.memory"), None)
 }
 
-fn write_hex(out: &mut Vec<u8>, bytes: &[u8]) {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    for byte in bytes {
-        out.extend_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+/// Appends 16 hexadecimal digits, lower case.
+#[inline]
+fn write_hex(out: &mut Vec<u8>, number: u64) {
+    let mut text = [0; 16];
+    text[..8].copy_from_slice(&hex_digits((number >> 32) as u32));
+    text[8..].copy_from_slice(&hex_digits(number as u32));
+    out.extend_from_slice(&text);
+}
+
+/// All digits at once, a byte each: the nibbles spread, then 39 more for those from `a` on.
+#[inline]
+fn hex_digits(number: u32) -> [u8; 8] {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let mut digits = u64::from(number);
+    digits = (digits | digits << 16) & 0x0000_FFFF_0000_FFFF;
+    digits = (digits | digits << 8) & 0x00FF_00FF_00FF_00FF;
+    digits = (digits | digits << 4) & (ONES * 0x0F);
+    let letters = ((digits + ONES * 6) >> 4) & ONES;
+    (digits + ONES * u64::from(b'0') + letters * u64::from(b'a' - b'9' - 1)).to_be_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hexadecimal_digits_are_those_of_the_formatter() {
+        for number in [0, 1, u64::MAX, 0x0123_4567_89AB_CDEF, 0xFEDC_BA98_7654_3210, 0x9A09_A90A_0F00_00F0] {
+            let mut out = b"x".to_vec();
+            write_hex(&mut out, number);
+            assert_eq!(String::from_utf8(out), Ok(format!("x{number:016x}")));
+        }
     }
 }

@@ -86,6 +86,11 @@ impl Events {
 
     /// Every id once, where it occurred first; panics where a repeated id has other bytes.
     pub fn first_occurrences(&self) -> Self {
+        Self(self.first().into_iter().cloned().collect())
+    }
+
+    /// The same without copies.
+    pub fn first(&self) -> Vec<&Event> {
         let mut seen: HashMap<&str, &str> = HashMap::new();
         let mut first = Vec::new();
         for event in self.iter() {
@@ -96,11 +101,11 @@ impl Events {
                 }
                 None => {
                     seen.insert(event.id(), lasting);
-                    first.push(event.clone());
+                    first.push(event);
                 }
             }
         }
-        Self(first)
+        first
     }
 
     /// The ops in order, as one word.

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::{Event, Events, Sql};
+use super::{Event, Sql};
 
 /// How the events came, and with it how much can be asked of their order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,9 +66,9 @@ pub struct Replica {
 
 impl Replica {
     /// What the events make of empty tables.
-    pub fn of(events: &Events, arrival: Arrival) -> Self {
+    pub fn of<'a>(events: impl IntoIterator<Item = &'a Event>, arrival: Arrival) -> Self {
         let mut replica = Self::default();
-        for event in events.iter() {
+        for event in events {
             let (before, after) = event.images();
             let table = replica.tables.entry(event.table().to_owned()).or_default();
             match event.key() {

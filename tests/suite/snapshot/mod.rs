@@ -3,3 +3,5 @@
 mod bytes;
 mod crash;
 mod final_state;
+mod modes;
+mod resume;

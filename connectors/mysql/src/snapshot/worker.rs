@@ -127,12 +127,13 @@ impl Worker {
                     if opened.is_err() {
                         self.place.shared.lock().plan.give_back(table);
                     }
-                    self.settle(table, &format!("{schema}.{name}"), opened)?;
+                    self.settle(&mut connection, table, &format!("{schema}.{name}"), opened)?;
                 }
                 Task::Read(assignment) => {
                     let read = self.read(&mut connection, &assignment);
                     self.release(&assignment);
-                    self.settle(assignment.lease.table, &assignment.table.captured.id_part, read)?;
+                    let name = &assignment.table.captured.id_part;
+                    self.settle(&mut connection, assignment.lease.table, name, read)?;
                 }
                 Task::Renamed(text) => {
                     let renamed = self.renamed(&mut connection, &text);
@@ -147,7 +148,13 @@ impl Worker {
     }
 
     /// What an attempt on a table came to. A table that is not what it was is looked at anew.
-    fn settle(&mut self, table: TableId, name: &str, done: Result<(), Trouble>) -> Result<(), Failure> {
+    fn settle(
+        &mut self,
+        connection: &mut Connection,
+        table: TableId,
+        name: &str,
+        done: Result<(), Trouble>,
+    ) -> Result<(), Failure> {
         match done {
             Ok(()) => {
                 self.changed = 0;

@@ -60,6 +60,8 @@ pub(super) struct Worker {
     /// How often in a row a table was not what it was.
     changed: u32,
     back_off: BackOff,
+    /// Before then nothing more may be read.
+    rest_until: Instant,
 }
 
 /// A table that is not what it was is left alone for so long; so often in a row before we give up.
@@ -83,7 +85,14 @@ const SESSION: [&str; 4] = [
 
 impl Worker {
     pub(super) fn new(place: Arc<Workplace>, messages: Sender<Message>) -> Self {
-        Self { place, messages, prepared: VecDeque::new(), changed: 0, back_off: back_off() }
+        Self {
+            place,
+            messages,
+            prepared: VecDeque::new(),
+            changed: 0,
+            back_off: back_off(),
+            rest_until: Instant::now(),
+        }
     }
 
     /// Works until the end, or until something cannot heal.
@@ -164,6 +173,8 @@ impl Worker {
                 self.changed += 1;
                 tracing::info!("snapshot: table {name}: {text}; looking at it anew");
                 self.discard(table);
+                // A read view from before the change cannot see the table, and must not be asked for its last key.
+                connection.execute("ROLLBACK")?;
                 self.pause(CHANGED_WAIT);
                 Ok(())
             }

@@ -22,6 +22,8 @@ const BEHIND_WAIT: Duration = Duration::from_millis(5);
 const BUSY_WAIT: Duration = Duration::from_millis(500);
 /// Rows that one SELECT may ask for.
 const LIMIT_MAX: u64 = 1_000_000;
+/// What a row is taken to have where the server has no idea: a table that was filled a moment ago, say.
+const ROW_BYTES_UNKNOWN: u64 = 128;
 /// How often a view of a table without usable key is opened anew because it is not exact.
 const EXACT_TRIES: u32 = 1_000;
 
@@ -43,11 +45,14 @@ impl Worker {
         }
         let range = self.divided(connection, work)?;
         if self.is_locking(connection) {
-            return self.read_locked(connection, work, &range);
+            self.read_locked(connection, work, &range)?;
+        } else {
+            let Some(mark) = self.view(connection, work)? else { return Ok(()) };
+            self.read_range(connection, work, range, &mark)?;
         }
-        let Some(mark) = self.view(connection, work)? else { return Ok(()) };
-        self.read_range(connection, work, range, &mark)?;
         connection.execute("COMMIT")?;
+        // Without a transaction, so that nobody waits for us: neither for rows nor for the table's definition.
+        self.rest();
         Ok(())
     }
 
@@ -146,6 +151,7 @@ impl Worker {
             if ended {
                 return Ok(());
             }
+            self.rest();
         }
     }
 
@@ -195,6 +201,7 @@ impl Worker {
             if stop {
                 break;
             }
+            self.rest();
         }
         drain(&mut reader)?;
         let mark = mark::under_locks(connection)?;
@@ -211,7 +218,6 @@ impl Worker {
                 break;
             }
         }
-        connection.execute("COMMIT")?;
         Ok(())
     }
 
@@ -235,6 +241,7 @@ impl Worker {
                 break;
             }
             number += rows;
+            self.rest();
         }
         connection.execute("COMMIT")?;
         Ok(())
@@ -314,17 +321,19 @@ impl Worker {
         Ok(self.prepared.len() - 1)
     }
 
-    /// Reads a chunk's worth.
-    fn take(&self, reader: &mut RowReader<'_>) -> Result<Taken, Trouble> {
+    /// Reads a chunk's worth, and accounts for it.
+    fn take(&mut self, reader: &mut RowReader<'_>) -> Result<Taken, Trouble> {
         let mut bytes = Vec::with_capacity(self.place.chunk_bytes);
         let filled = reader.read(&mut bytes, self.place.chunk_bytes, self.place.row_bytes_max)?;
         let rows = u64::from(filled.rows);
-        self.throttle(rows, bytes.len());
+        let now = Instant::now();
+        self.rest_until = now + self.place.throttle.take(rows, bytes.len() as u64, now);
         Ok(Taken { bytes, rows, oversize: filled.oversize, ended: filled.ended })
     }
 
-    fn throttle(&self, rows: u64, bytes: usize) {
-        let wait = self.place.throttle.take(rows, bytes as u64, Instant::now());
+    /// Waits until more may be read.
+    fn rest(&self) {
+        let wait = self.rest_until.saturating_duration_since(Instant::now());
         if !wait.is_zero() {
             self.pause(wait);
         }
@@ -332,7 +341,10 @@ impl Worker {
 
     /// Rows that should fill a chunk, by the size of those that came before.
     fn limit(&self, work: &Assignment) -> u64 {
-        let row_bytes = work.table.row_bytes.load(Ordering::Relaxed).max(1);
+        let row_bytes = match work.table.row_bytes.load(Ordering::Relaxed) {
+            0 => ROW_BYTES_UNKNOWN,
+            known => known,
+        };
         (self.place.chunk_bytes as u64 / row_bytes).clamp(1, LIMIT_MAX)
     }
 

@@ -6,7 +6,7 @@ use flowd_engine::failure::Failure;
 use super::{Ended, Feed, Halt, LOOK_BESIDE, LOOK_EVERY, Reader, SourceEnd, halted, tls};
 use crate::rows::MySqlRecord;
 use crate::snapshot::state::EncodedState;
-use crate::snapshot::{Ready, Rest, Snapshot};
+use crate::snapshot::{Ready, Rest, Snapshot, running};
 use crate::stream::Stream;
 
 /// Whether there is a snapshot.
@@ -104,6 +104,8 @@ impl Reader<'_> {
             bytes = state.bytes,
             "the snapshot is finished"
         );
+        // A table that is gone ends without a chunk that would have told.
+        running::count(&state, &self.source.metrics);
         self.beside = Beside::Finished(snapshot.encoded());
         self.stream.ignore_definitions();
         self.set_look(feed)?;

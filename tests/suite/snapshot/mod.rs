@@ -2,6 +2,8 @@
 
 mod bytes;
 mod crash;
+mod ddl;
 mod final_state;
 mod modes;
+mod read_only;
 mod resume;

@@ -16,6 +16,7 @@ mod schema;
 mod shutdown;
 mod snapshot;
 mod snapshot_index;
+mod snapshot_versioned;
 mod source;
 mod startup;
 

@@ -55,6 +55,8 @@ pub struct IndexedTable {
     pub index: Option<KeyIndex>,
     /// A collation (COLLATION_NAME) a column; `None` where the column is no text.
     pub collations: Vec<Option<String>>,
+    /// Whether the server keeps its older rows (MariaDB's WITH SYSTEM VERSIONING); the binlog holds those too.
+    pub versioned: bool,
 }
 
 /// Reads one table together with its key's index; `None` where there is no such table, or the account may not see it.
@@ -65,10 +67,12 @@ pub fn read_indexed(
 ) -> Result<Option<IndexedTable>, WireError> {
     Ok(stable(connection, schema, table)?.map(|(columns, key)| {
         let collations = columns.iter().map(|column| column.collation.clone()).collect();
+        let versioned = columns.iter().any(|column| column.period == Some(Period::End));
         IndexedTable {
             table: catalog_table(schema, table, columns, key.columns),
             index: key.index,
             collations,
+            versioned,
         }
     }))
 }
@@ -147,6 +151,14 @@ fn catalog_table(schema: &str, table: &str, columns: Vec<Column>, key: Vec<usize
 struct Column {
     own: CatalogColumn,
     collation: Option<String>,
+    period: Option<Period>,
+}
+
+/// A column that says since when, or up to when, a row of a table with system versioning holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Period {
+    Start,
+    End,
 }
 
 /// The key: indexes of its columns, in its own order, and what it is made of.
@@ -181,27 +193,71 @@ fn stable(
 }
 
 fn read_columns(connection: &mut Connection, schema: &str, table: &str) -> Result<Vec<Column>, WireError> {
+    let (schema_text, table_text) = (literal(schema), literal(table));
+    // Versions without system versioning know neither the type nor, some of them, the column.
+    let period = if has_versioning(connection) {
+        format!(
+            "GENERATION_EXPRESSION, (SELECT TABLE_TYPE FROM information_schema.TABLES \
+             WHERE TABLE_SCHEMA = {schema_text} AND TABLE_NAME = {table_text})"
+        )
+    } else {
+        "NULL, NULL".into()
+    };
     let result = connection.query(&format!(
         "SELECT TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME, COLUMN_TYPE, DATA_TYPE, CHARACTER_SET_NAME, IS_NULLABLE, \
-         COLLATION_NAME FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = {} AND TABLE_NAME = {} \
-         ORDER BY ORDINAL_POSITION",
-        literal(schema),
-        literal(table)
+         COLLATION_NAME, {period} FROM information_schema.COLUMNS \
+         WHERE TABLE_SCHEMA = {schema_text} AND TABLE_NAME = {table_text} ORDER BY ORDINAL_POSITION"
     ))?;
     // The comparison above may ignore case; names here do not.
     let own = result.rows.iter().filter(|row| text(row, 0) == schema && text(row, 1) == table);
-    Ok(own
-        .map(|row| Column {
-            own: CatalogColumn {
-                name: text(row, 2),
-                column_type: text(row, 3),
-                data_type: text(row, 4),
-                charset: row[5].is_some().then(|| text(row, 5)),
-                nullable: text(row, 6) == "YES",
-            },
-            collation: row[7].is_some().then(|| text(row, 7)),
-        })
-        .collect())
+    let versioned = own.clone().any(|row| text(row, 9) == "SYSTEM VERSIONED");
+    let mut columns: Vec<Column> = own.map(|row| column(row)).collect();
+    if versioned {
+        add_hidden_period(&mut columns);
+    }
+    Ok(columns)
+}
+
+fn has_versioning(connection: &Connection) -> bool {
+    let server = connection.server();
+    !server.is_mysql() && server.version >= (10, 3, 0)
+}
+
+/// A row of [`read_columns`].
+fn column(row: &Row) -> Column {
+    Column {
+        own: CatalogColumn {
+            name: text(row, 2),
+            column_type: text(row, 3),
+            data_type: text(row, 4),
+            charset: row[5].is_some().then(|| text(row, 5)),
+            nullable: text(row, 6) == "YES",
+        },
+        collation: row[7].is_some().then(|| text(row, 7)),
+        period: match text(row, 8).as_str() {
+            "ROW START" => Some(Period::Start),
+            "ROW END" => Some(Period::End),
+            _ => None,
+        },
+    }
+}
+
+/// A table WITH SYSTEM VERSIONING that names no columns for the period has them all the same: the binlog holds them and
+/// a SELECT may ask for them, but the catalog does not list them.
+fn add_hidden_period(columns: &mut Vec<Column>) {
+    if columns.iter().any(|column| column.period.is_some()) {
+        return;
+    }
+    for (name, period) in [("row_start", Period::Start), ("row_end", Period::End)] {
+        let own = CatalogColumn {
+            name: name.into(),
+            column_type: "timestamp(6)".into(),
+            data_type: "timestamp".into(),
+            charset: None,
+            nullable: false,
+        };
+        columns.push(Column { own, collation: None, period: Some(period) });
+    }
 }
 
 /// The key; `None` where the index does not fit the columns, or the table is gone.
@@ -241,9 +297,15 @@ fn key_of(indexes: &ResultSet, columns: &[Column]) -> Option<KeyColumns> {
             continue;
         }
         let at = |row: &&Row| columns.iter().position(|known| known.own.name == text(row, column));
-        let columns = parts.iter().map(at).collect::<Option<_>>()?;
+        let mut columns_of_key: Vec<usize> = parts.iter().map(at).collect::<Option<_>>()?;
+        // Every unique index of a table with system versioning ends with the period's end, listed or hidden.
+        let end = columns.iter().position(|column| column.period == Some(Period::End));
+        columns_of_key.extend(end.filter(|end| !columns_of_key.contains(end)));
         let has_ranges = parts.iter().all(|row| has_ranges(indexes, row));
-        return Some(KeyColumns { columns, index: Some(KeyIndex { name: index, has_ranges }) });
+        return Some(KeyColumns {
+            columns: columns_of_key,
+            index: Some(KeyIndex { name: index, has_ranges }),
+        });
     }
     Some(KeyColumns::default())
 }
@@ -269,7 +331,7 @@ mod tests {
 
     fn columns(names: &[&str]) -> Vec<Column> {
         let column = |name: &&str| CatalogColumn { name: (*name).into(), ..CatalogColumn::default() };
-        names.iter().map(|name| Column { own: column(name), collation: None }).collect()
+        names.iter().map(|name| Column { own: column(name), collation: None, period: None }).collect()
     }
 
     fn key(set: &ResultSet, names: &[&str]) -> Option<Vec<usize>> {
@@ -311,6 +373,26 @@ mod tests {
     fn a_table_without_such_an_index_has_no_key() {
         assert_eq!(key(&indexes(&[("plain", "1", "a", "")]), &["a"]), Some(vec![]));
         assert_eq!(key(&indexes(&[]), &["a"]), Some(vec![]));
+    }
+
+    #[test]
+    fn a_table_with_system_versioning_has_its_period_and_its_keys_end_with_the_periods_end() {
+        let set = indexes(&[("PRIMARY", "0", "b", ""), ("PRIMARY", "0", "a", "")]);
+        let mut hidden = columns(&["a", "b"]);
+        add_hidden_period(&mut hidden);
+        let names: Vec<&str> = hidden.iter().map(|column| column.own.name.as_str()).collect();
+        assert_eq!(names, ["a", "b", "row_start", "row_end"]);
+        let key = |set: &ResultSet, columns: &[Column]| key_of(set, columns).map(|key| key.columns);
+        assert_eq!(key(&set, &hidden), Some(vec![1, 0, 3]));
+        // Declared: the catalog lists both, and the index its part.
+        let mut declared = columns(&["until", "since", "a"]);
+        (declared[0].period, declared[1].period) = (Some(Period::End), Some(Period::Start));
+        add_hidden_period(&mut declared);
+        assert_eq!(declared.len(), 3);
+        let set = indexes(&[("PRIMARY", "0", "a", ""), ("PRIMARY", "0", "until", "")]);
+        assert_eq!(key(&set, &declared), Some(vec![2, 0]));
+        // Without a key there is none.
+        assert_eq!(key(&indexes(&[]), &hidden), Some(vec![]));
     }
 
     #[test]

@@ -41,6 +41,8 @@ pub struct SnapshotTable {
     pub row_bytes_estimated: u64,
     /// Whether reads of it are consistent.
     pub transactional: bool,
+    /// Whether the server keeps its older rows: the binlog holds them, so they are read too.
+    versioned: bool,
     /// The key's columns as a table of their own: what small reads of keys give.
     key_table: Option<Arc<Table>>,
 }
@@ -77,7 +79,7 @@ fn statistics(connection: &mut Connection, schema: &str, table: &str) -> Result<
 
 impl SnapshotTable {
     fn new(found: IndexedTable, statistics: &Row, flavour: Flavour) -> Self {
-        let IndexedTable { table: catalog, index, collations } = found;
+        let IndexedTable { table: catalog, index, collations, versioned } = found;
         let columns =
             catalog.key.iter().map(|&index| (&catalog.columns[index], collations[index].as_deref()));
         let key: Option<Vec<KeyColumn>> =
@@ -97,13 +99,15 @@ impl SnapshotTable {
             rows_estimated: text(statistics, 0).parse().unwrap_or(0),
             row_bytes_estimated: text(statistics, 1).parse().unwrap_or(0),
             transactional: text(statistics, 2) == "YES",
+            versioned,
             key_table,
         }
     }
 
-    /// `` `schema`.`table` ``
+    /// `` `schema`.`table` ``, with all the rows that its changes in the binlog amount to.
     fn name(&self) -> String {
-        format!("{}.{}", identifier(&self.catalog.schema), identifier(&self.catalog.name))
+        let rows = if self.versioned { " FOR SYSTEM_TIME ALL" } else { "" };
+        format!("{}.{}{rows}", identifier(&self.catalog.schema), identifier(&self.catalog.name))
     }
 
     /// `` `schema`.`table` FORCE INDEX (`index`) ``

@@ -23,6 +23,7 @@ fn table(columns: &[Declared<'_>], key: usize) -> SnapshotTable {
         },
         index: (key > 0).then(|| KeyIndex { name: "PRIMARY".into(), has_ranges: true }),
         collations: columns.iter().map(|(_, text)| text.map(|(_, collation)| collation.into())).collect(),
+        versioned: false,
     };
     let statistics = [Some("7"), Some("90"), Some("YES")].map(|value| value.map(Into::into)).to_vec();
     SnapshotTable::new(found, &statistics, Flavour::MySql)
@@ -131,7 +132,7 @@ fn a_table_without_an_index_for_ranges_is_read_whole() {
 fn estimates_come_from_the_catalog_and_are_none_where_it_is_silent() {
     let known = table(&[INT], 1);
     assert_eq!((known.rows_estimated, known.row_bytes_estimated, known.transactional), (7, 90, true));
-    let found = IndexedTable { table: known.catalog, index: None, collations: vec![None] };
+    let found = IndexedTable { table: known.catalog, index: None, collations: vec![None], versioned: false };
     let unknown = SnapshotTable::new(found, &vec![None, None, None], Flavour::MySql);
     assert_eq!((unknown.rows_estimated, unknown.row_bytes_estimated, unknown.transactional), (0, 0, false));
 }
@@ -147,4 +148,28 @@ fn a_name_with_a_backquote_stays_a_name() {
 fn a_number_is_eight_bytes_without_a_sign() {
     let value = unsigned(u64::MAX);
     assert_eq!((value.kind, &*value.bytes), (KeyKind::Unsigned, &[0xff; 8][..]));
+}
+
+#[test]
+fn of_a_table_with_system_versioning_the_older_rows_are_read_too() {
+    let found = IndexedTable {
+        table: CatalogTable {
+            schema: "s".into(),
+            name: "t".into(),
+            columns: vec![CatalogColumn {
+                name: "a".into(),
+                column_type: "int".into(),
+                ..CatalogColumn::default()
+            }],
+            key: vec![0],
+        },
+        index: Some(KeyIndex { name: "PRIMARY".into(), has_ranges: true }),
+        collations: vec![None],
+        versioned: true,
+    };
+    let table = SnapshotTable::new(found, &Row::default(), Flavour::MariaDb);
+    let (sql, _) = chunk(&table, "*", &Range::default(), false);
+    let source = "SELECT * FROM `s`.`t` FOR SYSTEM_TIME ALL FORCE INDEX (`PRIMARY`)";
+    assert!(sql.starts_with(source), "{sql}");
+    assert_eq!(whole(&table, "*"), "SELECT * FROM `s`.`t` FOR SYSTEM_TIME ALL");
 }

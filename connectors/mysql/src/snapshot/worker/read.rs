@@ -36,6 +36,12 @@ struct Taken {
     ended: bool,
 }
 
+/// A chunk's worth, and where the lease goes on behind it; nowhere without a key.
+struct Part {
+    taken: Taken,
+    last: Option<Key>,
+}
+
 impl Worker {
     /// Reads of a lease what one SELECT gives, and hands it on.
     pub(super) fn read(&mut self, connection: &mut Connection, work: &Assignment) -> Result<(), Trouble> {
@@ -44,14 +50,25 @@ impl Worker {
             return self.read_whole(connection, work);
         }
         let range = self.divided(connection, work)?;
-        if self.is_locking(connection) {
-            self.read_locked(connection, work, &range)?;
+        let view = if self.is_locking(connection) {
+            connection.execute("START TRANSACTION")?;
+            None
         } else {
             let Some(mark) = self.view(connection, work)? else { return Ok(()) };
-            self.read_range(connection, work, range, &mark)?;
-        }
+            Some(mark)
+        };
+        let parts = self.read_range(connection, work, range, view.as_ref())?;
+        let mark = match view {
+            Some(mark) => mark,
+            None => mark::under_locks(connection)?,
+        };
         connection.execute("COMMIT")?;
         // Without a transaction, so that nobody waits for us: neither for rows nor for the table's definition.
+        for part in parts {
+            if !self.hand_on(work, part, &mark) {
+                break;
+            }
+        }
         self.rest();
         Ok(())
     }
@@ -117,77 +134,18 @@ impl Worker {
         }
     }
 
-    /// One SELECT over the beginning of a range, cut into chunks as it comes.
+    /// One SELECT over the beginning of a range, cut into parts as it comes. Without a mark all parts are kept; with one,
+    /// only the last: mostly there is no other.
     fn read_range(
         &mut self,
         connection: &mut Connection,
         work: &Assignment,
         mut range: Range,
-        mark: &Mark,
-    ) -> Result<(), Trouble> {
+        mark: Option<&Mark>,
+    ) -> Result<Vec<Part>, Trouble> {
         let limit = self.limit(work);
-        let (sql, mut parameters) = query::chunk(&work.table.look, &work.table.select_list, &range, false);
-        parameters.push(number(limit));
-        let statement = self.prepared(connection, sql)?;
-        let mut reader = connection.execute_statement(&self.prepared[statement].1, &parameters)?;
-        let mut sum = 0;
-        loop {
-            let taken = self.take(&mut reader)?;
-            sum += taken.rows;
-            self.learn(work, &taken);
-            let exhausted = taken.ended && sum < limit;
-            if let Some(size) = taken.oversize {
-                drain(&mut reader)?;
-                return self.pass_oversize(connection, work, taken, size, range, mark);
-            }
-            let last = if exhausted { None } else { last_key(work, &taken)? };
-            if let Some(last) = &last {
-                range.after = Some(last.clone());
-            }
-            let ended = taken.ended;
-            if (exhausted || last.is_some()) && !self.hand_on(work, taken, last, mark) {
-                return drain(&mut reader);
-            }
-            if ended {
-                return Ok(());
-            }
-            self.rest();
-        }
-    }
-
-    /// Hands on what came before a row that is too large to be kept, and the row's size in its place.
-    fn pass_oversize(
-        &self,
-        connection: &mut Connection,
-        work: &Assignment,
-        taken: Taken,
-        size: u64,
-        mut range: Range,
-        mark: &Mark,
-    ) -> Result<(), Trouble> {
-        if let Some(last) = last_key(work, &taken)? {
-            range.after = Some(last);
-        }
-        let table = &work.table;
-        let key = query::first_key(connection, &table.look, &range)?;
-        let key = key.ok_or_else(|| {
-            let name = &table.captured.id_part;
-            Trouble::Changed(format!("a row of {name} of {size} bytes is gone under its own read view"))
-        })?;
-        self.hand_on(work, taken, Some(key), mark);
-        Ok(())
-    }
-
-    /// A range of a server without GTIDs: what is read stays locked until the place is known.
-    fn read_locked(
-        &mut self,
-        connection: &mut Connection,
-        work: &Assignment,
-        range: &Range,
-    ) -> Result<(), Trouble> {
-        connection.execute("START TRANSACTION")?;
-        let limit = self.limit(work);
-        let (sql, mut parameters) = query::chunk(&work.table.look, &work.table.select_list, range, true);
+        let (table, locking) = (&work.table, mark.is_none());
+        let (sql, mut parameters) = query::chunk(&table.look, &table.select_list, &range, locking);
         parameters.push(number(limit));
         let statement = self.prepared(connection, sql)?;
         let mut reader = connection.execute_statement(&self.prepared[statement].1, &parameters)?;
@@ -196,29 +154,34 @@ impl Worker {
             let taken = self.take(&mut reader)?;
             sum += taken.rows;
             self.learn(work, &taken);
-            let stop = taken.ended || taken.oversize.is_some();
-            parts.push(taken);
-            if stop {
-                break;
+            if let Some(size) = taken.oversize {
+                drain(&mut reader)?;
+                let last = oversize_key(connection, work, size, &range)?;
+                parts.push(Part { taken, last: Some(last) });
+                return Ok(parts);
+            }
+            let ended = taken.ended;
+            let exhausted = ended && sum < limit;
+            let last = if exhausted { None } else { last_key(work, &taken)? };
+            if last.is_some() {
+                range.after.clone_from(&last);
+            }
+            if exhausted || last.is_some() {
+                parts.push(Part { taken, last });
+            }
+            if ended {
+                return Ok(parts);
+            }
+            if let Some(mark) = mark {
+                for part in parts.drain(..) {
+                    if !self.hand_on(work, part, mark) {
+                        drain(&mut reader)?;
+                        return Ok(Vec::new());
+                    }
+                }
             }
             self.rest();
         }
-        drain(&mut reader)?;
-        let mark = mark::under_locks(connection)?;
-        let mut range = range.clone();
-        for taken in parts {
-            if let Some(size) = taken.oversize {
-                self.pass_oversize(connection, work, taken, size, range, &mark)?;
-                break;
-            }
-            let exhausted = taken.ended && sum < limit;
-            let last = if exhausted { None } else { last_key(work, &taken)? };
-            range.after = last.clone().or(range.after);
-            if (exhausted || last.is_some()) && !self.hand_on(work, taken, last, &mark) {
-                break;
-            }
-        }
-        Ok(())
     }
 
     /// A table without usable key, in one read view, while the stream rests at the view's place.
@@ -233,7 +196,7 @@ impl Worker {
             let taken = self.take(&mut reader)?;
             let (rows, ended) = (taken.rows, taken.ended);
             let last = if ended { None } else { Some(Key::new()) };
-            if !self.send(work, taken, last, &mark, Some((id.clone(), number))) {
+            if !self.send(work, Part { taken, last }, &mark, Some((id.clone(), number))) {
                 // Whoever discarded the table has it read again, over another connection.
                 return Err(Trouble::Failed(Failure::Retry("its read was given up".into())));
             }
@@ -355,21 +318,14 @@ impl Worker {
     }
 
     /// Hands a chunk of a keyed table on, once there is room for it. False: the lease is over.
-    fn hand_on(&self, work: &Assignment, taken: Taken, last: Option<Key>, mark: &Mark) -> bool {
-        self.send(work, taken, last, mark, None)
+    fn hand_on(&self, work: &Assignment, part: Part, mark: &Mark) -> bool {
+        self.send(work, part, mark, None)
     }
 
-    fn send(
-        &self,
-        work: &Assignment,
-        taken: Taken,
-        last: Option<Key>,
-        mark: &Mark,
-        whole: Option<(Arc<str>, u64)>,
-    ) -> bool {
+    fn send(&self, work: &Assignment, part: Part, mark: &Mark, whole: Option<(Arc<str>, u64)>) -> bool {
         let shared = &self.place.shared;
+        let Part { mut taken, last } = part;
         let Some(id) = shared.lock().chunk(work, last) else { return false };
-        let mut taken = taken;
         if taken.bytes.len() < taken.bytes.capacity() / 2 {
             taken.bytes.shrink_to_fit();
         }
@@ -401,6 +357,17 @@ fn drain(reader: &mut RowReader<'_>) -> Result<(), Trouble> {
         bytes.clear();
     }
     Ok(())
+}
+
+/// The key of a row that is too large to be kept: the first one of the range that is left.
+fn oversize_key(
+    connection: &mut Connection,
+    work: &Assignment,
+    size: u64,
+    range: &Range,
+) -> Result<Key, Trouble> {
+    query::first_key(connection, &work.table.look, range)?
+        .ok_or_else(|| Trouble::Changed(format!("a row of {size} bytes is gone under its own read view")))
 }
 
 /// The key of the last row; none where there is no row.

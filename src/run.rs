@@ -16,7 +16,8 @@ use flowd_engine::metrics::Metrics;
 use flowd_engine::order;
 use flowd_engine::pipeline::{Outcome, Pipeline, Settings};
 use flowd_engine::reject;
-use flowd_engine::stop::{self, Stop};
+use flowd_engine::start::start;
+use flowd_engine::stop::Stop;
 use flowd_engine::worker::{Source, Target};
 use flowd_mesh::config::MeshConfig;
 use flowd_mesh::drop::DropTarget;
@@ -77,13 +78,8 @@ struct Flow<S> {
 impl<S: Source> Flow<S> {
     fn run(mut self, config: &config::Pipeline) -> Result<(), Ending> {
         let start_max = Duration::from_millis(config.start_ms);
-        let started = stop::start(
-            &mut self.source,
-            self.target.as_mut(),
-            self.registry.as_ref(),
-            start_max,
-            &self.stop,
-        );
+        let (target, registry) = (self.target.as_mut(), self.registry.as_ref());
+        let started = start(&mut self.source, target, registry, start_max, &self.stop);
         let Some(begin) = started.map_err(at_start)? else {
             tracing::info!("stopped before anything was read");
             return Ok(());

@@ -29,6 +29,7 @@ pub mod pipeline;
 pub mod record;
 pub mod reject;
 mod ring;
+pub mod start;
 pub mod stop;
 mod sync;
 mod wake;

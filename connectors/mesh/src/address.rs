@@ -3,10 +3,10 @@
 //! Connections are spread over the addresses that answer; one that failed is left alone for a back-off and then probed,
 //! so that its connections come back.
 
+use flowd_engine::back_off::Waits;
 use rand::rngs::SmallRng;
 
 use crate::config::Timing;
-use crate::retry::Backoff;
 
 #[derive(Debug)]
 struct Address {
@@ -30,7 +30,7 @@ pub(crate) enum Choice {
 #[derive(Debug)]
 pub(crate) struct Addresses {
     list: Vec<Address>,
-    backoff: Backoff,
+    waits: Waits,
     chance: SmallRng,
 }
 
@@ -44,8 +44,8 @@ impl Addresses {
             failures: 0,
             not_before_ms: 0,
         };
-        let backoff = Backoff::new(timing.reconnect, timing.reconnect_max);
-        Self { list: texts.iter().map(address).collect(), backoff, chance }
+        let waits = Waits::new(timing.reconnect, timing.reconnect_max);
+        Self { list: texts.iter().map(address).collect(), waits, chance }
     }
 
     pub(crate) fn text(&self, index: usize) -> &str {
@@ -81,7 +81,8 @@ impl Addresses {
         }
         address.is_down = true;
         if address.not_before_ms <= now_ms {
-            address.not_before_ms = now_ms + self.backoff.wait_ms(address.failures, &mut self.chance);
+            let wait = self.waits.after(address.failures, &mut self.chance);
+            address.not_before_ms = now_ms + wait.as_millis() as u64;
             address.failures = address.failures.saturating_add(1);
         }
     }

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use flowd_engine::back_off::BackOff;
 use flowd_engine::failure::Failure;
 use flowd_engine::parcel::Parcel;
 use flowd_engine::worker::{Delivery, ParcelSource, Target};
@@ -149,19 +150,19 @@ pub(crate) fn runs(parcel: &Parcel) -> impl Iterator<Item = &[u8]> {
 
 /// Writes all of `bytes`. A full disk heals when somebody makes room, so it is waited for, for ever.
 fn write_patiently(file: &mut impl Write, mut bytes: &[u8], path: &Path) -> Result<(), Failure> {
-    let mut wait = FULL_WAIT;
+    let mut back_off = BackOff::new(FULL_WAIT, FULL_WAIT_MAX);
     while !bytes.is_empty() {
         match file.write(bytes) {
             Ok(0) => return Err(Failure::Fatal(format!("{} takes no more bytes", path.display()))),
             Ok(written) => {
                 bytes = &bytes[written..];
-                wait = FULL_WAIT;
+                back_off.reset();
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
+                let wait = back_off.wait();
                 warn!(path = %path.display(), retry_ms = wait.as_millis(), "cannot append, will try again: {error}");
                 thread::sleep(wait);
-                wait = (wait * 2).min(FULL_WAIT_MAX);
             }
             Err(error) => {
                 return Err(Failure::Fatal(format!("cannot append to {}: {error}", path.display())));

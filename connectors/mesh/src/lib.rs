@@ -20,8 +20,8 @@ mod bell;
 mod connection;
 mod letter;
 mod link;
+mod muffler;
 mod pool;
-mod retry;
 mod session;
 mod shared;
 #[cfg(test)]

@@ -22,6 +22,7 @@ use std::sync::Arc;
 
 use ahash::RandomState;
 use flowd_codec::frame::set_publish_seq;
+use flowd_engine::back_off::Waits;
 use flowd_engine::metrics::Metrics;
 use flowd_engine::order::{Gate, LOOK_AHEAD};
 use flowd_engine::worker::Delivery;
@@ -35,7 +36,7 @@ use self::line::Line;
 use self::slot::{Slot, Stage};
 use crate::config::MeshConfig;
 use crate::letter::Head;
-use crate::retry::Backoff;
+use crate::muffler::Muffler;
 use crate::stats::Stats;
 
 /// Larger windows than this, all lines together, stay partly unused: about 9 MB of slots.
@@ -72,11 +73,11 @@ pub(crate) struct Pool {
     seq_base: u64,
     ack_timeout_ms: u64,
     max_event_bytes: usize,
-    refused: Backoff,
+    refused: Waits,
     chance: SmallRng,
-    refusals: crate::retry::Muffler,
-    timeouts: crate::retry::Muffler,
-    aliens: crate::retry::Muffler,
+    refusals: Muffler,
+    timeouts: Muffler,
+    aliens: Muffler,
     pub(crate) stats: Arc<Stats>,
     metrics: Arc<Metrics>,
 }
@@ -106,11 +107,11 @@ impl Pool {
             seq_base: chance.random::<u64>() >> 2,
             ack_timeout_ms: config.ack_timeout.as_millis() as u64,
             max_event_bytes: config.max_event_bytes,
-            refused: Backoff::new(config.timing.refused, config.timing.refused_max),
+            refused: Waits::new(config.timing.refused, config.timing.refused_max),
             chance,
-            refusals: crate::retry::Muffler::default(),
-            timeouts: crate::retry::Muffler::default(),
-            aliens: crate::retry::Muffler::default(),
+            refusals: Muffler::default(),
+            timeouts: Muffler::default(),
+            aliens: Muffler::default(),
             gate,
             stats,
             metrics,

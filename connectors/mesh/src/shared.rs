@@ -11,8 +11,8 @@ use rand::rngs::SmallRng;
 use crate::address::Addresses;
 use crate::bell::Bell;
 use crate::config::MeshConfig;
+use crate::muffler::Muffler;
 use crate::pool::Pool;
-use crate::retry::Muffler;
 use crate::stats::Stats;
 
 pub(crate) struct Shared {

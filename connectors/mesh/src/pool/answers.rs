@@ -97,15 +97,15 @@ impl Pool {
         if retry == Retry::Overload
             && let Some(before) = self.lines[sent_on].overload(now_ms)
         {
-            let pause_ms = self.refused.wait_ms(before, &mut self.chance);
-            self.lines[sent_on].pause(now_ms + pause_ms);
+            let pause = self.refused.after(before, &mut self.chance);
+            self.lines[sent_on].pause(now_ms + pause.as_millis() as u64);
         }
         self.stats.refused.add(1);
         self.say_refused(slot, reason, now_ms);
         let refusals = self.slots[slot as usize].refusals;
         self.slots[slot as usize].refusals = refusals.saturating_add(1);
-        let wait_ms = self.refused.wait_ms(refusals, &mut self.chance);
-        self.send_later(slot, now_ms + wait_ms);
+        let wait = self.refused.after(refusals, &mut self.chance);
+        self.send_later(slot, now_ms + wait.as_millis() as u64);
         if retry == Retry::Session && sent_on == line { Verdict::Reopen } else { Verdict::Keep }
     }
 

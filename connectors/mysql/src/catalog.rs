@@ -211,7 +211,7 @@ fn read_columns(connection: &mut Connection, schema: &str, table: &str) -> Resul
     // The comparison above may ignore case; names here do not.
     let own = result.rows.iter().filter(|row| text(row, 0) == schema && text(row, 1) == table);
     let versioned = own.clone().any(|row| text(row, 9) == "SYSTEM VERSIONED");
-    let mut columns: Vec<Column> = own.map(|row| column(row)).collect();
+    let mut columns: Vec<Column> = own.map(column).collect();
     if versioned {
         add_hidden_period(&mut columns);
     }

@@ -37,14 +37,9 @@ pub struct Position(pub Bytes);
 
 /// One record of a batch: a connector's own description of a span of the batch's bytes. A record may hold several
 /// rows that share schema, operation and transaction, as a binlog ROWS event does.
-pub trait ConnectorRecord: Send + Sync + 'static {
-    /// What it does to its rows.
-    fn operation(&self) -> Operation;
-    /// Where its rows are in the batch's bytes.
-    fn payload(&self) -> Span;
-    /// When the change was committed, µs since 1970-01-01 UTC.
-    fn time_us(&self) -> i64;
-}
+///
+/// The engine asks nothing of it: only the connector's own encoder looks inside.
+pub trait ConnectorRecord: Send + 'static {}
 
 /// A frozen run of records: one shared buffer and spans into it. Passing it on shares, never copies.
 #[derive(Debug)]

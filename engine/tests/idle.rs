@@ -9,25 +9,13 @@ use flowd_engine::checkpoint::{Checkpoint, Registry};
 use flowd_engine::failure::Failure;
 use flowd_engine::parcel::Parcel;
 use flowd_engine::pipeline::{Outcome, Pipeline, Settings};
-use flowd_engine::record::{Batch, ConnectorRecord, Operation, Position, Span};
+use flowd_engine::record::{Batch, ConnectorRecord, Position};
 use flowd_engine::stop::Stop;
 use flowd_engine::worker::{BatchSink, Encode, Encoded, ParcelSource, Source, SourceEnd, Target};
 
 struct Nothing;
 
-impl ConnectorRecord for Nothing {
-    fn operation(&self) -> Operation {
-        Operation::Create
-    }
-
-    fn payload(&self) -> Span {
-        Span { start: 0, end: 0 }
-    }
-
-    fn time_us(&self) -> i64 {
-        0
-    }
-}
+impl ConnectorRecord for Nothing {}
 
 impl Encode<Nothing> for Nothing {
     fn encode(&mut self, _: &Batch<Nothing>, _: &mut Parcel) -> Result<Encoded, Failure> {

@@ -10,7 +10,7 @@ use flowd_engine::checkpoint::{Checkpoint, Registry};
 use flowd_engine::failure::Failure;
 use flowd_engine::parcel::{Event, Parcel};
 use flowd_engine::pipeline::{Outcome, Pipeline, Settings};
-use flowd_engine::record::{Batch, ConnectorRecord, Operation, Position, Span};
+use flowd_engine::record::{Batch, ConnectorRecord, Position, Span};
 use flowd_engine::stop::Stop;
 use flowd_engine::worker::{BatchSink, Encode, Encoded, ParcelSource, Source, SourceEnd, Target};
 
@@ -43,19 +43,7 @@ static ALLOCATOR: Counting = Counting;
 
 struct Row(Span);
 
-impl ConnectorRecord for Row {
-    fn operation(&self) -> Operation {
-        Operation::Create
-    }
-
-    fn payload(&self) -> Span {
-        self.0
-    }
-
-    fn time_us(&self) -> i64 {
-        1
-    }
-}
+impl ConnectorRecord for Row {}
 
 /// Sends batches over the same bytes; only the list of records is allocated, once a batch.
 struct Batches {
@@ -109,7 +97,7 @@ impl Encode<Row> for Copy {
             }
             self.at += 1;
             let start = u32::try_from(parcel.buffer.len()).expect("bounded by the parcel");
-            parcel.buffer.extend_from_slice(record.payload().of(&batch.bytes));
+            parcel.buffer.extend_from_slice(record.0.of(&batch.bytes));
             let end = start + 64;
             parcel.events.push(Event {
                 start,

@@ -96,25 +96,4 @@ impl MySqlRecord {
     }
 }
 
-impl ConnectorRecord for MySqlRecord {
-    fn operation(&self) -> Operation {
-        match self {
-            Self::Rows(rows) => rows.operation,
-            Self::Chunk(_) => Operation::Read,
-        }
-    }
-
-    fn payload(&self) -> Span {
-        match self {
-            Self::Rows(rows) => rows.payload,
-            Self::Chunk(chunk) => chunk.payload,
-        }
-    }
-
-    fn time_us(&self) -> i64 {
-        match self {
-            Self::Rows(rows) => rows.time_us,
-            Self::Chunk(chunk) => chunk.origin.time_us,
-        }
-    }
-}
+impl ConnectorRecord for MySqlRecord {}

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::parcel::{Event as Framed, Parcel, Reject};
-use crate::record::{Batch, ConnectorRecord, Operation, Span};
+use crate::record::{Batch, ConnectorRecord, Span};
 use crate::worker::{BatchSink, Closed, Delivery, Encode, Encoded, ParcelSource, SourceEnd};
 
 mod failing;
@@ -17,17 +17,11 @@ mod failing;
 /// A record is its number, eight bytes in the batch.
 struct Number(u32);
 
-impl ConnectorRecord for Number {
-    fn operation(&self) -> Operation {
-        Operation::Create
-    }
+impl ConnectorRecord for Number {}
 
+impl Number {
     fn payload(&self) -> Span {
         Span { start: self.0 * 8, end: self.0 * 8 + 8 }
-    }
-
-    fn time_us(&self) -> i64 {
-        1
     }
 }
 

@@ -37,7 +37,7 @@ pub struct MySqlEncoder {
     scratch: Scratch,
     /// Images of one row.
     images: Vec<u8>,
-    /// `"source":{…,"row":` of the event at hand.
+    /// `"source":{…,"row":` of the event at hand; of a chunk, all of `data` from there on.
     source: Vec<u8>,
     /// `,"thread":…,"query":null}` of the event at hand.
     source_tail: Vec<u8>,

@@ -14,7 +14,7 @@ use flowd_engine::parcel::{Parcel, Reject};
 use flowd_engine::record::Operation;
 use twox_hash::{XxHash3_64, XxHash3_128};
 
-use super::{Change, MySqlEncoder, Place};
+use super::{MySqlEncoder, Place};
 use crate::rows::ChunkRows;
 
 /// Bytes before a row: its length.
@@ -27,6 +27,16 @@ pub(super) struct ChunkMark {
     offset: usize,
     /// Its number in the chunk.
     row: u32,
+}
+
+/// A row that becomes an event.
+struct Read<'a> {
+    /// Its number in the chunk.
+    row: u32,
+    after: &'a [u8],
+    key_json: &'a [u8],
+    /// Hash of the key.
+    key: u64,
 }
 
 impl MySqlEncoder {
@@ -53,15 +63,8 @@ impl MySqlEncoder {
                 .map_err(|error| fatal(chunk, &error))?;
             let key = self.hasher.hash(chunk.table.number, scratch.key());
             if chunk.outdated.binary_search(&key).is_err() {
-                let change = Change {
-                    operation: Operation::Read,
-                    before: None,
-                    after: Some(&image),
-                    suffix: b"",
-                    partition_key: scratch.key(),
-                    keys: [key, 0],
-                };
-                self.read_event(chunk, mark.row, &change, parcel);
+                let read = Read { row: mark.row, after: &image, key_json: scratch.key(), key };
+                self.read_event(chunk, &read, parcel);
             }
             mark.offset += HEAD + row.len();
             mark.row += 1;
@@ -71,7 +74,7 @@ impl MySqlEncoder {
         Ok(mark.offset >= body.len())
     }
 
-    /// What the rows of a chunk share: the beginning of the id, and everything of `data.source`.
+    /// What the rows of a chunk share: the beginning of the id, and all of `data` behind `after`.
     fn prepare_chunk(&mut self, chunk: &ChunkRows) {
         self.id_head.clear();
         for part in [&chunk.origin.id, &chunk.table.id_part] {
@@ -85,35 +88,38 @@ impl MySqlEncoder {
         json::write_string(out, &origin.file);
         out.extend_from_slice(b",\"pos\":");
         json::write_u64(out, origin.offset);
-        out.extend_from_slice(b",\"row\":");
-        self.source_tail.clear();
-        self.source_tail.extend_from_slice(b",\"thread\":null,\"query\":null}");
+        out.extend_from_slice(
+            b",\"row\":0,\"thread\":null,\"query\":null},\"transaction\":null,\"op\":\"r\"",
+        );
+        out.extend_from_slice(&self.clock);
     }
 
-    fn read_event(&self, chunk: &ChunkRows, row: u32, change: &Change<'_>, parcel: &mut Parcel) {
-        let after = change.after.unwrap_or_default();
+    fn read_event(&self, chunk: &ChunkRows, read: &Read<'_>, parcel: &mut Parcel) {
         let mut event = EventWriter::begin(&mut parcel.buffer, chunk.table.template(Operation::Read));
         event.id(|out| {
             out.extend_from_slice(&self.id_head);
             if chunk.first_row.is_none() {
-                write_hex(out, XxHash3_64::oneshot(change.partition_key));
+                write_hex(out, XxHash3_64::oneshot(read.key_json));
                 out.push(b'-');
             }
-            let hash = XxHash3_128::oneshot(after);
+            let hash = XxHash3_128::oneshot(read.after);
             write_hex(out, (hash >> 64) as u64);
             write_hex(out, hash as u64);
             if let Some(first) = chunk.first_row {
                 out.push(b'-');
-                json::write_u64(out, first + u64::from(row));
+                json::write_u64(out, first + u64::from(read.row));
             }
         });
         event.time_us(chunk.origin.time_us);
-        if !change.partition_key.is_empty() {
-            event.partition_key(change.partition_key);
+        if !read.key_json.is_empty() {
+            event.partition_key(read.key_json);
         }
-        self.envelope(0, change, event.data());
+        let out = event.data();
+        out.extend_from_slice(b"{\"before\":null,\"after\":");
+        out.extend_from_slice(read.after);
+        out.extend_from_slice(&self.source);
         let written = event.finish();
-        self.keep(written, change.keys, &place(chunk), parcel);
+        self.keep(written, [read.key, 0], &place(chunk), parcel);
     }
 }
 

@@ -96,7 +96,15 @@ impl Job {
     pub fn start(&self, arguments: &[&str]) -> Flowd {
         let mut all = vec!["--connector", "mysql-cdc"];
         all.extend(arguments);
-        self.launch(&all)
+        self.launch(&all, &[])
+    }
+
+    /// The same with an allocator that gives back at once, so that what is resident is what is held.
+    pub fn start_frugal(&self, arguments: &[&str]) -> Flowd {
+        let mut all = vec!["--connector", "mysql-cdc"];
+        all.extend(arguments);
+        let frugal = [("MIMALLOC_ARENA_EAGER_COMMIT", "0"), ("MIMALLOC_PURGE_DELAY", "0")];
+        self.launch(&all, &frugal)
     }
 
     /// Runs until `--stop-at end` and demands exit code 0.
@@ -106,7 +114,7 @@ impl Job {
 
     /// Runs `flowd SUBCOMMAND … --config FILE` to its end.
     pub fn command(&self, arguments: &[&str]) -> Outcome {
-        self.launch(arguments).wait()
+        self.launch(arguments, &[]).wait()
     }
 
     /// `flowd position --json`.
@@ -134,7 +142,7 @@ impl Job {
         })
     }
 
-    fn launch(&self, arguments: &[&str]) -> Flowd {
+    fn launch(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Flowd {
         let config = self.path("flowd.yaml");
         // Another flowd of this job may be reading it: it is written when it changes only.
         let yaml = self.yaml();
@@ -144,7 +152,7 @@ impl Job {
         let config = config.display().to_string();
         let mut all = arguments.to_vec();
         all.extend(["--config", &config]);
-        Flowd::launch(self.directory.path(), &all)
+        Flowd::launch_with(self.directory.path(), &all, environment)
     }
 }
 
@@ -164,11 +172,16 @@ pub struct Flowd {
 impl Flowd {
     /// Runs the program; its output goes to files in `directory`.
     pub fn launch(directory: &Path, arguments: &[&str]) -> Self {
+        Self::launch_with(directory, arguments, &[])
+    }
+
+    fn launch_with(directory: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let output = tempfile::Builder::new().prefix("run-").tempdir_in(directory).unwrap().keep();
         let (stdout, stderr) = (output.join("stdout"), output.join("stderr"));
         let child = Command::new("setpriv")
             .args(["--pdeathsig", "KILL", PROGRAM])
             .args(arguments)
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(File::create(&stdout).unwrap())
             .stderr(File::create(&stderr).unwrap())

@@ -1,5 +1,6 @@
 //! Snapshots: what is there already, read beside the stream and handed over to it without a gap.
 
+mod bounds;
 mod bytes;
 mod crash;
 mod ddl;
@@ -7,3 +8,4 @@ mod final_state;
 mod modes;
 mod read_only;
 mod resume;
+mod workers;

@@ -1,0 +1,182 @@
+//! What a snapshot may cost: memory whatever the table's size, and no more of the source than it is given.
+
+use std::time::{Duration, Instant};
+
+use crate::harness::{Flowd, Job, Kind, Mesh, Metrics, Server, until};
+use crate::suite::{on, on_every_server};
+
+const MIB: u64 = 1 << 20;
+/// What the process needs beside its buffers: code, RocksDB, connections, thread stacks.
+const PROCESS: u64 = 48 * MIB;
+const LARGE: [&str; 1] = ["--max-allowed-packet=268435456"];
+
+/// Rows of 20 kB, every eighth of 1 MiB.
+fn fill(server: &Server, table: &str, rows: usize) {
+    let mut sql = server.sql();
+    sql.run("CREATE DATABASE IF NOT EXISTS test");
+    sql.run(&format!("CREATE TABLE test.{table} (id INT PRIMARY KEY, b LONGTEXT CHARACTER SET latin1)"));
+    for id in 0..rows {
+        let bytes = if id % 8 == 0 { MIB } else { 20_000 };
+        sql.run(&format!("INSERT INTO test.{table} VALUES ({id}, REPEAT('x', {bytes}))"));
+    }
+    sql.run(&format!("ANALYZE NO_WRITE_TO_BINLOG TABLE test.{table}"));
+}
+
+fn small_rows(server: &Server, rows: usize) {
+    let mut sql = server.sql();
+    sql.run(
+        "CREATE DATABASE IF NOT EXISTS test; CREATE TABLE test.small (id INT PRIMARY KEY, pad VARCHAR(99))",
+    );
+    let values: Vec<String> = (0..rows).map(|id| format!("({id}, REPEAT('p', 90))")).collect();
+    sql.run(&format!(
+        "INSERT INTO test.small VALUES {}; ANALYZE NO_WRITE_TO_BINLOG TABLE test.small",
+        values.join(",")
+    ));
+}
+
+fn of(server: &Server, table: &str) -> Job {
+    Job::snapshotting(server).set("connectorConfig.tableIncludeList", &format!("[\"test.{table}\"]"))
+}
+
+/// Watches the peak until the end of the run, which must be a good one.
+fn peak_until_end(mut flowd: Flowd) -> u64 {
+    let mut peak = 0;
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while flowd.is_running() {
+        assert!(Instant::now() < deadline, "flowd does not end: {}", flowd.log());
+        peak = flowd.peak_rss().unwrap_or(peak).max(peak);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    flowd.wait().expect_code(0);
+    peak
+}
+
+#[test]
+fn memory_is_bounded_and_does_not_grow_with_the_table() {
+    on(&[Kind::MariaDb11, Kind::MySql9], &LARGE, |server| {
+        fill(server, "one", 120);
+        fill(server, "four", 480);
+        let peak = |table: &str, rows: usize| {
+            let job = of(server, table).set("pipeline.memory", "16MiB").unset("connectorConfig.chunkBytes");
+            let peak = peak_until_end(job.start_frugal(&["--stop-at", "end"]));
+            assert_eq!(job.lines(), rows);
+            assert!(peak < 16 * MIB + PROCESS, "peak memory was {} MiB", peak / MIB);
+            peak
+        };
+        let (one, four) = (peak("one", 120), peak("four", 480));
+        assert!(four < one + 8 * MIB, "{} MiB, and {} MiB for four times as much", one / MIB, four / MIB);
+    });
+}
+
+#[test]
+fn a_target_that_stands_still_costs_neither_rows_nor_memory() {
+    on(
+        &[Kind::MariaDb11, Kind::MySql9],
+        &["--max-allowed-packet=268435456", "--net-write-timeout=2"],
+        |server| {
+            fill(server, "t", 160);
+            let mesh = Mesh::start();
+            let job = of(server, "t").publishing_to(&mesh).set("pipeline.memory", "16MiB");
+            let mut flowd = job.start_frugal(&["--connectorConfig.snapshotRowsPerSecond=100"]);
+            until("the snapshot to begin", || {
+                (job.position()["snapshot"]["rows"].as_u64()? > 0).then_some(())
+            });
+            mesh.signal("STOP");
+            // Three times the server's patience with a reader, watched all along.
+            let end = Instant::now() + Duration::from_secs(6);
+            while Instant::now() < end {
+                assert!(flowd.is_running(), "flowd gave up: {}", flowd.log());
+                let peak = flowd.peak_rss().unwrap_or(0);
+                assert!(peak < 16 * MIB + PROCESS, "peak memory is {} MiB", peak / MIB);
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            mesh.signal("CONT");
+            let events = mesh.read("test.t", |events| events.len() >= 160);
+            assert_eq!(events.first_occurrences().len(), 160);
+            flowd.signal("TERM");
+            flowd.wait().expect_code(0);
+        },
+    );
+}
+
+#[test]
+fn a_row_larger_than_a_chunk_is_its_own_chunk() {
+    on_every_server(|server| {
+        fill(server, "t", 24);
+        let job = of(server, "t");
+        job.catch_up();
+        let chunks = job.position()["snapshot"]["chunks"].as_u64().unwrap();
+        assert!((24..=36).contains(&chunks), "{chunks} chunks of 24 rows");
+        assert_eq!(job.events().first_occurrences().len(), 24);
+    });
+}
+
+#[test]
+fn a_row_too_large_for_the_memory_follows_on_reject() {
+    on(&[Kind::MariaDb11, Kind::MySql9], &LARGE, |server| {
+        small_rows(server, 3);
+        server.run("ALTER TABLE test.small ADD COLUMN b LONGTEXT; UPDATE test.small SET b = REPEAT('x', 9000000) WHERE id = 1");
+        let job = of(server, "small").set("pipeline.memory", "16MiB");
+        job.start(&["--stop-at", "end"]).wait().expect_code(4).expect_log("test.small").expect_log("memory");
+
+        let job = of(server, "small").set("pipeline.memory", "16MiB").set("pipeline.onReject", "deadLetter");
+        let letters = job.path("dead.jsonl");
+        let job = job.set("pipeline.deadLetterFile", &letters.display().to_string());
+        job.catch_up();
+        let ids: Vec<i64> = job.events().iter().map(|event| event.after()["id"].as_i64().unwrap()).collect();
+        assert_eq!(ids, [0, 2]);
+        assert_eq!(std::fs::read_to_string(letters).unwrap().lines().count(), 1);
+    });
+}
+
+#[test]
+fn rows_and_bytes_a_second_are_kept_by_all_workers_together() {
+    on_every_server(|server| {
+        small_rows(server, 3000);
+        // 3000 rows of about 100 bytes: three seconds each, less what the last reads are ahead.
+        for limit in ["snapshotRowsPerSecond=1000", "snapshotBytesPerSecond=98KiB"] {
+            let job = of(server, "small").set("connectorConfig.parallelism", "3");
+            let begin = Instant::now();
+            job.start(&["--stop-at", "end", &format!("--connectorConfig.{limit}")]).wait().expect_code(0);
+            let took = begin.elapsed();
+            assert!(took > Duration::from_secs(2), "{limit}: it took {took:?}");
+            assert_eq!(job.lines(), 3000);
+        }
+    });
+}
+
+#[test]
+fn reading_rests_while_the_source_is_busy_and_the_stream_goes_on() {
+    on_every_server(|server| {
+        small_rows(server, 3000);
+        server.run("CREATE TABLE test.other (id INT PRIMARY KEY)");
+        let job = Job::snapshotting(server)
+            .set("connectorConfig.tableIncludeList", "[\"test.*\"]")
+            .set("connectorConfig.snapshotMaxRunning", "9")
+            .set("connectorConfig.snapshotRowsPerSecond", "2000");
+        let metrics = Metrics::new();
+        let busy = "SELECT ID FROM information_schema.PROCESSLIST WHERE INFO LIKE 'DO GET_LOCK%'";
+        let mut holder = server.sql();
+        holder.run("SELECT GET_LOCK('busy', 0)");
+        std::thread::scope(|scope| {
+            for _ in 0..12 {
+                scope.spawn(|| server.run("DO GET_LOCK('busy', 55)"));
+            }
+            until("the source to be busy", || (server.run(busy).len() == 12).then_some(()));
+            let flowd = job.start(&["--metrics", &metrics.address]);
+            metrics.wait_for("flowd_snapshot_paused", 1.0);
+            server.run("INSERT INTO test.other VALUES (1)");
+            let events = job.wait_for_events(1);
+            assert_eq!(events.ops(), "c", "rows were read from a busy source");
+            assert_eq!(metrics.value("flowd_snapshot_state"), Some(1.0));
+            // One after the other gets it and ends.
+            drop(holder);
+            metrics.wait_for("flowd_snapshot_state", 2.0);
+            assert_eq!(metrics.value("flowd_snapshot_paused"), Some(0.0));
+            flowd.signal("TERM");
+            flowd.wait().expect_code(0);
+        });
+        // `other` was read after the row had come: it comes again, or not.
+        assert_eq!(job.events().of("small").len(), 3000);
+    });
+}

@@ -17,7 +17,7 @@ use crate::metrics::Metrics;
 use crate::parcel::Parcel;
 use crate::reject::Rejects;
 use crate::ring::Receiver;
-use crate::worker::{Delivery, ParcelSource};
+use crate::worker::{Delivery, Outlet};
 
 /// What the collector shares with the rest of the pipeline.
 pub(crate) struct Shared {
@@ -181,7 +181,7 @@ impl Collector {
     }
 }
 
-impl ParcelSource for Collector {
+impl Outlet for Collector {
     fn next(&mut self) -> Option<Delivery> {
         self.forgive();
         while !self.ended {

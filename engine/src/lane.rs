@@ -1,6 +1,6 @@
 //! The encode lanes: batch n goes to lane n mod lanes, each lane a thread that encodes whole batches.
 //!
-//! [`Intake`] is the source's side and deals the batches out; [`Lane`] encodes them. The target's side takes them up in
+//! [`Dealer`] is the source's side and deals the batches out; [`Lane`] encodes them. The target's side takes them up in
 //! the same rotation (`collect`), so the order of the batches holds with any number of lanes. What a lane hands on says
 //! where a batch ends; a batch without records only carries its position through.
 
@@ -13,7 +13,7 @@ use crate::metrics::Metrics;
 use crate::parcel::Parcel;
 use crate::record::{Batch, Position};
 use crate::ring::{Receiver, Sender};
-use crate::worker::{BatchSink, Closed, Encode, Encoded};
+use crate::worker::{Closed, Encode, Encoded, Intake};
 
 /// A batch on its way to a lane, with the source bytes that it holds.
 pub(crate) struct Work<R> {
@@ -36,7 +36,7 @@ pub(crate) struct BatchEnd {
 }
 
 /// The source's side of the lanes.
-pub(crate) struct Intake<R> {
+pub(crate) struct Dealer<R> {
     lanes: Vec<Sender<Work<R>>>,
     turn: usize,
     /// Reserved for the batch that comes next.
@@ -48,7 +48,7 @@ pub(crate) struct Intake<R> {
     refused: bool,
 }
 
-impl<R> Intake<R> {
+impl<R> Dealer<R> {
     pub(crate) fn new(
         lanes: Vec<Sender<Work<R>>>,
         budget: Arc<Budget>,
@@ -59,7 +59,7 @@ impl<R> Intake<R> {
     }
 }
 
-impl<R> BatchSink<R> for Intake<R> {
+impl<R> Intake<R> for Dealer<R> {
     fn send(&mut self, batch: Batch<R>) -> Result<(), Closed> {
         if self.is_closed() {
             self.refused = true;

@@ -19,7 +19,7 @@ use crate::budget::{Budget, Pool, Shares};
 use crate::checkpoint::{Checkpoint, Checkpointer, Marks, Registry};
 use crate::collect::{Collector, Shared};
 use crate::failure::Failure;
-use crate::lane::{Intake, Lane, Packed, Work};
+use crate::lane::{Dealer, Lane, Packed, Work};
 use crate::metrics::Metrics;
 use crate::record::Position;
 use crate::reject::{OnReject, Rejects};
@@ -104,7 +104,7 @@ impl<S: Source> Pipeline<S> {
         let parts = Parts::build(&self.source, &self.settings, &self.metrics);
         let checkpointer =
             begin_checkpoints(self.registry, self.begin, &self.settings, &marks, &self.metrics)?;
-        let intake = Intake::new(parts.intake, parts.source_budget, marks.read.clone(), self.metrics.clone());
+        let dealer = Dealer::new(parts.intake, parts.source_budget, marks.read.clone(), self.metrics.clone());
         let shared = Shared {
             pool: parts.pool,
             budgets: parts.lane_budgets,
@@ -137,8 +137,8 @@ impl<S: Source> Pipeline<S> {
             collector.finished()
         })?);
         threads.push(spawn("source", &events, Event::Source, move || {
-            let mut intake = intake;
-            source.run(&mut intake)
+            let mut dealer = dealer;
+            source.run(&mut dealer)
         })?);
         let watch = Watch {
             events: received,

@@ -16,8 +16,9 @@ pub enum SourceEnd {
     Stopped,
 }
 
-/// Where a source puts its batches. Implemented by the engine; blocks while the pipeline is full.
-pub trait BatchSink<R> {
+/// The pipeline's near end, where a source puts its batches. Implemented by the engine; blocks while the pipeline is
+/// full.
+pub trait Intake<R> {
     /// Hands a batch on. `Err` means that the pipeline is going down: return `SourceEnd::Stopped` at once.
     fn send(&mut self, batch: Batch<R>) -> Result<(), Closed>;
     /// Waits until `bytes` more of source buffer fit under the memory limit; they count until the batch that `send`
@@ -44,7 +45,7 @@ pub trait Source: Send + 'static {
     /// A new encoder for one lane.
     fn encoder(&self) -> Self::Encoder;
     /// Reads until the end, a stop or a failure that cannot heal. Outages that can heal are its own business.
-    fn run(self, sink: &mut dyn BatchSink<Self::Record>) -> Result<SourceEnd, Failure>;
+    fn run(self, intake: &mut dyn Intake<Self::Record>) -> Result<SourceEnd, Failure>;
 }
 
 /// How far an encoder got with a batch.
@@ -63,8 +64,8 @@ pub trait Encode<R>: Send + 'static {
     fn encode(&mut self, batch: &Batch<R>, parcel: &mut Parcel) -> Result<Encoded, Failure>;
 }
 
-/// Where a target gets its parcels, and tells what is acknowledged. Implemented by the engine.
-pub trait ParcelSource: Send {
+/// The pipeline's far end, where a target gets its parcels and tells what is acknowledged. Implemented by the engine.
+pub trait Outlet: Send {
     /// The next parcel, in order; `None` when the pipeline has ended and nothing more will come. Blocks, so call it only
     /// when nothing is left to acknowledge without it: what unacknowledged parcels hold may be what the next one waits
     /// for under the memory limit.
@@ -96,5 +97,5 @@ pub trait Target: Send + 'static {
     /// Opens the far side. `Failure::Retry` is tried again within the start bound.
     fn start(&mut self) -> Result<(), Failure>;
     /// Runs until `parcels` ends and everything is acknowledged, or until a failure that cannot heal.
-    fn run(self: Box<Self>, parcels: &mut dyn ParcelSource) -> Result<(), Failure>;
+    fn run(self: Box<Self>, parcels: &mut dyn Outlet) -> Result<(), Failure>;
 }

@@ -11,7 +11,7 @@ use flowd_engine::parcel::Parcel;
 use flowd_engine::pipeline::{Outcome, Pipeline, Settings};
 use flowd_engine::record::{Batch, ConnectorRecord, Position};
 use flowd_engine::stop::Stop;
-use flowd_engine::worker::{BatchSink, Encode, Encoded, ParcelSource, Source, SourceEnd, Target};
+use flowd_engine::worker::{Encode, Encoded, Intake, Outlet, Source, SourceEnd, Target};
 
 struct Nothing;
 
@@ -38,7 +38,7 @@ impl Source for Silent {
         Nothing
     }
 
-    fn run(self, _: &mut dyn BatchSink<Nothing>) -> Result<SourceEnd, Failure> {
+    fn run(self, _: &mut dyn Intake<Nothing>) -> Result<SourceEnd, Failure> {
         assert!(self.0.wait(Duration::from_secs(60)), "the test asks to stop long before");
         Ok(SourceEnd::Stopped)
     }
@@ -51,7 +51,7 @@ impl Target for Waiting {
         Ok(())
     }
 
-    fn run(self: Box<Self>, parcels: &mut dyn ParcelSource) -> Result<(), Failure> {
+    fn run(self: Box<Self>, parcels: &mut dyn Outlet) -> Result<(), Failure> {
         assert!(parcels.next().is_none());
         Ok(())
     }

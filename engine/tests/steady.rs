@@ -12,7 +12,7 @@ use flowd_engine::parcel::{Event, Parcel};
 use flowd_engine::pipeline::{Outcome, Pipeline, Settings};
 use flowd_engine::record::{Batch, ConnectorRecord, Position, Span};
 use flowd_engine::stop::Stop;
-use flowd_engine::worker::{BatchSink, Encode, Encoded, ParcelSource, Source, SourceEnd, Target};
+use flowd_engine::worker::{Encode, Encoded, Intake, Outlet, Source, SourceEnd, Target};
 
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 
@@ -68,17 +68,17 @@ impl Source for Batches {
         Copy { at: 0 }
     }
 
-    fn run(self, sink: &mut dyn BatchSink<Row>) -> Result<SourceEnd, Failure> {
+    fn run(self, intake: &mut dyn Intake<Row>) -> Result<SourceEnd, Failure> {
         for batch in 0..self.batches {
             if batch == self.warm_up {
                 self.seen.lock().expect("one user")[0] = ALLOCATIONS.load(Ordering::Relaxed);
             }
             let mut records = Vec::with_capacity(self.rows as usize);
             records.extend((0..self.rows).map(|row| Row(Span { start: row * 64, end: row * 64 + 64 })));
-            sink.reserve(self.bytes.len()).expect("open");
+            intake.reserve(self.bytes.len()).expect("open");
             let batch =
                 Batch { bytes: self.bytes.clone(), records, position: self.position.clone(), time_us: 1 };
-            sink.send(batch).expect("open");
+            intake.send(batch).expect("open");
         }
         self.seen.lock().expect("one user")[1] = ALLOCATIONS.load(Ordering::Relaxed);
         Ok(SourceEnd::Reached)
@@ -121,7 +121,7 @@ impl Target for Drop {
         Ok(())
     }
 
-    fn run(self: Box<Self>, parcels: &mut dyn ParcelSource) -> Result<(), Failure> {
+    fn run(self: Box<Self>, parcels: &mut dyn Outlet) -> Result<(), Failure> {
         while let Some(delivery) = parcels.next() {
             parcels.emitted(delivery.ticket);
             parcels.recycle(delivery.parcel);

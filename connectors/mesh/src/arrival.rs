@@ -5,7 +5,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::Instant;
 
-use flowd_engine::worker::{Delivery, ParcelSource};
+use flowd_engine::worker::{Delivery, Outlet};
 
 /// What the wait brought.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ pub(crate) enum Arrival {
 }
 
 /// The next parcel, waited for until `deadline` at the latest. The calling thread parks.
-pub(crate) fn next_until(parcels: &mut dyn ParcelSource, deadline: Instant) -> Arrival {
+pub(crate) fn next_until(parcels: &mut dyn Outlet, deadline: Instant) -> Arrival {
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
     let mut context = Context::from_waker(&waker);
     loop {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use flowd_engine::failure::Failure;
-use flowd_engine::worker::{ParcelSource, Target};
+use flowd_engine::worker::{Outlet, Target};
 use tracing::info;
 
 /// What was dropped. Written by the target's thread once a parcel, read by anybody; the fields are statistics, nothing
@@ -59,7 +59,7 @@ impl Target for DropTarget {
         Ok(())
     }
 
-    fn run(self: Box<Self>, parcels: &mut dyn ParcelSource) -> Result<(), Failure> {
+    fn run(self: Box<Self>, parcels: &mut dyn Outlet) -> Result<(), Failure> {
         let totals = &self.totals;
         while let Some(delivery) = parcels.next() {
             let parcel = delivery.parcel;

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use flowd_engine::back_off::BackOff;
 use flowd_engine::failure::Failure;
 use flowd_engine::parcel::Parcel;
-use flowd_engine::worker::{Delivery, ParcelSource, Target};
+use flowd_engine::worker::{Delivery, Outlet, Target};
 use tracing::{info, warn};
 
 use crate::arrival::{Arrival, next_until};
@@ -74,7 +74,7 @@ impl Target for JsonlTarget {
         Ok(())
     }
 
-    fn run(self: Box<Self>, parcels: &mut dyn ParcelSource) -> Result<(), Failure> {
+    fn run(self: Box<Self>, parcels: &mut dyn Outlet) -> Result<(), Failure> {
         let Self { path, file } = *self;
         let file = file.expect("run follows a start that succeeded");
         let mut lines = Lines { file, path: &path, unsynced: None };
@@ -112,7 +112,7 @@ struct Lines<'a> {
 }
 
 impl Lines<'_> {
-    fn append(&mut self, delivery: Delivery, parcels: &mut dyn ParcelSource) -> Result<(), Failure> {
+    fn append(&mut self, delivery: Delivery, parcels: &mut dyn Outlet) -> Result<(), Failure> {
         let Delivery { ticket, parcel } = delivery;
         for run in runs(&parcel) {
             write_patiently(&mut self.file, run, self.path)?;
@@ -126,7 +126,7 @@ impl Lines<'_> {
         if now >= since + SYNC_DELAY_MAX { self.sync(parcels) } else { Ok(()) }
     }
 
-    fn sync(&mut self, parcels: &mut dyn ParcelSource) -> Result<(), Failure> {
+    fn sync(&mut self, parcels: &mut dyn Outlet) -> Result<(), Failure> {
         let Some(Unsynced { ticket, .. }) = self.unsynced.take() else { return Ok(()) };
         // A failed sync may have dropped the pages: a second one that succeeds would prove nothing.
         self.file.sync_data().map_err(|error| {

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use flowd_engine::failure::Failure;
-use flowd_engine::worker::{ParcelSource, Target};
+use flowd_engine::worker::{Outlet, Target};
 
 use crate::jsonl::runs;
 
@@ -37,13 +37,13 @@ impl Target for StdoutTarget {
         Ok(())
     }
 
-    fn run(self: Box<Self>, parcels: &mut dyn ParcelSource) -> Result<(), Failure> {
+    fn run(self: Box<Self>, parcels: &mut dyn Outlet) -> Result<(), Failure> {
         let mut output = self.output.expect("run follows a start that succeeded");
         copy(&mut output, parcels)
     }
 }
 
-fn copy(output: &mut impl Write, parcels: &mut dyn ParcelSource) -> Result<(), Failure> {
+fn copy(output: &mut impl Write, parcels: &mut dyn Outlet) -> Result<(), Failure> {
     while let Some(delivery) = parcels.next() {
         for run in runs(&delivery.parcel) {
             write_all(output, run).map_err(|error| match error.kind() {

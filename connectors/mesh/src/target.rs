@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use flowd_engine::failure::Failure;
 use flowd_engine::metrics::Metrics;
-use flowd_engine::worker::{ParcelSource, Target};
+use flowd_engine::worker::{Outlet, Target};
 use tokio::runtime::Builder;
 use tokio::task::{JoinSet, LocalSet};
 use tokio::time::{Instant, Sleep, sleep};
@@ -67,7 +67,7 @@ impl Target for MeshTarget {
         })
     }
 
-    fn run(self: Box<Self>, parcels: &mut dyn ParcelSource) -> Result<(), Failure> {
+    fn run(self: Box<Self>, parcels: &mut dyn Outlet) -> Result<(), Failure> {
         let shared = Rc::new(Shared::new(self.config, self.stats, self.metrics, rand::random()));
         block_on(async {
             let mut connections = JoinSet::new();
@@ -115,7 +115,7 @@ fn none_greeted(failures: &[NoLink]) -> Failure {
 /// Moves parcels in and acknowledgements out until all is done.
 async fn drive(
     shared: &Shared,
-    parcels: &mut dyn ParcelSource,
+    parcels: &mut dyn Outlet,
     connections: &mut JoinSet<()>,
 ) -> Result<(), Failure> {
     let mut has_ended = false;
@@ -142,7 +142,7 @@ async fn drive(
 }
 
 /// Takes parcels while the look-ahead has room; true once there will be no more.
-fn take_parcels(shared: &Shared, parcels: &mut dyn ParcelSource, context: &mut Context<'_>) -> bool {
+fn take_parcels(shared: &Shared, parcels: &mut dyn Outlet, context: &mut Context<'_>) -> bool {
     shared.source_pending.set(false);
     while shared.pool.borrow().wants_parcel() {
         match parcels.poll_next(context) {
@@ -163,7 +163,7 @@ fn take_parcels(shared: &Shared, parcels: &mut dyn ParcelSource, context: &mut C
 }
 
 /// Tells what was emitted and acknowledged.
-fn report(shared: &Shared, parcels: &mut dyn ParcelSource) {
+fn report(shared: &Shared, parcels: &mut dyn Outlet) {
     let mut pool = shared.pool.borrow_mut();
     if let Some(ticket) = pool.emitted() {
         parcels.emitted(ticket);
@@ -175,7 +175,7 @@ fn report(shared: &Shared, parcels: &mut dyn ParcelSource) {
 }
 
 /// Hands rejected events to `onReject`, each before it counts as acknowledged.
-fn reject(shared: &Shared, parcels: &mut dyn ParcelSource) -> Result<(), Failure> {
+fn reject(shared: &Shared, parcels: &mut dyn Outlet) -> Result<(), Failure> {
     let mut pool = shared.pool.borrow_mut();
     while let Some((rejected, line)) = pool.next_rejected() {
         parcels.reject(&rejected.reason, &line)?;

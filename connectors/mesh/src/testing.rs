@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 use flowd_codec::event::{EventWriter, Framing, Template, Written};
 use flowd_engine::failure::Failure;
 use flowd_engine::parcel::{Event, Parcel};
-use flowd_engine::worker::{Delivery, ParcelSource};
+use flowd_engine::worker::{Delivery, Outlet};
 
 pub(crate) mod mesh;
 
@@ -59,7 +59,7 @@ impl FakeParcels {
     }
 }
 
-impl ParcelSource for FakeParcels {
+impl Outlet for FakeParcels {
     fn next(&mut self) -> Option<Delivery> {
         let delivery = self.deliver();
         assert!(delivery.is_some() || self.later.is_empty(), "a blocking wait that nothing would end");

@@ -15,7 +15,7 @@ use flowd_engine::failure::Failure;
 use flowd_engine::metrics::Metrics;
 use flowd_engine::record::Position;
 use flowd_engine::stop::Stop;
-use flowd_engine::worker::{BatchSink, Source, SourceEnd};
+use flowd_engine::worker::{Intake, Source, SourceEnd};
 
 use crate::begin::{self, Beginning};
 use crate::captured::EventSettings;
@@ -152,7 +152,7 @@ impl Source for MySqlSource {
         MySqlEncoder::new(&self.started.as_ref().expect("encoders are made after start").tables.events)
     }
 
-    fn run(mut self, sink: &mut dyn BatchSink<MySqlRecord>) -> Result<SourceEnd, Failure> {
+    fn run(mut self, intake: &mut dyn Intake<MySqlRecord>) -> Result<SourceEnd, Failure> {
         let Started { beginning, tables } = self.started.take().expect("run comes after start");
         let Beginning { position: SourcePosition { binlog, snapshot: state }, captured, end, has_gtids } =
             beginning;
@@ -179,6 +179,6 @@ impl Source for MySqlSource {
             }
             (_, None) => Beside::Never,
         };
-        Reader::new(&self, sink, stream, beside, end).run()
+        Reader::new(&self, intake, stream, beside, end).run()
     }
 }

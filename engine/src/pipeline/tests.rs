@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::parcel::{Event as Framed, Parcel, Reject};
 use crate::record::{Batch, ConnectorRecord, Span};
-use crate::worker::{BatchSink, Closed, Delivery, Encode, Encoded, ParcelSource, SourceEnd};
+use crate::worker::{Closed, Delivery, Encode, Encoded, Intake, Outlet, SourceEnd};
 
 mod failing;
 
@@ -30,7 +30,7 @@ struct Sizes {
     sizes: Vec<u32>,
     encoder: Encoder,
     /// What to do once all are sent.
-    then: fn(&mut dyn BatchSink<Number>) -> Result<SourceEnd, Failure>,
+    then: fn(&mut dyn Intake<Number>) -> Result<SourceEnd, Failure>,
     /// Bytes that each batch reserves.
     reserve: usize,
     reserved_max: Arc<AtomicUsize>,
@@ -48,7 +48,7 @@ impl Source for Sizes {
         self.encoder.clone()
     }
 
-    fn run(self, sink: &mut dyn BatchSink<Number>) -> Result<SourceEnd, Failure> {
+    fn run(self, intake: &mut dyn Intake<Number>) -> Result<SourceEnd, Failure> {
         let mut next = 0u64;
         for size in self.sizes {
             let mut bytes = Vec::new();
@@ -56,30 +56,30 @@ impl Source for Sizes {
                 bytes.extend_from_slice(&number.to_be_bytes());
             }
             next += u64::from(size);
-            if sink.reserve(self.reserve).is_err() {
+            if intake.reserve(self.reserve).is_err() {
                 return Ok(SourceEnd::Stopped);
             }
             self.reserved_max.fetch_add(1, Ordering::SeqCst);
             let records = (0..size).map(Number).collect();
-            if sink.send(Batch { bytes: bytes.into(), records, position: position(next), time_us: 1 })
+            if intake.send(Batch { bytes: bytes.into(), records, position: position(next), time_us: 1 })
                 == Err(Closed)
             {
                 return Ok(SourceEnd::Stopped);
             }
         }
-        (self.then)(sink)
+        (self.then)(intake)
     }
 }
 
-fn reached(_: &mut dyn BatchSink<Number>) -> Result<SourceEnd, Failure> {
+fn reached(_: &mut dyn Intake<Number>) -> Result<SourceEnd, Failure> {
     Ok(SourceEnd::Reached)
 }
 
-fn until_stopped(sink: &mut dyn BatchSink<Number>) -> Result<SourceEnd, Failure> {
-    while !sink.is_closed() {
+fn until_stopped(intake: &mut dyn Intake<Number>) -> Result<SourceEnd, Failure> {
+    while !intake.is_closed() {
         thread::yield_now();
     }
-    assert_eq!(sink.reserve(1), Err(Closed));
+    assert_eq!(intake.reserve(1), Err(Closed));
     Ok(SourceEnd::Stopped)
 }
 
@@ -171,7 +171,7 @@ struct Window {
 }
 
 impl Window {
-    fn ack(&self, parcels: &mut dyn ParcelSource, held: &mut VecDeque<(u64, Parcel)>, many: usize) {
+    fn ack(&self, parcels: &mut dyn Outlet, held: &mut VecDeque<(u64, Parcel)>, many: usize) {
         let mut last = None;
         for _ in 0..many.min(held.len()) {
             let (ticket, parcel) = held.pop_front().unwrap();
@@ -194,7 +194,7 @@ impl Target for Window {
         Ok(())
     }
 
-    fn run(self: Box<Self>, parcels: &mut dyn ParcelSource) -> Result<(), Failure> {
+    fn run(self: Box<Self>, parcels: &mut dyn Outlet) -> Result<(), Failure> {
         let mut held = VecDeque::new();
         let mut steps = self.steps.clone().into_iter().cycle();
         loop {
@@ -234,7 +234,7 @@ impl Target for Stuck {
         Ok(())
     }
 
-    fn run(self: Box<Self>, parcels: &mut dyn ParcelSource) -> Result<(), Failure> {
+    fn run(self: Box<Self>, parcels: &mut dyn Outlet) -> Result<(), Failure> {
         let mut held = Vec::new();
         while let Some(delivery) = parcels.next() {
             self.taken_bytes.fetch_add(delivery.parcel.buffer.capacity(), Ordering::SeqCst);

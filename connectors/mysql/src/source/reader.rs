@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use flowd_engine::back_off::BackOff;
 use flowd_engine::failure::Failure;
 use flowd_engine::record::Batch;
-use flowd_engine::worker::{BatchSink, Closed, SourceEnd};
+use flowd_engine::worker::{Closed, Intake, SourceEnd};
 
 use super::{MySqlSource, back_off};
 use crate::begin::{self, End};
@@ -46,7 +46,7 @@ enum Ended {
 /// The reading, across connections.
 pub(super) struct Reader<'a> {
     source: &'a MySqlSource,
-    sink: &'a mut dyn BatchSink<MySqlRecord>,
+    intake: &'a mut dyn Intake<MySqlRecord>,
     stream: Stream,
     beside: Beside,
     lag: LagMeter,
@@ -66,7 +66,7 @@ impl<'a> Reader<'a> {
     /// A reader that has not connected yet.
     pub(super) fn new(
         source: &'a MySqlSource,
-        sink: &'a mut dyn BatchSink<MySqlRecord>,
+        intake: &'a mut dyn Intake<MySqlRecord>,
         stream: Stream,
         beside: Beside,
         end: Option<End>,
@@ -76,7 +76,7 @@ impl<'a> Reader<'a> {
         let back_off = back_off();
         Self {
             source,
-            sink,
+            intake,
             stream,
             beside,
             lag,
@@ -102,7 +102,7 @@ impl<'a> Reader<'a> {
             self.check_clash(&lost)?;
             let wait = self.back_off.wait();
             tracing::warn!(wait_ms = wait.as_millis(), "{lost}; connecting again");
-            if self.source.stop.wait(wait) || self.sink.is_closed() {
+            if self.source.stop.wait(wait) || self.intake.is_closed() {
                 return Ok(SourceEnd::Stopped);
             }
         }
@@ -216,7 +216,7 @@ impl<'a> Reader<'a> {
             return self.send(bytes::Bytes::new(), Vec::new());
         }
         let (bytes, held) = feed.take();
-        self.sink.reserve(held)?;
+        self.intake.reserve(held)?;
         let records = self.stream.take_pending();
         self.send(bytes, records)
     }
@@ -224,7 +224,7 @@ impl<'a> Reader<'a> {
     fn send(&mut self, bytes: bytes::Bytes, records: Vec<MySqlRecord>) -> Result<(), Halt> {
         let position = self.stream.position().to_position_with(self.beside.encoded().as_ref());
         let batch = Batch { bytes, records, position, time_us: self.stream.newest_us };
-        let sent = self.sink.send(batch).map_err(Halt::from);
+        let sent = self.intake.send(batch).map_err(Halt::from);
         // Waiting for the pipeline is not the server's silence.
         self.reading = Instant::now();
         sent
@@ -246,10 +246,10 @@ impl<'a> Reader<'a> {
                     self.reading = Instant::now();
                     self.silent = false;
                     self.back_off.reset();
-                    return Ok(self.sink.is_closed().then_some(Ended::Source(SourceEnd::Stopped)));
+                    return Ok(self.intake.is_closed().then_some(Ended::Source(SourceEnd::Stopped)));
                 }
                 Err(FeedError::Io(error)) if is_silence(&error) => {
-                    if self.sink.is_closed() {
+                    if self.intake.is_closed() {
                         return Ok(Some(Ended::Source(SourceEnd::Stopped)));
                     }
                     if let Some(text) = self.lag.take_reset() {

@@ -70,7 +70,7 @@ impl Reader<'_> {
                 return Ok(None);
             }
             snapshot.wait(LOOK_BESIDE)?;
-            if self.sink.is_closed() {
+            if self.intake.is_closed() {
                 return Ok(Some(Ended::Source(SourceEnd::Stopped)));
             }
             // Resting is no silence of the server.
@@ -82,7 +82,7 @@ impl Reader<'_> {
     fn hand_on_chunks(&mut self) -> Result<(), Halt> {
         while let Beside::Running(snapshot) = &mut self.beside {
             let Some(ready) = snapshot.ready(self.stream.passed())? else { break };
-            self.sink.reserve(ready.bytes.len())?;
+            self.intake.reserve(ready.bytes.len())?;
             snapshot.handed_on(&ready);
             let Ready { record, bytes, rows, .. } = ready;
             self.source.metrics.read.rows.add(rows);

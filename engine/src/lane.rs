@@ -13,7 +13,7 @@ use crate::metrics::Metrics;
 use crate::parcel::Parcel;
 use crate::record::{Batch, Position};
 use crate::ring::{Receiver, Sender};
-use crate::worker::{Closed, Encode, Encoded, Intake};
+use crate::worker::{Closed, Encode, Encoded, Halt, Intake};
 
 /// A batch on its way to a lane, with the source bytes that it holds.
 pub(crate) struct Work<R> {
@@ -171,23 +171,5 @@ impl<R, E: Encode<R>> Lane<R, E> {
         self.output.push(packed).map_err(|_| Halt::Closed)?;
         self.metrics.parcels.add(parcels);
         Ok(())
-    }
-}
-
-/// Why a lane stops in mid-batch.
-enum Halt {
-    Closed,
-    Failed(Failure),
-}
-
-impl From<Closed> for Halt {
-    fn from(_: Closed) -> Self {
-        Self::Closed
-    }
-}
-
-impl From<Failure> for Halt {
-    fn from(failure: Failure) -> Self {
-        Self::Failed(failure)
     }
 }

@@ -32,6 +32,27 @@ pub trait Intake<R> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Closed;
 
+/// Why work on a batch ends early.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Halt {
+    /// The pipeline is going down.
+    Closed,
+    /// Something failed.
+    Failed(Failure),
+}
+
+impl From<Closed> for Halt {
+    fn from(_: Closed) -> Self {
+        Self::Closed
+    }
+}
+
+impl From<Failure> for Halt {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
 /// A source connector.
 pub trait Source: Send + 'static {
     /// Its records.

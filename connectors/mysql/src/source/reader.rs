@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use flowd_engine::back_off::BackOff;
 use flowd_engine::failure::Failure;
 use flowd_engine::record::Batch;
-use flowd_engine::worker::{Closed, Intake, SourceEnd};
+use flowd_engine::worker::{Halt, Intake, SourceEnd};
 
 use super::{MySqlSource, back_off};
 use crate::begin::{self, End};
@@ -314,25 +314,6 @@ impl<'a> Reader<'a> {
             .into_iter()
             .find(|other| ours.is_held_by(other))
             .map(|other| format!("host \"{}\" port {} uuid \"{}\"", other.host, other.port, other.uuid))
-    }
-}
-
-/// Why handing on ends.
-enum Halt {
-    /// The pipeline is going down.
-    Closed,
-    Failed(Failure),
-}
-
-impl From<Closed> for Halt {
-    fn from(_: Closed) -> Self {
-        Self::Closed
-    }
-}
-
-impl From<Failure> for Halt {
-    fn from(failure: Failure) -> Self {
-        Self::Failed(failure)
     }
 }
 

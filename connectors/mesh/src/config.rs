@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use flowd_codec::frame::PUBLISH_SIZE_MAX;
 use flowd_engine::order::Order;
 
 /// How to reach EventMesh and how hard to push. `Default` is what an empty configuration means.
@@ -49,15 +50,11 @@ impl Default for MeshConfig {
             user_name: String::new(),
             password: String::new(),
             ack_timeout: Duration::from_secs(5),
-            max_event_bytes: MAX_EVENT_BYTES,
+            max_event_bytes: PUBLISH_SIZE_MAX,
             timing: Timing::default(),
         }
     }
 }
-
-/// The largest frame that the Java server accepts, acknowledges and pushes (protocol manual, section 1.1): 4 MiB less
-/// the room that an acknowledgement and a push need.
-pub const MAX_EVENT_BYTES: usize = 4 * 1024 * 1024 - 8 * 1024;
 
 /// The clocks of a session.
 #[derive(Debug, Clone)]

@@ -9,6 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use flowd_binlog::row::{EncodedRow, RowError, RowMark, Rows, Scratch};
 use flowd_codec::event::{EventWriter, Framing, Written};
+use flowd_codec::frame::PUBLISH_SIZE_MAX;
 use flowd_codec::json;
 use flowd_engine::failure::Failure;
 use flowd_engine::parcel::{Event, Parcel, Reject};
@@ -23,10 +24,6 @@ use crate::transaction::TransactionId;
 mod chunk;
 
 use chunk::ChunkMark;
-
-/// The largest event that an EventMesh server can both take and push: 4 MiB less the room that the server's own
-/// extensions and the acknowledgement need.
-pub const EVENT_BYTES_MAX: usize = 4 * 1024 * 1024 - 8 * 1024;
 
 /// Encodes for one lane.
 #[derive(Debug)]
@@ -67,7 +64,7 @@ impl MySqlEncoder {
     pub fn new(settings: &EventSettings) -> Self {
         Self {
             event_bytes_max: match settings.framing {
-                Framing::EventMesh => EVENT_BYTES_MAX,
+                Framing::EventMesh => PUBLISH_SIZE_MAX,
                 Framing::Line | Framing::Bare => usize::MAX,
             },
             clock_fields: settings.clock_fields,
@@ -213,7 +210,7 @@ impl MySqlEncoder {
             parcel.events.push(event);
             return;
         }
-        let reason = format!("the event has {size} bytes, EventMesh takes at most {EVENT_BYTES_MAX}");
+        let reason = format!("the event has {size} bytes, EventMesh takes at most {PUBLISH_SIZE_MAX}");
         let reject = place.reject(&reason, Some(parcel.json(&event)));
         parcel.buffer.truncate(start as usize);
         parcel.rejects.push(reject);

@@ -15,6 +15,7 @@ mod rows;
 mod schema;
 mod shutdown;
 mod snapshot;
+mod snapshot_defaults;
 mod snapshot_index;
 mod snapshot_versioned;
 mod source;

@@ -26,6 +26,13 @@ pub const ANSWER_WAIT: Duration = Duration::from_secs(30);
 /// A peer that vanished is noticed by keep-alive after about this long, also where no read has a time-out.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
 
+/// Whole answers, no transaction that we did not open, and an end of every wait for somebody's lock before we give the
+/// connection up ([`ANSWER_WAIT`]): a server does not notice that, and would keep it until the lock is free.
+const SESSION: [&str; 2] = [
+    "SET SESSION sql_select_limit = 18446744073709551615, sql_big_selects = 1, autocommit = 1, completion_type = 0",
+    "SET SESSION lock_wait_timeout = 20, innodb_lock_wait_timeout = 20",
+];
+
 const COM_QUIT: u8 = 1;
 const COM_QUERY: u8 = 3;
 
@@ -47,16 +54,35 @@ enum Answer {
 }
 
 impl Connection {
-    /// Connects and logs in. `Retry` where nobody answers or the server is not ready; `Unusable` where it refuses us
-    /// or cannot be trusted as configured.
+    /// Connects, logs in, and makes the session one whose answers do not depend on the server's defaults. `Retry` where
+    /// nobody answers or the server is not ready; `Unusable` where it refuses us or cannot be trusted as configured.
     pub fn connect(config: &MySqlConfig) -> Result<Self, Failure> {
-        Self::open(config).map_err(|error| {
+        Self::open(config).and_then(Self::settled).map_err(|error| {
             let hint = hint(&error);
             error.into_failure(&format!("{} as user {}{hint}", config.address(), config.user))
         })
     }
 
-    /// As [`Connection::connect`], with the error as it is.
+    /// Undoes what the server's defaults may cut short, refuse or leave open.
+    fn settled(mut self) -> Result<Self, WireError> {
+        for statement in SESSION {
+            self.execute(statement)?;
+        }
+        let (is_mysql, version) = (self.server.is_mysql(), self.server.version);
+        if is_mysql && version >= (8, 0, 30) {
+            // A generated invisible primary key is in the binlog; the catalog must list it too.
+            self.execute("SET SESSION show_gipk_in_create_table_and_information_schema = ON")?;
+        }
+        if is_mysql && version >= (5, 7, 8) {
+            self.execute("SET SESSION max_execution_time = 0")?;
+        }
+        if !is_mysql {
+            self.execute("SET SESSION max_statement_time = 0")?;
+        }
+        Ok(self)
+    }
+
+    /// Connects and logs in, with the error as it is and the session as the server's defaults make it.
     pub fn open(config: &MySqlConfig) -> Result<Self, WireError> {
         let mut channel = Channel::new(connect_tcp(config)?);
         let greeting = Greeting::read(&mut channel)?;

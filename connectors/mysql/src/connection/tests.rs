@@ -75,7 +75,7 @@ fn failure(turns: Vec<Vec<u8>>) -> (Failure, Vec<Vec<u8>>) {
 #[test]
 fn a_login_is_answered_with_our_name_and_without_the_password() {
     let (address, server) = scripted(vec![greeting("caching_sha2_password"), packet(2, OK)]);
-    let connection = Connection::connect(&config(address)).expect("logged in");
+    let connection = Connection::open(&config(address)).expect("logged in");
     assert_eq!(connection.server().description(), "MySQL 9.9.9");
     let heard = server.join().expect("the script runs through");
     let heard = String::from_utf8_lossy(&heard[0]);
@@ -162,7 +162,7 @@ fn tls_that_is_demanded_and_not_offered_is_unusable_before_the_password_is_sent(
 #[test]
 fn another_thread_ends_a_read_that_waits() {
     let (address, _server) = scripted(vec![greeting("mysql_native_password"), packet(2, OK), Vec::new()]);
-    let mut connection = Connection::connect(&config(address)).expect("logged in");
+    let mut connection = Connection::open(&config(address)).expect("logged in");
     let handle = connection.shutdown_handle().expect("a handle");
     let stopper = thread::spawn(move || handle.shutdown());
     assert!(connection.read_packet().expect_err("ended").heals());
@@ -173,7 +173,7 @@ fn another_thread_ends_a_read_that_waits() {
 fn the_stream_is_given_up_with_what_was_read_ahead() {
     let first = [packet(2, OK), b"more".to_vec()].concat();
     let (address, _server) = scripted(vec![greeting("mysql_native_password"), first]);
-    let connection = Connection::connect(&config(address)).expect("logged in");
+    let connection = Connection::open(&config(address)).expect("logged in");
     let (mut stream, mut bytes) = connection.into_stream();
     stream.read_to_end(&mut bytes).expect("the server closes");
     assert_eq!(bytes, b"more");
@@ -189,7 +189,7 @@ fn with_rows(rows: &[&[u8]]) -> (Connection, JoinHandle<Vec<Vec<u8>>>) {
     let result = number(&[&[&[1], &b"column"[..], END], rows].concat());
     let turns = vec![greeting("mysql_native_password"), packet(2, OK), prepared, result, packet(1, OK)];
     let (address, server) = scripted(turns);
-    (Connection::connect(&config(address)).expect("logged in"), server)
+    (Connection::open(&config(address)).expect("logged in"), server)
 }
 
 #[test]

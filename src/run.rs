@@ -148,6 +148,7 @@ fn lanes() -> usize {
 
 fn source(config: &Config, metrics: Arc<Metrics>, stop: Stop) -> MySqlSource {
     let pipeline = &config.pipeline;
+    let shares = Shares::of(usize::try_from(pipeline.memory).unwrap_or(usize::MAX));
     let settings = SourceSettings {
         subject: config.pub_sub.subject.clone(),
         framing: match pipeline.target {
@@ -157,8 +158,8 @@ fn source(config: &Config, metrics: Arc<Metrics>, stop: Stop) -> MySqlSource {
         clock_fields: pipeline.clock_fields,
         start_at: pipeline.start_at.clone(),
         stop_at: pipeline.stop_at.clone(),
-        event_bytes_max: usize::try_from(pipeline.memory / 4).unwrap_or(usize::MAX),
-        snapshot_bytes: Shares::of(usize::try_from(pipeline.memory).unwrap_or(usize::MAX)).snapshot,
+        event_bytes_max: shares.event_bytes_max(),
+        snapshot_bytes: shares.snapshot,
         registry: registry_name(&config.offset_storage.offset_storage_addr),
     };
     MySqlSource::new(config.connector.clone(), settings, metrics, stop)

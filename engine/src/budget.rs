@@ -38,8 +38,8 @@ pub struct Shares {
 }
 
 impl Shares {
-    /// The least `pipeline.memory` that makes sense: 8 MiB.
-    pub const MEMORY_MIN: usize = 8 * 1024 * 1024;
+    /// The least `pipeline.memory` that makes sense: 16 MiB, so that each of eight lanes has room for two parcels.
+    pub const MEMORY_MIN: usize = 16 * 1024 * 1024;
 
     /// Splits `memory` bytes.
     pub fn of(memory: usize) -> Self {
@@ -205,6 +205,11 @@ mod tests {
             let shares = Shares::of(memory);
             assert_eq!(shares.source + shares.parcels + shares.snapshot + shares.rest, memory);
         }
+    }
+
+    #[test]
+    fn the_least_memory_has_room_for_two_parcels_in_each_of_eight_lanes() {
+        assert!(Shares::of(Shares::MEMORY_MIN).lane(8) >= 2 * Pool::CHARGE);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use flowd_engine::budget::Shares;
 use flowd_mysql::config::{SETTINGS, SnapshotSettings};
 
 /// A section of the configuration file.
@@ -253,7 +254,7 @@ pub const TABLE: &[Setting] = &[
     new(
         Pipeline,
         "memory",
-        Size(16 << 20, 1 << 40),
+        Size(Shares::MEMORY_MIN as u64, 1 << 40),
         Value("256MiB"),
         "the sum of all buffers stays under it",
     )

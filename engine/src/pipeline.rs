@@ -25,7 +25,7 @@ use crate::record::Position;
 use crate::reject::{OnReject, Rejects};
 use crate::ring::{Closer, Receiver, Sender, ring};
 use crate::stop::Stop;
-use crate::watch::{Event, State, Valves, Watch, spawn};
+use crate::watch::{News, State, Valves, Watch, spawn};
 use crate::worker::{Source, Target};
 
 /// How a pipeline is built and bounded.
@@ -100,7 +100,7 @@ impl<S: Source> Pipeline<S> {
         assert!(self.settings.lanes > 0, "a pipeline needs at least one lane");
         let rejects = Rejects::open(self.settings.on_reject.clone(), self.metrics.clone())?;
         let marks = Marks::new();
-        let (events, received) = mpsc::channel();
+        let (news, received) = mpsc::channel();
         let parts = Parts::build(&self.source, &self.settings, &self.metrics);
         let checkpointer =
             begin_checkpoints(self.registry, self.begin, &self.settings, &marks, &self.metrics)?;
@@ -111,37 +111,37 @@ impl<S: Source> Pipeline<S> {
             marks,
             metrics: self.metrics,
             failed: Box::new({
-                let events = events.clone();
-                move |failure| drop(events.send(Event::Failed(failure)))
+                let news = news.clone();
+                move |failure| drop(news.send(News::Failed(failure)))
             }),
         };
         let mut collector = Collector::new(parts.packed, shared, rejects);
         self.stop.on_request({
-            let (valves, events) = (parts.valves.clone(), events.clone());
+            let (valves, news) = (parts.valves.clone(), news.clone());
             move || {
                 (valves.close_near)();
-                drop(events.send(Event::Stop));
+                drop(news.send(News::Stop));
             }
         });
 
         let running = parts.lanes.len() + 2;
         let (end, ended) = mpsc::channel();
         let mut threads =
-            vec![spawn("checkpoints", &events, Event::Checkpoints, move || checkpointer.run(&ended))?];
+            vec![spawn("checkpoints", &news, News::Checkpoints, move || checkpointer.run(&ended))?];
         for (index, lane) in parts.lanes.into_iter().enumerate() {
-            threads.push(spawn(&format!("lane {index}"), &events, Event::Lane, move || lane.run())?);
+            threads.push(spawn(&format!("lane {index}"), &news, News::Lane, move || lane.run())?);
         }
         let (source, target) = (self.source, self.target);
-        threads.push(spawn("target", &events, Event::Target, move || {
+        threads.push(spawn("target", &news, News::Target, move || {
             target.run(&mut collector)?;
             collector.finished()
         })?);
-        threads.push(spawn("source", &events, Event::Source, move || {
+        threads.push(spawn("source", &news, News::Source, move || {
             let mut dealer = dealer;
             source.run(&mut dealer)
         })?);
         let watch = Watch {
-            events: received,
+            news: received,
             valves: parts.valves,
             drain_max: self.settings.drain_max,
             running,

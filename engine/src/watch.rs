@@ -12,7 +12,7 @@ use crate::pipeline::Outcome;
 use crate::worker::SourceEnd;
 
 /// What the watcher is told.
-pub(crate) enum Event {
+pub(crate) enum News {
     /// Somebody asked to stop.
     Stop,
     /// A part failed whose thread goes on until it is brought down.
@@ -32,14 +32,14 @@ pub(crate) struct Valves {
     pub(crate) close_far: Box<dyn Fn() + Send + Sync>,
 }
 
-/// Runs `body` on a thread of that name. Its end, by panic too, becomes an event, after all it owned is gone.
+/// Runs `body` on a thread of that name. Its end, by panic too, becomes news, after all it owned is gone.
 pub(crate) fn spawn<T: Send + 'static>(
     name: &str,
-    events: &Sender<Event>,
-    event: fn(Result<T, Failure>) -> Event,
+    news: &Sender<News>,
+    end: fn(Result<T, Failure>) -> News,
     body: impl FnOnce() -> Result<T, Failure> + Send + 'static,
 ) -> Result<JoinHandle<()>, Failure> {
-    let events = events.clone();
+    let news = news.clone();
     let thread_name = name.to_owned();
     let run = move || {
         let result = catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| {
@@ -47,7 +47,7 @@ pub(crate) fn spawn<T: Send + 'static>(
             Err(Failure::Fatal(format!("the {thread_name} thread panicked: {text}")))
         });
         // The watcher may have given up on this thread.
-        drop(events.send(event(result)));
+        drop(news.send(end(result)));
     };
     let started = thread::Builder::new().name(format!("flowd-{}", name.replace(' ', "-"))).spawn(run);
     started.map_err(|error| Failure::Fatal(format!("the {name} thread cannot be started: {error}")))
@@ -60,7 +60,7 @@ fn panic_text(panic: &(dyn Any + Send)) -> &str {
 
 /// The watcher.
 pub(crate) struct Watch {
-    pub(crate) events: Receiver<Event>,
+    pub(crate) news: Receiver<News>,
     pub(crate) valves: Arc<Valves>,
     pub(crate) drain_max: Duration,
     /// Threads of source, lanes and target that have not ended.
@@ -86,16 +86,16 @@ impl Watch {
     /// time and end.
     pub(crate) fn run(mut self, end: Sender<()>, threads: Vec<JoinHandle<()>>) -> Result<Outcome, Failure> {
         while self.running > 0 {
-            let Some(event) = self.next(self.state.deadline) else {
+            let Some(news) = self.next(self.state.deadline) else {
                 break;
             };
-            self.take(event);
+            self.take(news);
         }
         drop(end);
         self.await_last_store();
         let late = self.running > 0;
         if !late && self.state.checkpoints_ended {
-            // Each has sent its last event: these joins do not wait, and panics were caught inside.
+            // Each has sent its last news: these joins do not wait, and panics were caught inside.
             threads.into_iter().for_each(|thread| drop(thread.join()));
         }
         match (self.state.failure, self.state.end) {
@@ -106,39 +106,39 @@ impl Watch {
         }
     }
 
-    /// The next event; `None` when the bound has passed.
-    fn next(&self, deadline: Option<Instant>) -> Option<Event> {
+    /// The next news; `None` when the bound has passed.
+    fn next(&self, deadline: Option<Instant>) -> Option<News> {
         let Some(deadline) = deadline else {
-            return Some(self.events.recv().expect("running threads hold senders"));
+            return Some(self.news.recv().expect("running threads hold senders"));
         };
-        match self.events.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            Ok(event) => Some(event),
+        match self.news.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(news) => Some(news),
             Err(RecvTimeoutError::Timeout) => None,
             Err(RecvTimeoutError::Disconnected) => unreachable!("running threads hold senders"),
         }
     }
 
-    fn take(&mut self, event: Event) {
-        match event {
-            Event::Stop => self.go_down(),
-            Event::Failed(failure) => self.fail(failure),
-            Event::Source(result) => {
+    fn take(&mut self, news: News) {
+        match news {
+            News::Stop => self.go_down(),
+            News::Failed(failure) => self.fail(failure),
+            News::Source(result) => {
                 self.running -= 1;
                 match result {
                     Ok(end) => self.state.end = Some(end),
                     Err(failure) => self.fail(failure),
                 }
             }
-            Event::Lane(result) => {
+            News::Lane(result) => {
                 self.running -= 1;
                 result.unwrap_or_else(|failure| self.fail(failure));
             }
-            Event::Target(result) => {
+            News::Target(result) => {
                 self.running -= 1;
                 (self.valves.close_far)();
                 result.unwrap_or_else(|failure| self.fail(failure));
             }
-            Event::Checkpoints(result) => {
+            News::Checkpoints(result) => {
                 self.state.checkpoints_ended = true;
                 let Err(failure) = result else {
                     return;
@@ -169,12 +169,12 @@ impl Watch {
     fn await_last_store(&mut self) {
         let deadline = Instant::now() + Self::LAST_STORE_MAX;
         while !self.state.checkpoints_ended {
-            let Some(event) = self.next(Some(deadline)) else {
+            let Some(news) = self.next(Some(deadline)) else {
                 let text = format!("the last checkpoint was not stored within {:?}", Self::LAST_STORE_MAX);
                 self.fail(Failure::Fatal(text));
                 return;
             };
-            self.take(event);
+            self.take(news);
         }
     }
 }

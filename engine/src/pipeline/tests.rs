@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 use proptest::prelude::*;
 
 use super::*;
-use crate::parcel::{Event as Framed, Parcel, Reject};
+use crate::parcel::{Event, Parcel, Reject};
 use crate::record::{Batch, ConnectorRecord, Span};
 use crate::worker::{Closed, Delivery, Encode, Encoded, Intake, Outlet, SourceEnd};
 
@@ -122,7 +122,7 @@ impl Encode<Number> for Encoder {
             let start = u32::try_from(parcel.buffer.len()).unwrap();
             parcel.buffer.extend_from_slice(bytes);
             let end = start + 8;
-            parcel.events.push(Framed {
+            parcel.events.push(Event {
                 start,
                 body: start,
                 body_end: end,
@@ -318,13 +318,24 @@ fn batches_without_records_move_the_position() {
 
 #[test]
 fn the_beginning_is_stored_before_anything_is_read() {
-    let mut fixture = fixture(&[1], 1);
-    fixture.world.durable.store(7, Ordering::SeqCst);
-    fixture.pipeline.begin = position(7);
-    fixture.pipeline.source.sizes.clear();
+    let fixture = fixture(&[10; 50], 1);
     let world = fixture.world.clone();
     assert_eq!(fixture.pipeline.run(), Ok(Outcome::Reached));
-    assert_eq!(count(&world.stored.lock().unwrap()[0].acked), 7);
+    let stored = world.stored.lock().unwrap();
+    let first = &stored[0];
+    assert_eq!([&first.read, &first.emitted, &first.acked].map(count), [0; 3]);
+    assert_eq!(count(&stored[stored.len() - 1].read), 500);
+}
+
+#[test]
+fn a_beginning_that_is_stored_already_is_not_stored_again() {
+    let fixture = fixture(&[], 1);
+    let world = fixture.world.clone();
+    let begin =
+        Checkpoint { read: position(0), emitted: position(0), acked: position(0), ..Checkpoint::default() };
+    world.stored.lock().unwrap().push(begin);
+    assert_eq!(fixture.pipeline.run(), Ok(Outcome::Reached));
+    assert_eq!(world.stored.lock().unwrap().len(), 1);
 }
 
 proptest! {

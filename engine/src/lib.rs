@@ -6,32 +6,37 @@
 //!
 //! The engine knows no wire format and no connector. Its modules: [`record`] and [`parcel`] are what flows, [`worker`]
 //! the traits that a connector implements, [`failure`] what may go wrong and what the caller does about it, [`pipeline`]
-//! the whole. Inside, in the direction of the data: `lane` deals batches out and encodes them, `collect` gives parcels
-//! to the target, [`ack`] and [`checkpoint`] turn what is acknowledged into saved positions. Threads meet in `ring`,
-//! `budget` and `ack`, and sleep in `wake`. Outages are waited for with [`back_off`].
+//! the whole, which [`mod@start`] and [`stop`] begin and end and `watch` brings down. Inside, in the direction of the data:
+//! `lane` deals batches out and encodes them, `collect` gives parcels to the target and [`reject`] deals with what
+//! cannot be sent, [`ack`] and [`checkpoint`] turn what is acknowledged into saved positions. Two rooms are for
+//! connectors alone: [`order`], the gate of a target, and [`back_off`], with which outages are waited for.
 //!
-//! The loom models of those four: `RUSTFLAGS="--cfg loom" cargo test --target-dir target/loom -p flowd-engine --release
-//! --lib loom`.
+//! Threads meet in `ring`, [`budget`] and [`ack`], and sleep in `wake`. The loom models of those four:
+//! `RUSTFLAGS="--cfg loom" cargo test --target-dir target/loom -p flowd-engine --release --lib loom`.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
-pub mod ack;
-pub mod back_off;
-pub mod budget;
-pub mod checkpoint;
-mod collect;
 pub mod failure;
-mod lane;
-pub mod metrics;
-pub mod order;
 pub mod parcel;
-pub mod pipeline;
 pub mod record;
-pub mod reject;
-mod ring;
+pub mod worker;
+
+pub mod pipeline;
 pub mod start;
 pub mod stop;
+mod watch;
+
+pub mod ack;
+pub mod checkpoint;
+mod collect;
+mod lane;
+pub mod metrics;
+pub mod reject;
+
+pub mod budget;
+mod ring;
 mod sync;
 mod wake;
-mod watch;
-pub mod worker;
+
+pub mod back_off;
+pub mod order;

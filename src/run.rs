@@ -173,11 +173,9 @@ pub(crate) fn registry_name(directory: &Path) -> String {
 
 fn target(config: &Config, addresses: Vec<String>, numbers: &Numbers) -> Box<dyn Target> {
     match &config.pipeline.target {
-        config::Target::Mesh => Box::new(MeshTarget::new(
-            mesh_config(config, addresses),
-            numbers.mesh.clone(),
-            numbers.pipeline.clone(),
-        )),
+        config::Target::Mesh => {
+            Box::new(MeshTarget::new(mesh_config(config, addresses), numbers.mesh.clone()))
+        }
         config::Target::JsonLines(path) => Box::new(JsonlTarget::new(path)),
         config::Target::Stdout => Box::new(StdoutTarget::new()),
         config::Target::Drop => Box::new(DropTarget::new(Arc::default())),

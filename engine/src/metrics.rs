@@ -1,6 +1,6 @@
 //! What a pipeline counts: plain atomics, each on its own cache line, shared by all threads and read by whoever asks.
 //!
-//! The engine fills most of it; a source adds rows, reconnects, DDL and TRUNCATE, a target retries and reconnects.
+//! The engine fills most of it; a source adds rows, reconnects, DDL and TRUNCATE. What a target counts besides is its own.
 //! Names for the outside are made elsewhere. Everything is `Relaxed`: a reader wants recent numbers, not a snapshot.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -28,6 +28,11 @@ impl Counter {
 pub struct Gauge(CachePadded<AtomicI64>);
 
 impl Gauge {
+    /// Adds `change`.
+    pub fn add(&self, change: i64) {
+        self.0.fetch_add(change, Ordering::Relaxed);
+    }
+
     /// Replaces the value.
     pub fn set(&self, value: i64) {
         self.0.store(value, Ordering::Relaxed);
@@ -111,12 +116,8 @@ pub struct Metrics {
     pub collected: Counter,
     /// Events that went to the dead-letter file, or stopped the pipeline.
     pub rejects: Counter,
-    /// Sends repeated. The target adds.
-    pub retries: Counter,
     /// The source's connections made anew. The source adds.
     pub source_reconnects: Counter,
-    /// The target's connections made anew. The target adds.
-    pub target_reconnects: Counter,
     /// DDL statements seen. The source adds.
     pub ddl: Counter,
     /// TRUNCATE statements seen. The source adds.

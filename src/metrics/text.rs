@@ -30,7 +30,7 @@ fn render(metrics: &Metrics, mesh: &Stats, now_us: i64) -> String {
     stages(&mut page, metrics);
     lag(&mut page, metrics, now_us);
     queues(&mut page, metrics);
-    events(&mut page, metrics);
+    events(&mut page, metrics, mesh);
     snapshot(&mut page, &metrics.snapshot);
     connections(&mut page, mesh);
     checkpoints(&mut page, metrics, now_us);
@@ -100,19 +100,19 @@ fn queues(page: &mut Page, metrics: &Metrics) {
     page.sample("flowd_in_flight_events", &[], metrics.in_flight());
 }
 
-fn events(page: &mut Page, metrics: &Metrics) {
+fn events(page: &mut Page, metrics: &Metrics, mesh: &Stats) {
     let mut counter = |name: &str, help: &str, value: u64| {
         page.family(name, "counter", help);
         page.sample(name, &[], value);
     };
     counter("flowd_acks_total", "Events acknowledged by the target.", metrics.acked.rows.value());
-    counter("flowd_retries_total", "Sends repeated.", metrics.retries.value());
+    counter("flowd_retries_total", "Sends repeated.", mesh.resent.value());
     counter("flowd_rejects_total", "Events that the target can never take.", metrics.rejects.value());
     counter("flowd_ddl_total", "DDL statements seen.", metrics.ddl.value());
     counter("flowd_truncate_total", "TRUNCATE statements seen.", metrics.truncate.value());
     page.family("flowd_reconnects_total", "counter", "Connections made anew.");
     page.sample("flowd_reconnects_total", &[("side", "source")], metrics.source_reconnects.value());
-    page.sample("flowd_reconnects_total", &[("side", "target")], metrics.target_reconnects.value());
+    page.sample("flowd_reconnects_total", &[("side", "target")], mesh.reconnects.value());
 }
 
 fn snapshot(page: &mut Page, snapshot: &Snapshot) {
@@ -150,17 +150,17 @@ fn snapshot(page: &mut Page, snapshot: &Snapshot) {
 
 fn connections(page: &mut Page, mesh: &Stats) {
     page.family("flowd_mesh_connections", "gauge", "Connections to EventMesh that are greeted.");
-    page.sample("flowd_mesh_connections", &[], mesh.connected.get());
+    page.sample("flowd_mesh_connections", &[], mesh.connected.value());
     page.family("flowd_mesh_unanswered", "gauge", "Publishes without answer.");
-    page.sample("flowd_mesh_unanswered", &[], mesh.in_flight.get());
+    page.sample("flowd_mesh_unanswered", &[], mesh.in_flight.value());
     page.family(
         "flowd_mesh_refusals_total",
         "counter",
         "Publishes that EventMesh refused and that are tried again.",
     );
-    page.sample("flowd_mesh_refusals_total", &[], mesh.refused.get());
+    page.sample("flowd_mesh_refusals_total", &[], mesh.refused.value());
     page.family("flowd_mesh_timeouts_total", "counter", "Publishes that were not answered in time.");
-    page.sample("flowd_mesh_timeouts_total", &[], mesh.timed_out.get());
+    page.sample("flowd_mesh_timeouts_total", &[], mesh.timed_out.value());
 }
 
 fn checkpoints(page: &mut Page, metrics: &Metrics, now_us: i64) {

@@ -30,7 +30,7 @@ pub(crate) async fn keep(shared: Rc<Shared>, line: usize) {
         let end = match link::open(&address, &shared.config).await {
             Ok(link) => {
                 if !std::mem::take(&mut is_first) {
-                    shared.count_reconnect();
+                    shared.stats.reconnects.add(1);
                 }
                 let end = serve(&shared, line, &place, &address, link).await;
                 has_acked = shared.pool.borrow().has_acked(line);
@@ -79,7 +79,7 @@ async fn serve(shared: &Shared, line: usize, place: &Place, address: &str, link:
     shared.is_connected[line].set(true);
     shared.stats.connected.add(1);
     let end = Session::new(shared, line, link).run().await;
-    shared.stats.connected.set(shared.stats.connected.get() - 1);
+    shared.stats.connected.add(-1);
     shared.is_connected[line].set(false);
     shared.places[line].set(None);
     shared.pool.borrow_mut().lost(line);

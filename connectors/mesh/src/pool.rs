@@ -23,7 +23,6 @@ use std::sync::Arc;
 use ahash::RandomState;
 use flowd_codec::frame::set_publish_seq;
 use flowd_engine::back_off::Waits;
-use flowd_engine::metrics::Metrics;
 use flowd_engine::order::{Gate, LOOK_AHEAD};
 use flowd_engine::worker::Delivery;
 use hashbrown::HashTable;
@@ -79,12 +78,11 @@ pub(crate) struct Pool {
     timeouts: Muffler,
     aliens: Muffler,
     pub(crate) stats: Arc<Stats>,
-    metrics: Arc<Metrics>,
 }
 
 impl Pool {
     /// A pool for the configured number of lines, none of them open. `seed` decides seqs and jitter.
-    pub(crate) fn new(config: &MeshConfig, stats: Arc<Stats>, metrics: Arc<Metrics>, seed: u64) -> Self {
+    pub(crate) fn new(config: &MeshConfig, stats: Arc<Stats>, seed: u64) -> Self {
         let windows = config.connections.saturating_mul(config.window).min(LOOK_AHEAD_MAX);
         let gate = Gate::new(config.order, LOOK_AHEAD.max(windows));
         let capacity = gate.capacity();
@@ -114,7 +112,6 @@ impl Pool {
             aliens: Muffler::default(),
             gate,
             stats,
-            metrics,
         }
     }
 
@@ -212,7 +209,6 @@ impl Pool {
             self.stats.published.add(1);
             if sends > 0 {
                 self.stats.resent.add(1);
-                self.metrics.retries.add(1);
             }
             return Some(Given { admission, send: sends + 1 });
         }
@@ -313,7 +309,7 @@ impl Pool {
         match std::mem::replace(&mut self.slots[slot as usize].stage, Stage::Idle) {
             Stage::Sent { line, .. } => {
                 self.lines[line as usize].in_flight -= 1;
-                self.stats.in_flight.set(self.stats.in_flight.get() - 1);
+                self.stats.in_flight.add(-1);
                 self.timed -= 1;
             }
             Stage::Later { .. } => self.timed -= 1,

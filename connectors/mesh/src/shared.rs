@@ -4,7 +4,6 @@ use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::time::Instant;
 
-use flowd_engine::metrics::Metrics;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
@@ -29,41 +28,33 @@ pub(crate) struct Shared {
     pub(crate) places: Vec<Cell<Option<usize>>>,
     /// For the task that holds the parcels.
     pub(crate) main: Bell,
-    /// Whether the source of parcels will wake that task by itself.
-    pub(crate) source_pending: Cell<bool>,
+    /// Whether the pipeline's outlet will wake that task by itself.
+    pub(crate) outlet_pending: Cell<bool>,
     /// Everything is acknowledged: say goodbye.
     pub(crate) is_finished: Cell<bool>,
     pub(crate) losses: RefCell<Muffler>,
     pub(crate) stats: Arc<Stats>,
-    metrics: Arc<Metrics>,
     started: Instant,
 }
 
 impl Shared {
-    pub(crate) fn new(config: MeshConfig, stats: Arc<Stats>, metrics: Arc<Metrics>, seed: u64) -> Self {
+    pub(crate) fn new(config: MeshConfig, stats: Arc<Stats>, seed: u64) -> Self {
         let chance = SmallRng::seed_from_u64(seed.wrapping_add(1));
         Self {
-            pool: RefCell::new(Pool::new(&config, Arc::clone(&stats), Arc::clone(&metrics), seed)),
+            pool: RefCell::new(Pool::new(&config, Arc::clone(&stats), seed)),
             addresses: RefCell::new(Addresses::new(&config.addresses, &config.timing, chance)),
             bells: (0..config.connections).map(|_| Bell::default()).collect(),
             moves: (0..config.connections).map(|_| Cell::new(false)).collect(),
             is_connected: (0..config.connections).map(|_| Cell::new(false)).collect(),
             places: (0..config.connections).map(|_| Cell::new(None)).collect(),
             main: Bell::default(),
-            source_pending: Cell::new(false),
+            outlet_pending: Cell::new(false),
             is_finished: Cell::new(false),
             losses: RefCell::new(Muffler::default()),
             stats,
-            metrics,
             started: Instant::now(),
             config,
         }
-    }
-
-    /// Counts a connection that has to be made anew.
-    pub(crate) fn count_reconnect(&self) {
-        self.stats.reconnects.add(1);
-        self.metrics.target_reconnects.add(1);
     }
 
     /// ms since the target began to run.
@@ -81,7 +72,7 @@ impl Shared {
                 bell.ring();
             }
         }
-        if pool.has_news() || (pool.wants_parcel() && !self.source_pending.get()) {
+        if pool.has_news() || (pool.wants_parcel() && !self.outlet_pending.get()) {
             self.main.ring();
         }
     }

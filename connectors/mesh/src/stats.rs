@@ -1,26 +1,6 @@
-//! Counters of the `mesh` target, for metrics.
+//! What the `mesh` target counts, for metrics. Its thread alone writes, anybody reads.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
-/// A statistic. The target's thread alone writes it, anybody reads it; nothing is ordered by it, hence `Relaxed`.
-#[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
-
-impl Counter {
-    /// Its value now.
-    pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    /// Only the one writer calls this, so a load and a store lose nothing.
-    pub(crate) fn add(&self, count: u64) {
-        self.set(self.get().wrapping_add(count));
-    }
-
-    pub(crate) fn set(&self, value: u64) {
-        self.0.store(value, Ordering::Relaxed);
-    }
-}
+use flowd_engine::metrics::{Counter, Gauge};
 
 /// What the target has done so far.
 #[derive(Debug, Default)]
@@ -42,7 +22,7 @@ pub struct Stats {
     /// Connections opened after the first ones.
     pub reconnects: Counter,
     /// Publishes without answer now.
-    pub in_flight: Counter,
+    pub in_flight: Gauge,
     /// Connections that are greeted now.
-    pub connected: Counter,
+    pub connected: Gauge,
 }

@@ -8,7 +8,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use flowd_engine::failure::Failure;
-use flowd_engine::metrics::Metrics;
 use flowd_engine::worker::{Outlet, Target};
 use tokio::runtime::Builder;
 use tokio::task::{JoinSet, LocalSet};
@@ -30,18 +29,17 @@ const FAREWELL: Duration = Duration::from_secs(2);
 pub struct MeshTarget {
     config: MeshConfig,
     stats: Arc<Stats>,
-    metrics: Arc<Metrics>,
 }
 
 impl MeshTarget {
-    /// Counts into `stats`, and retries and reconnects into the pipeline's `metrics` too; the caller keeps handles.
+    /// Counts into `stats`, which the caller may keep a handle of.
     ///
     /// # Panics
     /// Without an address, a connection or a window: the configuration refuses these.
-    pub fn new(config: MeshConfig, stats: Arc<Stats>, metrics: Arc<Metrics>) -> Self {
+    pub fn new(config: MeshConfig, stats: Arc<Stats>) -> Self {
         assert!(!config.addresses.is_empty(), "a mesh without address");
         assert!(config.connections > 0 && config.window > 0, "a pool without connections or window");
-        Self { config, stats, metrics }
+        Self { config, stats }
     }
 }
 
@@ -68,7 +66,7 @@ impl Target for MeshTarget {
     }
 
     fn run(self: Box<Self>, parcels: &mut dyn Outlet) -> Result<(), Failure> {
-        let shared = Rc::new(Shared::new(self.config, self.stats, self.metrics, rand::random()));
+        let shared = Rc::new(Shared::new(self.config, self.stats, rand::random()));
         block_on(async {
             let mut connections = JoinSet::new();
             let keep = |line| connections.spawn_local(connection::keep(Rc::clone(&shared), line));
@@ -84,8 +82,8 @@ impl Target for MeshTarget {
             let farewell = async { while connections.join_next().await.is_some() {} };
             let _ = tokio::time::timeout(FAREWELL, farewell).await;
             info!(
-                events = shared.stats.acked.get(),
-                resent = shared.stats.resent.get(),
+                events = shared.stats.acked.value(),
+                resent = shared.stats.resent.value(),
                 "all is acknowledged"
             );
             Ok(())
@@ -143,17 +141,17 @@ async fn drive(
 
 /// Takes parcels while the look-ahead has room; true once there will be no more.
 fn take_parcels(shared: &Shared, parcels: &mut dyn Outlet, context: &mut Context<'_>) -> bool {
-    shared.source_pending.set(false);
+    shared.outlet_pending.set(false);
     while shared.pool.borrow().wants_parcel() {
         match parcels.poll_next(context) {
             Poll::Ready(Some(delivery)) => shared.pool.borrow_mut().push(delivery),
             Poll::Ready(None) => {
                 // Nothing more to ask it for.
-                shared.source_pending.set(true);
+                shared.outlet_pending.set(true);
                 return true;
             }
             Poll::Pending => {
-                shared.source_pending.set(true);
+                shared.outlet_pending.set(true);
                 return false;
             }
         }

@@ -10,7 +10,7 @@ use super::*;
 use crate::testing::mesh_parcel;
 
 fn pool(config: &MeshConfig) -> Pool {
-    let mut pool = Pool::new(config, Arc::new(Stats::default()), Arc::default(), 1);
+    let mut pool = Pool::new(config, Arc::new(Stats::default()), 1);
     (0..config.connections).for_each(|line| pool.open(line));
     pool
 }
@@ -113,12 +113,12 @@ fn the_number_of_unanswered_publishes_is_right_at_any_time() {
     let mut pool = pool(&two_lines());
     push(&mut pool, 0, (0..4).map(|n| (n, 1 + n)));
     let sent = sends(&mut pool, 0, 0);
-    assert_eq!(pool.stats.in_flight.get(), 4);
+    assert_eq!(pool.stats.in_flight.value(), 4);
     ack(&mut pool, 0, "id-0");
     refuse(&mut pool, 0, &sent[1].1, "event is null", 0);
-    assert_eq!(pool.stats.in_flight.get(), 2);
+    assert_eq!(pool.stats.in_flight.value(), 2);
     pool.lost(0);
-    assert_eq!(pool.stats.in_flight.get(), 0);
+    assert_eq!(pool.stats.in_flight.value(), 0);
 }
 
 #[test]
@@ -136,7 +136,7 @@ fn late_doubled_and_alien_answers_change_nothing() {
     ack(&mut pool, 0, "id-0");
     refuse(&mut pool, 0, &first[0].1, "event is null", 0);
     assert!(pool.next_rejected().is_none());
-    assert_eq!(pool.stats.alien_answers.get(), 9);
+    assert_eq!(pool.stats.alien_answers.value(), 9);
     assert_eq!(ids(&sends(&mut pool, 1, 0)), ["id-1"]);
 }
 

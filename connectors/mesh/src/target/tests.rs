@@ -52,7 +52,7 @@ struct Ran {
 /// Runs the target to its end, with a bound that only a hang reaches.
 fn run(config: MeshConfig, mut parcels: FakeParcels) -> Ran {
     let stats = Arc::new(Stats::default());
-    let mut target = Box::new(MeshTarget::new(config, Arc::clone(&stats), Arc::default()));
+    let mut target = Box::new(MeshTarget::new(config, Arc::clone(&stats)));
     let (done, finished) = mpsc::channel();
     thread::spawn(move || {
         let result = target.start().and_then(|()| target.run(&mut parcels));
@@ -108,7 +108,7 @@ fn a_good_server_gets_every_event_once_with_a_seq_of_its_own() {
     assert_eq!(world.arrivals.len(), 1000);
     let seqs: HashSet<_> = world.arrivals.iter().map(|publish| &publish.seq).collect();
     assert_eq!(seqs.len(), 1000);
-    assert_eq!((ran.stats.acked.get(), ran.stats.resent.get()), (1000, 0));
+    assert_eq!((ran.stats.acked.value(), ran.stats.resent.value()), (1000, 0));
     assert_eq!(world.goodbyes, 3, "each connection of the pool says goodbye");
     let hello = &world.hellos[0];
     for field in ["env", "subsystem", "path", "host", "version", "username", "password", "idc", "group"] {
@@ -152,7 +152,7 @@ fn an_ack_with_a_wrong_seq_counts_for_the_id_in_its_body() {
         }
     }));
     let ran = check(&server, config(&[&server]), 10, 20, 50);
-    assert_eq!(ran.stats.resent.get(), 0);
+    assert_eq!(ran.stats.resent.value(), 0);
 }
 
 #[test]
@@ -164,13 +164,13 @@ fn an_ack_on_another_connection_frees_the_one_that_sent() {
         world.ack_as(publish, elsewhere.unwrap_or(publish.connection), &publish.seq);
     }));
     let ran = check(&server, config(&[&server]), 10, 40, 100);
-    assert_eq!(ran.stats.resent.get(), 0);
+    assert_eq!(ran.stats.resent.value(), 0);
 }
 
 #[test]
 fn an_ack_without_a_body_counts_by_its_seq() {
     let server = MeshServer::start(on_publish(|world, publish| world.ack_without_body(publish)));
-    assert_eq!(check(&server, config(&[&server]), 5, 40, 100).stats.resent.get(), 0);
+    assert_eq!(check(&server, config(&[&server]), 5, 40, 100).stats.resent.value(), 0);
 }
 
 #[test]
@@ -183,7 +183,7 @@ fn a_missing_ack_leads_to_a_resend_of_the_same_event() {
         }
     }));
     let ran = check(&server, config(&[&server]), 4, 25, 11);
-    assert!(ran.stats.timed_out.get() >= 10, "{:?}", ran.stats);
+    assert!(ran.stats.timed_out.value() >= 10, "{:?}", ran.stats);
     let world = server.world.lock().unwrap();
     let mut bodies: HashMap<&str, &[u8]> = HashMap::new();
     for publish in &world.arrivals {
@@ -210,7 +210,7 @@ fn refusals_that_can_heal_are_sent_again_until_they_are_taken() {
         }
     }));
     let ran = check(&server, config(&[&server]), 4, 25, 11);
-    assert_eq!((ran.stats.refused.get(), ran.stats.rejected.get()), (30, 0));
+    assert_eq!((ran.stats.refused.value(), ran.stats.rejected.value()), (30, 0));
 }
 
 #[test]
@@ -259,7 +259,7 @@ fn a_reset_inside_a_frame_loses_nothing() {
         if count % 40 == 0 { world.reset_inside_a_frame(publish) } else { world.ack(publish) }
     }));
     let ran = check(&server, config(&[&server]), 10, 40, 60);
-    assert!(ran.stats.reconnects.get() >= 5, "{:?}", ran.stats);
+    assert!(ran.stats.reconnects.value() >= 5, "{:?}", ran.stats);
 }
 
 #[test]
@@ -274,7 +274,7 @@ fn a_server_goodbye_is_answered_by_draining_and_a_new_connection() {
         }
     }));
     let ran = check(&server, config(&[&server]), 10, 40, 100);
-    assert_eq!(ran.stats.resent.get(), 0, "what was in flight was answered");
+    assert_eq!(ran.stats.resent.value(), 0, "what was in flight was answered");
     assert!(server.world.lock().unwrap().connections() >= 5);
 }
 
@@ -312,7 +312,7 @@ fn a_server_slower_than_the_time_out_gets_repeats_but_is_not_given_up() {
     }));
     let config = MeshConfig { ack_timeout: Duration::from_millis(30), ..config(&[&server]) };
     let ran = check(&server, config, 2, 40, 40);
-    assert!(ran.stats.resent.get() > 0 && ran.stats.alien_answers.get() > 0, "{:?}", ran.stats);
+    assert!(ran.stats.resent.value() > 0 && ran.stats.alien_answers.value() > 0, "{:?}", ran.stats);
 }
 
 #[test]
@@ -333,7 +333,7 @@ fn a_connection_without_answers_to_heartbeats_is_dead() {
     let config =
         MeshConfig { timing, ack_timeout: Duration::from_secs(60), connections: 1, ..config(&[&server]) };
     let ran = check(&server, config, 1, 8, 8);
-    assert!(ran.stats.reconnects.get() >= 1);
+    assert!(ran.stats.reconnects.value() >= 1);
     assert!(server.world.lock().unwrap().heartbeats >= 1);
 }
 
@@ -350,7 +350,7 @@ fn a_heartbeat_refused_for_want_of_a_session_opens_the_connection_anew() {
     let config =
         MeshConfig { timing, ack_timeout: Duration::from_secs(60), connections: 1, ..config(&[&server]) };
     let ran = check(&server, config, 1, 8, 8);
-    assert!(ran.stats.reconnects.get() >= 1);
+    assert!(ran.stats.reconnects.value() >= 1);
 }
 
 #[test]
@@ -360,7 +360,7 @@ fn a_publish_that_comes_back_as_itself_is_sent_again() {
         if seen.insert(publish.id.clone()) { world.bounce(publish) } else { world.ack(publish) }
     }));
     let ran = check(&server, config(&[&server]), 2, 10, 7);
-    assert_eq!((ran.stats.refused.get(), ran.stats.timed_out.get()), (20, 0));
+    assert_eq!((ran.stats.refused.value(), ran.stats.timed_out.value()), (20, 0));
 }
 
 #[test]
@@ -406,7 +406,7 @@ fn a_start_needs_one_address_that_greets() {
     let nobody = "127.0.0.1:1".to_owned();
     let start = |addresses: Vec<String>| {
         let config = MeshConfig { addresses, ..config(&[&server]) };
-        MeshTarget::new(config, Arc::default(), Arc::default()).start()
+        MeshTarget::new(config, Arc::default()).start()
     };
     assert_eq!(start(vec![nobody.clone(), server.address.clone()]), Ok(()));
     let unreachable = start(vec![nobody.clone()]).unwrap_err();
@@ -434,7 +434,7 @@ fn total_order_holds_through_refusals_and_lost_acks() {
     let firsts =
         world.arrivals.iter().filter(|publish| seen.insert(&publish.id)).map(|publish| publish.id.clone());
     assert_eq!(firsts.collect::<Vec<_>>(), (0..80).map(|number| format!("id-{number}")).collect::<Vec<_>>());
-    assert!(ran.stats.refused.get() > 0);
+    assert!(ran.stats.refused.value() > 0);
 }
 
 /// Answers in any way that the protocol or the Java server's defects allow, by the seed.
@@ -478,6 +478,10 @@ fn whatever_the_server_does_keys_stay_in_order_and_nothing_is_lost() {
     for seed in 0..4 {
         let server = MeshServer::start(unruly(seed));
         let ran = check(&server, config(&[&server]), 30, 50, 23);
-        assert!(ran.stats.resent.get() > 0 && ran.stats.refused.get() > 0, "seed {seed}: {:?}", ran.stats);
+        assert!(
+            ran.stats.resent.value() > 0 && ran.stats.refused.value() > 0,
+            "seed {seed}: {:?}",
+            ran.stats
+        );
     }
 }

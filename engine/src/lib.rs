@@ -8,8 +8,9 @@
 //! the traits that a connector implements, [`failure`] what may go wrong and what the caller does about it, [`pipeline`]
 //! the whole, which [`mod@start`] and [`stop`] begin and end and `watch` brings down. Inside, in the direction of the data:
 //! `lane` deals batches out and encodes them, `collect` gives parcels to the target and [`reject`] deals with what
-//! cannot be sent, [`ack`] and [`checkpoint`] turn what is acknowledged into saved positions. Two rooms are for
-//! connectors alone: [`order`], the gate of a target, and [`back_off`], with which outages are waited for.
+//! cannot be sent, [`ack`] and [`checkpoint`] turn what is acknowledged into saved positions. Of use to
+//! connectors too: [`order`], the gate of a target, [`back_off`], with which outages are waited for, and [`line_file`],
+//! which is appended to.
 //!
 //! Threads meet in `ring`, [`budget`] and [`ack`], and sleep in `wake`. The loom models of those four:
 //! `RUSTFLAGS="--cfg loom" cargo test --target-dir target/loom -p flowd-engine --release --lib loom`.
@@ -39,4 +40,5 @@ mod sync;
 mod wake;
 
 pub mod back_off;
+pub mod line_file;
 pub mod order;

@@ -1,15 +1,15 @@
 //! What happens to an event that cannot be sent: stop, or write it down and go on.
 //!
 //! The dead-letter file is only appended to, one JSON line each. A line counts as dealt with once it is durable, so an
-//! event is never acknowledged on the strength of a line that a crash could take away. What a crash leaves of a line
-//! that was being written is cut off when the file is opened again: its event was not acknowledged and comes again.
+//! event is never acknowledged on the strength of a line that a crash could take away.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::fs::File;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::failure::Failure;
+use crate::line_file;
 use crate::metrics::Metrics;
 
 /// What the user wants done with an event that cannot be sent.
@@ -42,7 +42,7 @@ impl Rejects {
         let policy = match on_reject {
             OnReject::Stop => Policy::Stop,
             OnReject::DeadLetter(path) => {
-                let file = open_repaired(&path).map_err(|error| {
+                let file = open(&path).map_err(|error| {
                     Failure::Unusable(format!(
                         "the dead-letter file {} cannot be opened: {error}",
                         path.display()
@@ -87,49 +87,14 @@ impl Rejects {
     }
 }
 
-fn failed(path: &Path, error: &io::Error) -> Failure {
-    Failure::Fatal(format!("the dead-letter file {} cannot be written: {error}", path.display()))
-}
-
-/// Opens for appending, with everything after the last newline cut off.
-fn open_repaired(path: &Path) -> io::Result<File> {
-    let created = !path.exists();
-    let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
-    let length = file.metadata()?.len();
-    let whole = whole_lines(&mut file, length)?;
-    if whole < length {
-        tracing::warn!(file = %path.display(), bytes = length - whole, "torn last line cut off");
-        file.set_len(whole)?;
-        file.sync_data()?;
-    }
-    if created {
-        sync_directory(path)?;
-    }
+fn open(path: &Path) -> io::Result<File> {
+    let mut file = line_file::open(path)?;
+    line_file::repair(&mut file, path)?;
     Ok(file)
 }
 
-/// A new file's name is durable only with its directory.
-fn sync_directory(path: &Path) -> io::Result<()> {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(parent)?.sync_all()
-}
-
-/// The length up to and including the last newline; looks from the end, 64 KiB at a time.
-fn whole_lines(file: &mut File, length: u64) -> io::Result<u64> {
-    const STEP: u64 = 64 * 1024;
-    let mut chunk = Vec::new();
-    let mut end = length;
-    while end > 0 {
-        let start = end.saturating_sub(STEP);
-        file.seek(SeekFrom::Start(start))?;
-        chunk.clear();
-        (&mut *file).take(end - start).read_to_end(&mut chunk)?;
-        if let Some(index) = chunk.iter().rposition(|byte| *byte == b'\n') {
-            return Ok(start + index as u64 + 1);
-        }
-        end = start;
-    }
-    Ok(0)
+fn failed(path: &Path, error: &io::Error) -> Failure {
+    Failure::Fatal(format!("the dead-letter file {} cannot be written: {error}", path.display()))
 }
 
 #[cfg(test)]
@@ -138,7 +103,7 @@ mod tests {
 
     use super::*;
 
-    fn open(path: &Path) -> Rejects {
+    fn rejects(path: &Path) -> Rejects {
         Rejects::open(OnReject::DeadLetter(path.to_owned()), Arc::default()).unwrap()
     }
 
@@ -147,26 +112,11 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("dead.jsonl");
         for line in [&b"{\"a\":1}"[..], b"{\"a\":2}\n"] {
-            let mut rejects = open(&path);
+            let mut rejects = rejects(&path);
             rejects.write("too large", line).unwrap();
             rejects.sync().unwrap();
         }
         assert_eq!(fs::read_to_string(&path).unwrap(), "{\"a\":1}\n{\"a\":2}\n");
-    }
-
-    #[test]
-    fn a_torn_last_line_is_cut_off_at_open() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("dead.jsonl");
-        for (before, after) in [("one\ntwo\nto", "one\ntwo\n"), ("torn", ""), ("whole\n", "whole\n")] {
-            fs::write(&path, before).unwrap();
-            drop(open(&path));
-            assert_eq!(fs::read_to_string(&path).unwrap(), after);
-        }
-        let long = format!("one\n{}", "x".repeat(200_000));
-        fs::write(&path, long).unwrap();
-        drop(open(&path));
-        assert_eq!(fs::read_to_string(&path).unwrap(), "one\n");
     }
 
     #[test]

@@ -5,17 +5,18 @@
 //! not been acknowledged and comes again. Syncs are grouped: one for all that arrives without a pause of
 //! [`LINGER`], or at the latest [`SYNC_DELAY_MAX`] after the first unsynced write.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::fs::{File, TryLockError};
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use flowd_engine::back_off::BackOff;
 use flowd_engine::failure::Failure;
+use flowd_engine::line_file;
 use flowd_engine::parcel::Parcel;
 use flowd_engine::worker::{Delivery, Outlet, Target};
-use tracing::{info, warn};
+use tracing::warn;
 
 use crate::arrival::{Arrival, next_until};
 
@@ -53,12 +54,7 @@ impl JsonlTarget {
 
 impl Target for JsonlTarget {
     fn start(&mut self) -> Result<(), Failure> {
-        let mut file = OpenOptions::new()
-            .read(true)
-            .append(true)
-            .create(true)
-            .open(&self.path)
-            .map_err(|error| self.unusable(&error))?;
+        let mut file = line_file::open(&self.path).map_err(|error| self.unusable(&error))?;
         let metadata = file.metadata().map_err(|error| self.unusable(&error))?;
         if !metadata.is_file() {
             let path = self.path.display();
@@ -68,8 +64,7 @@ impl Target for JsonlTarget {
             )));
         }
         lock(&file, &self.path)?;
-        repair(&mut file, metadata.len(), &self.path).map_err(|error| self.unusable(&error))?;
-        sync_directory(&self.path).map_err(|error| self.unusable(&error))?;
+        line_file::repair(&mut file, &self.path).map_err(|error| self.unusable(&error))?;
         self.file = Some(file);
         Ok(())
     }
@@ -184,43 +179,6 @@ fn lock(file: &File, path: &Path) -> Result<(), Failure> {
             warn!(path = %path.display(), "the file system gives no lock, a second writer will not be noticed: {error}");
             Ok(())
         }
-    }
-}
-
-/// Cuts off what follows the last newline.
-fn repair(file: &mut File, length: u64, path: &Path) -> io::Result<()> {
-    let whole = end_of_last_line(file, length)?;
-    if whole < length {
-        info!(path = %path.display(), bytes = length - whole, "cut off a torn last line; its event will come again");
-        file.set_len(whole)?;
-        file.sync_all()?;
-    }
-    Ok(())
-}
-
-/// One past the last newline, searched from the end; 0 if there is none.
-fn end_of_last_line(file: &mut File, length: u64) -> io::Result<u64> {
-    let mut chunk = [0; 64 * 1024];
-    let mut end = length;
-    while end > 0 {
-        let size = end.min(chunk.len() as u64);
-        let start = end - size;
-        let chunk = &mut chunk[..size as usize];
-        file.seek(SeekFrom::Start(start))?;
-        file.read_exact(chunk)?;
-        if let Some(index) = chunk.iter().rposition(|byte| *byte == b'\n') {
-            return Ok(start + index as u64 + 1);
-        }
-        end = start;
-    }
-    Ok(0)
-}
-
-/// Makes the file's name durable, too.
-fn sync_directory(path: &Path) -> io::Result<()> {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => File::open(parent)?.sync_all(),
-        _ => File::open(".")?.sync_all(),
     }
 }
 

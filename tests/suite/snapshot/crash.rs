@@ -9,9 +9,11 @@ use crate::harness::{Arrival, Churn, Event, Events, Job, SCHEMA, Server, Sql, un
 use crate::suite::on_every_server;
 
 const KILLS: usize = 20;
-/// Rows of the table that nobody changes.
-const QUIET_ROWS: usize = 24_000;
+/// Rows of the table that nobody changes, which is read before the others.
+const QUIET_ROWS: usize = 8000;
 const ROWS_PER_SECOND: usize = 2500;
+/// Rows of that table in a chunk of 16 KiB, at most.
+const CHUNK_ROWS: usize = 130;
 
 /// What was true at the moment of a kill.
 struct Kill {
@@ -24,10 +26,10 @@ struct Kill {
 #[test]
 fn nothing_is_lost_and_nothing_acknowledged_is_read_again_when_flowd_is_killed_in_a_snapshot() {
     on_every_server(|server| {
-        let churn = Churn::new(server, 800).calm();
+        let churn = Churn::new(server, 500).calm();
         quiet_table(server);
         let job = Job::snapshotting(server)
-            .set("connectorConfig.tableIncludeList", &format!("[\"{SCHEMA}.*\", \"test_quiet.*\"]"))
+            .set("connectorConfig.tableIncludeList", &format!("[\"{SCHEMA}.*\", \"test_calm.*\"]"))
             .set("connectorConfig.snapshotRowsPerSecond", &ROWS_PER_SECOND.to_string());
         let mut kills = Vec::new();
         churn.during(server, || {
@@ -48,14 +50,14 @@ fn nothing_is_lost_and_nothing_acknowledged_is_read_again_when_flowd_is_killed_i
 
 fn quiet_table(server: &Server) {
     let mut sql = server.sql();
-    sql.run("CREATE DATABASE test_quiet; CREATE TABLE test_quiet.quiet (id INT AUTO_INCREMENT PRIMARY KEY, note VARCHAR(99)); INSERT INTO test_quiet.quiet (note) VALUES ('a quiet row')");
+    sql.run("CREATE DATABASE test_calm; CREATE TABLE test_calm.quiet (id INT AUTO_INCREMENT PRIMARY KEY, note VARCHAR(199)); INSERT INTO test_calm.quiet (note) VALUES (REPEAT('quiet ', 20))");
     let count =
-        |sql: &mut Sql| sql.run("SELECT COUNT(*) FROM test_quiet.quiet")[0][0].parse::<usize>().unwrap();
+        |sql: &mut Sql| sql.run("SELECT COUNT(*) FROM test_calm.quiet")[0][0].parse::<usize>().unwrap();
     while count(&mut sql) < QUIET_ROWS {
-        sql.run("INSERT INTO test_quiet.quiet (note) SELECT note FROM test_quiet.quiet");
+        sql.run("INSERT INTO test_calm.quiet (note) SELECT note FROM test_calm.quiet");
     }
     let rest = count(&mut sql) - QUIET_ROWS;
-    sql.run(&format!("DELETE FROM test_quiet.quiet ORDER BY id DESC LIMIT {rest}"));
+    sql.run(&format!("DELETE FROM test_calm.quiet ORDER BY id DESC LIMIT {rest}"));
 }
 
 /// One in five is killed while it starts, the others when they have begun to write, or have nothing more to write.
@@ -78,7 +80,7 @@ fn run_and_kill(job: &Job, number: usize) -> Kill {
 /// Rows of the quiet table that are done according to the registry. `written`: those that arrived.
 fn acked(snapshot: &Value, written: usize) -> usize {
     let open = snapshot["open"].as_array().into_iter().flatten();
-    let mut quiet = open.filter(|table| table["table"] == "test_quiet.quiet");
+    let mut quiet = open.filter(|table| table["table"] == "test_calm.quiet");
     match quiet.next() {
         Some(table) => usize::try_from(table["rows"].as_u64().unwrap()).unwrap(),
         // Not begun, or done.
@@ -99,10 +101,10 @@ fn nothing_acked_is_read_again(events: &Events, kills: &[Kill]) {
             (distinct(events.0[..kill.lines].iter()), distinct(events.0[kill.lines..].iter()));
         let acked = acked(&kill.snapshot, written);
         assert_eq!(later, QUIET_ROWS - acked, "kill {number}: rows read after {acked} were acked");
-        // Beyond what is acked there are the chunks in flight: those of a second, at most.
+        // Beyond what is acked there are the chunks in flight: one of each worker, and those of a second at most.
         let lost = written - acked;
-        assert!(lost <= ROWS_PER_SECOND, "kill {number}: {lost} rows have to be read again");
+        assert!(lost <= ROWS_PER_SECOND + 4 * CHUNK_ROWS, "kill {number}: {lost} rows have to be read again");
         within += usize::from(written > 0 && written < QUIET_ROWS);
     }
-    assert!(within >= 5, "only {within} kills fell into the table that nobody changes");
+    assert!(within >= 3, "only {within} kills fell into the table that nobody changes");
 }

@@ -71,7 +71,7 @@ fn a_column_that_is_added_is_in_every_row_that_is_read_from_then_on() {
         let has_extra = |event: &&Event| event.after()["extra"] == json!(5);
         let before = events.0[..mark].iter().filter(|event| event.table() == "t");
         let after: Vec<&Event> = events.0[mark..].iter().filter(|event| event.table() == "t").collect();
-        assert!(after.len() > 300 && after.iter().all(|event| has_extra(event)));
+        assert!(after.len() > 300 && after.iter().all(has_extra));
         assert!(before.clone().take(600).all(|event| event.after().get("extra").is_none()));
         // Between the statement and the mark nothing of the old definition.
         let ops: String = before.map(|event| if has_extra(&event) { 'n' } else { 'o' }).collect();

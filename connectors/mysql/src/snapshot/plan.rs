@@ -335,6 +335,11 @@ impl Plan {
         tables.map(|(id, _)| *id)
     }
 
+    /// Whether chunks of a table that is read in one go are on their way.
+    pub fn is_handing_on_whole(&self) -> bool {
+        self.tables.values().any(|table| matches!(table.stage, Stage::Whole(_)) && table.chunks() > 0)
+    }
+
     /// Whether every row of every table was handed on.
     pub fn is_finished(&self) -> bool {
         self.waiting.is_empty() && self.tables.is_empty() && self.moves.is_empty()

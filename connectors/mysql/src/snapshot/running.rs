@@ -2,8 +2,8 @@
 //! it to hand on.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -135,6 +135,7 @@ impl Snapshot {
         let rates = &settings.config.snapshot;
         let place = Arc::new(Workplace {
             throttle: Throttle::new(rates.rows_per_second, rates.bytes_per_second),
+            asking: Mutex::new(()),
             settings: settings.tables,
             shared,
             metrics: settings.metrics,
@@ -390,6 +391,8 @@ impl Snapshot {
                 (Hold::Marked(lease, mark), Rest::No)
             }
             Hold::Resting(_) | Hold::Exact(_) => (hold, Rest::Yes),
+            // The reader is done, but not all that it read is handed on: changes come behind it.
+            Hold::None if inner.plan.is_handing_on_whole() => (hold, Rest::Yes),
             Hold::None | Hold::Wanted(_) => (hold, Rest::No),
         };
         inner.hold = next;

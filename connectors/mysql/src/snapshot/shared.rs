@@ -258,6 +258,26 @@ impl Inner {
         }
     }
 
+    /// Asks the stream to rest for a lease once nobody else does; false where the lease is over.
+    pub(super) fn want_rest(&mut self, lease: LeaseId) -> Option<bool> {
+        if !self.leases.contains_key(&lease) {
+            return Some(false);
+        }
+        (self.hold == Hold::None).then(|| {
+            self.hold = Hold::Wanted(lease);
+            true
+        })
+    }
+
+    /// Says where the view stands that was opened while the stream rests; false where the lease is over.
+    pub(super) fn mark_rest(&mut self, lease: LeaseId, mark: &Mark) -> bool {
+        let is_resting = self.hold == Hold::Resting(lease);
+        if is_resting {
+            self.hold = Hold::Marked(lease, mark.clone());
+        }
+        is_resting
+    }
+
     /// A lease has ended, however.
     pub(super) fn released(&mut self, lease: LeaseId) {
         self.leases.remove(&lease);
@@ -302,4 +322,64 @@ pub(super) struct Chunk {
     pub(super) since: u64,
     /// Of a table that is read whole: its own id, and the number of the chunk's first row.
     pub(super) whole: Option<(Arc<str>, u64)>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::plan::Opened;
+    use super::super::state::SnapshotState;
+    use super::*;
+    use crate::position::Gtids;
+
+    const WHOLE: Opened = Opened::Whole { rows_estimated: 1 };
+
+    /// A table `shop.k` without a usable key under a lease.
+    fn leased() -> (Shared, TableId, LeaseId) {
+        let state = SnapshotState::new("s".into(), 1, "binlog.000001".into(), 4);
+        let plan = Plan::new(state, vec![("shop".into(), "k".into())]);
+        let shared = Shared::new(plan, Tracker::new(100), 1000);
+        let mut inner = shared.lock();
+        inner.frontier = Some(Frontier { gtids: Gtids::None, place: ("binlog.000001".into(), 4) });
+        let Work::Open { table, .. } = inner.plan.next(0) else { panic!("a table to open") };
+        assert!(inner.plan.opened(table, WHOLE));
+        let Work::Read(lease) = inner.plan.next(0) else { panic!("a lease") };
+        inner.leases.insert(lease.id, (table, 0));
+        drop(inner);
+        (shared, table, lease.id)
+    }
+
+    fn mark() -> Mark {
+        Mark::Place { file: "binlog.000001".into(), offset: 4 }
+    }
+
+    #[test]
+    fn the_stream_rests_for_one_lease_at_a_time() {
+        let (shared, _, lease) = leased();
+        let mut inner = shared.lock();
+        assert_eq!(inner.want_rest(lease), Some(true));
+        assert_eq!(inner.want_rest(lease), None, "somebody asks already");
+        inner.hold = Hold::Resting(lease);
+        assert!(inner.mark_rest(lease, &mark()));
+        assert_eq!(inner.hold, Hold::Marked(lease, mark()));
+    }
+
+    #[test]
+    fn a_lease_that_is_over_stops_the_stream_no_more() {
+        let (shared, table, lease) = leased();
+        let mut inner = shared.lock();
+        // A statement changed the table before its reader asked …
+        inner.discard(table);
+        assert_eq!(inner.want_rest(lease), Some(false));
+        assert_eq!(inner.hold, Hold::None);
+        drop(inner);
+        // … or while the stream rested for it, and somebody else asks meanwhile.
+        let (shared, table, lease) = leased();
+        let mut inner = shared.lock();
+        assert_eq!(inner.want_rest(lease), Some(true));
+        inner.hold = Hold::Resting(lease);
+        inner.discard(table);
+        assert_eq!(inner.hold, Hold::None);
+        assert!(!inner.mark_rest(lease, &mark()));
+        assert_eq!(inner.hold, Hold::None);
+    }
 }

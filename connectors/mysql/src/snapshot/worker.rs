@@ -4,9 +4,9 @@
 //! statement takes away under a read shows as an error of the statement; the table is then looked at anew.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use flowd_binlog::result;
@@ -36,6 +36,8 @@ pub(super) struct Workplace {
     pub(super) settings: TableSettings,
     pub(super) shared: Shared,
     pub(super) throttle: Throttle,
+    /// Held by the worker that asks how busy the source is.
+    pub(super) asking: Mutex<()>,
     pub(super) metrics: Arc<Metrics>,
     /// Whether the server counts GTIDs.
     pub(super) has_gtids: bool,

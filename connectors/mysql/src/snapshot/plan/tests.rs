@@ -220,6 +220,20 @@ fn tables_without_a_key_are_read_one_at_a_time_and_from_the_beginning_again() {
 }
 
 #[test]
+fn a_table_without_a_key_is_being_handed_on_until_its_last_chunk_is_though_its_reader_is_done() {
+    let mut plan = plan(&["a"]);
+    let (table, _) = next_open(&mut plan);
+    plan.opened(table, Opened::Whole { rows_estimated: 2 });
+    let lease = next_lease(&mut plan, 0);
+    assert!(!plan.is_handing_on_whole());
+    let last = plan.chunk(lease.id, None).expect("leased");
+    plan.release(lease.id);
+    assert!(plan.is_handing_on_whole());
+    assert!(plan.emitted(last, 1, 1));
+    assert!(!plan.is_handing_on_whole());
+}
+
+#[test]
 fn a_lost_reader_of_a_table_without_a_key_starts_it_again() {
     let mut plan = plan(&["a"]);
     let (table, _) = next_open(&mut plan);

@@ -1,7 +1,7 @@
 //! One lease: a mark, a SELECT, and what comes of it cut into chunks.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use flowd_binlog::result::{self, KeyKind, KeyValue};
@@ -26,6 +26,9 @@ const LIMIT_MAX: u64 = 1_000_000;
 const ROW_BYTES_UNKNOWN: u64 = 128;
 /// How often a view of a table without usable key is opened anew because it is not exact.
 const EXACT_TRIES: u32 = 1_000;
+
+/// Parts that one SELECT under locks may give.
+const PARTS_LOCKED_MAX: usize = 2;
 
 /// Rows as they came.
 struct Taken {
@@ -76,13 +79,24 @@ impl Worker {
     /// Rests while the source runs more threads than it may.
     fn await_quiet(&self, connection: &mut Connection) -> Result<(), Trouble> {
         let Some(running_max) = self.place.config.snapshot.max_running else { return Ok(()) };
+        // One worker asks at a time: they would count each other's questions, and none would ever go on.
+        let _asking = self.place.asking.lock().unwrap_or_else(PoisonError::into_inner);
         let paused = &self.place.metrics.snapshot.paused;
-        while throttle::threads_running(connection)? > running_max && !self.place.shared.is_ended() {
+        loop {
+            let running = throttle::threads_running(connection)?;
+            if running <= running_max || self.place.shared.is_ended() {
+                paused.set(0);
+                return Ok(());
+            }
+            if paused.value() == 0 {
+                tracing::info!(
+                    "the source runs {running} threads, ours among them, and connectorConfig.snapshotMaxRunning is \
+                     {running_max}: the snapshot waits"
+                );
+            }
             paused.set(1);
             self.pause(BUSY_WAIT);
         }
-        paused.set(0);
-        Ok(())
     }
 
     /// The lease's range, or the first half of it where others wait for the second.
@@ -134,8 +148,9 @@ impl Worker {
         }
     }
 
-    /// One SELECT over the beginning of a range, cut into parts as it comes. Without a mark all parts are kept; with one,
-    /// only the last: mostly there is no other.
+    /// One SELECT over the beginning of a range, cut into parts as it comes. Only the last is kept: mostly there is no
+    /// other. Without a mark nothing can be handed on yet: what is behind the second part is read by another SELECT,
+    /// which knows how large the rows are.
     fn read_range(
         &mut self,
         connection: &mut Connection,
@@ -172,6 +187,10 @@ impl Worker {
             if ended {
                 return Ok(parts);
             }
+            if locking && parts.len() == PARTS_LOCKED_MAX {
+                drain(&mut reader)?;
+                return Ok(parts);
+            }
             if let Some(mark) = mark {
                 for part in parts.drain(..) {
                     if !self.hand_on(work, part, mark) {
@@ -187,7 +206,10 @@ impl Worker {
     /// A table without usable key, in one read view, while the stream rests at the view's place.
     fn read_whole(&mut self, connection: &mut Connection, work: &Assignment) -> Result<(), Trouble> {
         self.refuse_inexact(connection, work)?;
-        let Some(mark) = self.exact_view(connection, work)? else { return Ok(()) };
+        let Some(mark) = self.exact_view(connection, work)? else {
+            connection.execute("ROLLBACK")?;
+            return Ok(());
+        };
         let id: Arc<str> = format!("{:016x}", rand::rng().random::<u64>()).into();
         let (sql, mut number) = (query::whole(&work.table.look, &work.table.select_list), 0);
         let statement = self.prepared(connection, sql)?;
@@ -229,18 +251,16 @@ impl Worker {
     /// A read view, and the stream resting exactly where it stands; `None` where the lease is over.
     fn exact_view(&self, connection: &mut Connection, work: &Assignment) -> Result<Option<Mark>, Trouble> {
         let (shared, lease) = (&self.place.shared, work.lease.id);
-        let wanted = shared.wait_for(|inner| {
-            let free = inner.hold == Hold::None;
-            free.then(|| inner.hold = Hold::Wanted(lease))
-        });
-        if wanted.is_none() {
+        if shared.wait_for(|inner| inner.want_rest(lease)) != Some(true) {
             return Ok(None);
         }
         for _ in 0..EXACT_TRIES {
             let Some(frontier) = self.resting(lease) else { return Ok(None) };
             let work = Assignment { frontier, ..work.clone() };
             let Some(mark) = self.view(connection, &work)? else { return Ok(None) };
-            shared.lock().hold = Hold::Marked(lease, mark.clone());
+            if !shared.lock().mark_rest(lease, &mark) {
+                return Ok(None);
+            }
             shared.notify();
             let exact = shared.wait_for(|inner| match &inner.hold {
                 Hold::Marked(holder, _) if *holder == lease => None,

@@ -6,7 +6,7 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use flowd_codec::event::view::decode_event;
-use flowd_codec::event::{EventWriter, Framing, Template, Written};
+use flowd_codec::event::{EventWriter, Framed, Framing, Template};
 use flowd_codec::frame::{Command, Decoder, Header, encode_parts, set_publish_seq};
 use flowd_codec::json;
 use flowd_codec::session::publish_ack;
@@ -40,14 +40,14 @@ fn write_head<'a>(out: &'a mut Vec<u8>, template: &'a Template, index: u64) -> E
     writer
 }
 
-fn write_spliced(out: &mut Vec<u8>, template: &Template, index: u64) -> Written {
+fn write_spliced(out: &mut Vec<u8>, template: &Template, index: u64) -> Framed {
     let mut writer = write_head(out, template, index);
     writer.data().extend_from_slice(ROW);
     writer.finish()
 }
 
 /// The same row from typed columns: what an encode lane does, without the decoding of the row image.
-fn write_typed(out: &mut Vec<u8>, template: &Template, index: u64) -> Written {
+fn write_typed(out: &mut Vec<u8>, template: &Template, index: u64) -> Framed {
     let mut writer = write_head(out, template, index);
     let out = writer.data();
     out.extend_from_slice(br#"{"before":null,"after":{"id":"#);
@@ -87,7 +87,7 @@ fn write_many(
     out: &mut Vec<u8>,
     template: &Template,
     count: u64,
-    write: impl Fn(&mut Vec<u8>, &Template, u64) -> Written,
+    write: impl Fn(&mut Vec<u8>, &Template, u64) -> Framed,
 ) {
     const PARCEL_BYTES: usize = 256 * 1024;
     for index in 0..count {

@@ -17,7 +17,7 @@ use flowd_engine::parcel::Parcel;
 use flowd_engine::record::{Batch, Position, Span};
 use flowd_engine::worker::{Encode, Encoded};
 use flowd_mysql::captured::{CapturedTable, EventSettings, Phase};
-use flowd_mysql::encode::MySqlEncoder;
+use flowd_mysql::encode::{MySqlEncoder, Outgoing};
 use flowd_mysql::rows::{ChunkRows, MySqlRecord, Origin};
 
 fn chunk_rows() -> u32 {
@@ -174,7 +174,7 @@ fn batch(shape: &Shape, settings: &EventSettings) -> Batch<MySqlRecord> {
 }
 
 /// All parcels of the batch, one after the other in the same memory; gives the number of events.
-fn encode(encoder: &mut MySqlEncoder, batch: &Batch<MySqlRecord>, parcel: &mut Parcel) -> usize {
+fn encode(encoder: &mut MySqlEncoder, batch: &Batch<MySqlRecord>, parcel: &mut Parcel<Outgoing>) -> usize {
     let mut events = 0;
     loop {
         parcel.clear();
@@ -201,7 +201,7 @@ fn to_events(criterion: &mut Criterion) {
         let batch = batch(&shape, &settings);
         let (mut encoder, mut parcel) = (MySqlEncoder::new(&settings), Parcel::default());
         encoder.encode(&batch, &mut parcel).expect("valid rows");
-        let json = std::str::from_utf8(parcel.json(&parcel.events[0])).expect("UTF-8");
+        let json = std::str::from_utf8(parcel.events[0].event.json(&parcel.buffer)).expect("UTF-8");
         assert!(json.contains(&format!("\"after\":{},", shape.first)), "{json}");
         let mut encoder = MySqlEncoder::new(&settings);
         group.bench_function(shape.name, |bench| {

@@ -19,6 +19,7 @@ use flowd_engine::reject;
 use flowd_engine::start::start;
 use flowd_engine::stop::Stop;
 use flowd_engine::worker::{Source, Target};
+use flowd_mesh::Outgoing;
 use flowd_mesh::config::MeshConfig;
 use flowd_mesh::drop::DropTarget;
 use flowd_mesh::jsonl::JsonlTarget;
@@ -67,9 +68,9 @@ fn at_start(failure: Failure) -> Ending {
 }
 
 /// Source and target before they are started.
-struct Flow<S> {
+struct Flow<S: Source> {
     source: S,
-    target: Box<dyn Target>,
+    target: Box<dyn Target<S::Event>>,
     registry: Box<dyn Registry>,
     metrics: Arc<Metrics>,
     stop: Stop,
@@ -171,7 +172,7 @@ pub(crate) fn registry_name(directory: &Path) -> String {
     name.to_string_lossy().into_owned()
 }
 
-fn target(config: &Config, addresses: Vec<String>, numbers: &Numbers) -> Box<dyn Target> {
+fn target(config: &Config, addresses: Vec<String>, numbers: &Numbers) -> Box<dyn Target<Outgoing>> {
     match &config.pipeline.target {
         config::Target::Mesh => {
             Box::new(MeshTarget::new(mesh_config(config, addresses), numbers.mesh.clone()))

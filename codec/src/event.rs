@@ -70,12 +70,12 @@ impl Template {
     }
 }
 
-/// Where the parts of a finished event lie in the output buffer, from its first byte.
+/// A finished event: where its parts lie in the output buffer, from its first byte.
 ///
 /// Offsets are 32-bit because parcels are small. An event that ends beyond 4 GiB has its offsets saturated at
 /// `u32::MAX`; its size is then beyond every limit and it must be rejected by that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Written {
+pub struct Framed {
     /// First byte of the framed event (a frame's head, or the JSON itself where there is no head).
     pub start: u32,
     /// First byte of the JSON.
@@ -88,6 +88,23 @@ pub struct Written {
     pub id: u32,
     /// … and one past its last.
     pub id_end: u32,
+}
+
+impl Framed {
+    /// The framed event's bytes in the buffer that it was written to.
+    pub fn frame<'a>(&self, buffer: &'a [u8]) -> &'a [u8] {
+        &buffer[self.start as usize..self.end as usize]
+    }
+
+    /// The event's JSON.
+    pub fn json<'a>(&self, buffer: &'a [u8]) -> &'a [u8] {
+        &buffer[self.body as usize..self.body_end as usize]
+    }
+
+    /// The event's `id`, which never needs JSON escaping.
+    pub fn id<'a>(&self, buffer: &'a [u8]) -> &'a [u8] {
+        &buffer[self.id as usize..self.id_end as usize]
+    }
 }
 
 /// The part that the writer expects next; only checked in debug builds.
@@ -183,7 +200,7 @@ impl<'a> EventWriter<'a> {
 
     /// Closes the event and sets the frame's length.
     #[inline]
-    pub fn finish(self) -> Written {
+    pub fn finish(self) -> Framed {
         debug_assert_eq!(self.next, Part::Data);
         debug_assert!(self.out.len() > self.data, "data is one JSON value");
         self.out.push(b'}');
@@ -198,7 +215,7 @@ impl<'a> EventWriter<'a> {
             Framing::Line => self.out.push(b'\n'),
             Framing::Bare => {}
         }
-        Written {
+        Framed {
             start: offset(self.start),
             body: offset(body),
             body_end: offset(body_end),
@@ -217,7 +234,7 @@ fn offset(at: usize) -> u32 {
 mod tests {
     use super::*;
 
-    fn written(framing: Framing, before: &[u8]) -> (Vec<u8>, Written) {
+    fn written(framing: Framing, before: &[u8]) -> (Vec<u8>, Framed) {
         let template = Template::new(framing, "/flowd/mysql/orders", "flowd.change.c", "shop.orders");
         let mut out = before.to_vec();
         let mut writer = EventWriter::begin(&mut out, &template);

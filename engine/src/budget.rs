@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use crossbeam::queue::ArrayQueue;
 
-use crate::parcel::{Event, Parcel};
+use crate::parcel::{BYTES_FULL, Parcel};
 use crate::sync::{AtomicBool, AtomicUsize, Ordering};
 use crate::wake::WakeSlot;
 use crate::worker::Closed;
@@ -147,19 +147,19 @@ impl Drop for Permit {
     }
 }
 
-/// Spare parcels. There are never more alive, spare ones included, than permits were out at one time, because a new
+/// Spare parcels of events of one kind. There are never more alive, spare ones included, than permits were out at one time, because a new
 /// one is only made when none is spare.
-pub(crate) struct Pool {
-    spare: ArrayQueue<Parcel>,
+pub(crate) struct Pool<E> {
+    spare: ArrayQueue<Parcel<E>>,
 }
 
-impl Pool {
+impl<E> Pool<E> {
     /// A fresh buffer's capacity: a full parcel and 64 KiB for its last event.
-    const BUFFER_BYTES: usize = Parcel::BYTES_FULL + 64 * 1024;
+    const BUFFER_BYTES: usize = BYTES_FULL + 64 * 1024;
     /// A fresh list's capacity: a full parcel of the smallest events that occur (about 256 bytes).
     const EVENTS: usize = 1024;
-    /// What a parcel counts in its lane's budget before it is filled: 384 KiB.
-    pub(crate) const CHARGE: usize = Self::BUFFER_BYTES + Self::EVENTS * size_of::<Event>();
+    /// What a parcel counts in its lane's budget before it is filled: 360 KiB where an event is 40 bytes.
+    pub(crate) const CHARGE: usize = Self::BUFFER_BYTES + Self::EVENTS * size_of::<E>();
 
     /// A pool for a parcels' share of so many bytes.
     pub(crate) fn new(share: usize, lanes: usize) -> Arc<Self> {
@@ -167,7 +167,7 @@ impl Pool {
     }
 
     /// An empty parcel.
-    pub(crate) fn take(&self) -> Parcel {
+    pub(crate) fn take(&self) -> Parcel<E> {
         self.spare.pop().unwrap_or_else(|| Parcel {
             buffer: Vec::with_capacity(Self::BUFFER_BYTES),
             events: Vec::with_capacity(Self::EVENTS),
@@ -176,7 +176,7 @@ impl Pool {
     }
 
     /// Takes a parcel's memory back. One that grew, or whose buffer was taken out, is not kept.
-    pub(crate) fn give(&self, mut parcel: Parcel) {
+    pub(crate) fn give(&self, mut parcel: Parcel<E>) {
         let usual =
             parcel.buffer.capacity() == Self::BUFFER_BYTES && parcel.events.capacity() <= 2 * Self::EVENTS;
         if usual {
@@ -186,9 +186,9 @@ impl Pool {
     }
 
     /// How many bytes a filled parcel holds over its charge.
-    pub(crate) fn excess(parcel: &Parcel) -> usize {
+    pub(crate) fn excess(parcel: &Parcel<E>) -> usize {
         let lines: usize = parcel.rejects.iter().map(|reject| reject.line.capacity()).sum();
-        let held = parcel.buffer.capacity() + parcel.events.capacity() * size_of::<Event>() + lines;
+        let held = parcel.buffer.capacity() + parcel.events.capacity() * size_of::<E>() + lines;
         held.saturating_sub(Self::CHARGE)
     }
 }
@@ -209,7 +209,7 @@ mod tests {
 
     #[test]
     fn the_least_memory_has_room_for_two_parcels_in_each_of_eight_lanes() {
-        assert!(Shares::of(Shares::MEMORY_MIN).lane(8) >= 2 * Pool::CHARGE);
+        assert!(Shares::of(Shares::MEMORY_MIN).lane(8) >= 2 * Pool::<[u64; 5]>::CHARGE);
     }
 
     #[test]
@@ -250,7 +250,7 @@ mod tests {
 
     #[test]
     fn a_parcel_that_grew_is_not_kept() {
-        let pool = Pool::new(10 * Pool::CHARGE, 1);
+        let pool = Pool::<u64>::new(10 * Pool::<u64>::CHARGE, 1);
         let mut parcel = pool.take();
         parcel.buffer.resize(4 << 20, 0);
         assert!(Pool::excess(&parcel) > 3 << 20);

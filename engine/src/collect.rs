@@ -20,8 +20,8 @@ use crate::ring::Receiver;
 use crate::worker::{Delivery, Outlet};
 
 /// What the collector shares with the rest of the pipeline.
-pub(crate) struct Shared {
-    pub(crate) pool: Arc<Pool>,
+pub(crate) struct Shared<E> {
+    pub(crate) pool: Arc<Pool<E>>,
     /// One a lane, for the metric only.
     pub(crate) budgets: Vec<Arc<Budget>>,
     pub(crate) marks: Marks,
@@ -37,10 +37,10 @@ struct Size {
 }
 
 /// Gives parcels to the target thread, which owns it.
-pub(crate) struct Collector {
-    lanes: Vec<Receiver<Packed>>,
+pub(crate) struct Collector<E> {
+    lanes: Vec<Receiver<Packed<E>>>,
     turn: usize,
-    shared: Shared,
+    shared: Shared<E>,
     rejects: Rejects,
     ledger: Ledger,
     acks: Acks,
@@ -56,8 +56,8 @@ pub(crate) struct Collector {
     ended: bool,
 }
 
-impl Collector {
-    pub(crate) fn new(lanes: Vec<Receiver<Packed>>, shared: Shared, rejects: Rejects) -> Self {
+impl<E> Collector<E> {
+    pub(crate) fn new(lanes: Vec<Receiver<Packed<E>>>, shared: Shared<E>, rejects: Rejects) -> Self {
         Self {
             lanes,
             turn: 0,
@@ -88,7 +88,7 @@ impl Collector {
     }
 
     /// Deals with what a lane handed on; a delivery if there is one for the target in it.
-    fn take(&mut self, packed: Packed) -> Result<Option<Delivery>, Failure> {
+    fn take(&mut self, packed: Packed<E>) -> Result<Option<Delivery<E>>, Failure> {
         let delivery = match packed.parcel {
             Some((parcel, permit)) => self.deliver(parcel, permit)?,
             None => None,
@@ -101,7 +101,7 @@ impl Collector {
         Ok(delivery)
     }
 
-    fn deliver(&mut self, mut parcel: Parcel, permit: Permit) -> Result<Option<Delivery>, Failure> {
+    fn deliver(&mut self, mut parcel: Parcel<E>, permit: Permit) -> Result<Option<Delivery<E>>, Failure> {
         self.shared.metrics.collected.add(1);
         if !parcel.rejects.is_empty() {
             for reject in &parcel.rejects {
@@ -146,7 +146,7 @@ impl Collector {
     }
 
     /// What to do with a lane's answer: `Some` ends the search.
-    fn found(&mut self, packed: Option<Packed>) -> Option<Option<Delivery>> {
+    fn found(&mut self, packed: Option<Packed<E>>) -> Option<Option<Delivery<E>>> {
         let Some(packed) = packed else {
             self.ended = true;
             return Some(None);
@@ -181,8 +181,8 @@ impl Collector {
     }
 }
 
-impl Outlet for Collector {
-    fn next(&mut self) -> Option<Delivery> {
+impl<E: Send> Outlet<E> for Collector<E> {
+    fn next(&mut self) -> Option<Delivery<E>> {
         self.forgive();
         while !self.ended {
             let packed = self.lanes[self.turn].pop();
@@ -193,7 +193,7 @@ impl Outlet for Collector {
         None
     }
 
-    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Delivery>> {
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Delivery<E>>> {
         self.forgive();
         while !self.ended {
             let Poll::Ready(packed) = self.lanes[self.turn].poll_pop(context) else {
@@ -229,7 +229,7 @@ impl Outlet for Collector {
         self.settle();
     }
 
-    fn recycle(&mut self, parcel: Parcel) {
+    fn recycle(&mut self, parcel: Parcel<E>) {
         self.shared.pool.give(parcel);
         if self.forgiven > 0 {
             self.forgiven -= 1;

@@ -22,9 +22,9 @@ pub(crate) struct Work<R> {
 }
 
 /// What a lane hands on.
-pub(crate) struct Packed {
+pub(crate) struct Packed<E> {
     /// Events and the bytes they hold; none where a batch had nothing (more) to send.
-    pub(crate) parcel: Option<(Parcel, Permit)>,
+    pub(crate) parcel: Option<(Parcel<E>, Permit)>,
     /// The last of its batch.
     pub(crate) end: Option<BatchEnd>,
 }
@@ -93,16 +93,16 @@ impl<R> Intake<R> for Dealer<R> {
 }
 
 /// One lane.
-pub(crate) struct Lane<R, E> {
-    pub(crate) encoder: E,
+pub(crate) struct Lane<R, E, C> {
+    pub(crate) encoder: C,
     pub(crate) input: Receiver<Work<R>>,
-    pub(crate) output: Sender<Packed>,
+    pub(crate) output: Sender<Packed<E>>,
     pub(crate) budget: Arc<Budget>,
-    pub(crate) pool: Arc<Pool>,
+    pub(crate) pool: Arc<Pool<E>>,
     pub(crate) metrics: Arc<Metrics>,
 }
 
-impl<R, E: Encode<R>> Lane<R, E> {
+impl<R, E, C: Encode<R, E>> Lane<R, E, C> {
     /// Encodes until the source's side or the target's side has closed.
     pub(crate) fn run(mut self) -> Result<(), Failure> {
         while let Some(work) = self.input.pop() {
@@ -141,9 +141,9 @@ impl<R, E: Encode<R>> Lane<R, E> {
     }
 
     /// One parcel of the batch.
-    fn fill(&mut self, batch: &Batch<R>) -> Result<((Parcel, Permit), Encoded), Halt> {
+    fn fill(&mut self, batch: &Batch<R>) -> Result<((Parcel<E>, Permit), Encoded), Halt> {
         let mut permit = self.budget.permit();
-        permit.acquire(Pool::CHARGE)?;
+        permit.acquire(Pool::<E>::CHARGE)?;
         let mut parcel = self.pool.take();
         let encoded = self.encoder.encode(batch, &mut parcel)?;
         permit.force(Pool::excess(&parcel));
@@ -158,7 +158,7 @@ impl<R, E: Encode<R>> Lane<R, E> {
     }
 
     /// The parcel, or nothing and its memory back in the pool.
-    fn unless_empty(&self, (parcel, permit): (Parcel, Permit)) -> Option<(Parcel, Permit)> {
+    fn unless_empty(&self, (parcel, permit): (Parcel<E>, Permit)) -> Option<(Parcel<E>, Permit)> {
         if parcel.events.is_empty() && parcel.rejects.is_empty() {
             self.pool.give(parcel);
             return None;
@@ -166,7 +166,7 @@ impl<R, E: Encode<R>> Lane<R, E> {
         Some((parcel, permit))
     }
 
-    fn hand_on(&mut self, packed: Packed) -> Result<(), Halt> {
+    fn hand_on(&mut self, packed: Packed<E>) -> Result<(), Halt> {
         let parcels = u64::from(packed.parcel.is_some());
         self.output.push(packed).map_err(|_| Halt::Closed)?;
         self.metrics.parcels.add(parcels);

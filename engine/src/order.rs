@@ -21,6 +21,15 @@ pub enum Order {
     None,
 }
 
+/// An event on its way, and what it holds until it is acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keyed<E> {
+    /// The event.
+    pub event: E,
+    /// Hashes of its keys; 0 means none. A key change holds two.
+    pub keys: [u64; 2],
+}
+
 /// Events that may be admitted beyond the oldest unreleased one: the look-ahead that keeps a waiting key from holding
 /// up the others.
 pub const LOOK_AHEAD: usize = 8192;

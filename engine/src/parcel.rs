@@ -1,24 +1,5 @@
 //! What an encode lane hands to the target: finished events, back to back in one pooled buffer.
 
-/// One encoded event in a parcel's buffer. All offsets are into [`Parcel::buffer`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Event {
-    /// First byte of the framed event (a frame's head, or the body itself where there is no head).
-    pub start: u32,
-    /// First byte of the CloudEvent's JSON.
-    pub body: u32,
-    /// One past the JSON's last byte.
-    pub body_end: u32,
-    /// One past the framed event's last byte (a line's newline).
-    pub end: u32,
-    /// The value of the `id` attribute (never needs JSON escaping): first byte …
-    pub id: u32,
-    /// … and one past its last.
-    pub id_end: u32,
-    /// Hashes of the keys that the event holds until it is acknowledged; 0 means none. A key change holds two.
-    pub keys: [u64; 2],
-}
-
 /// An event that cannot be sent, already written down as one dead-letter JSON line without newline.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reject {
@@ -28,24 +9,25 @@ pub struct Reject {
     pub line: Vec<u8>,
 }
 
-/// A bounded run of encoded events of one batch.
-#[derive(Debug, Default)]
-pub struct Parcel {
+/// A bounded run of encoded events of one batch. What an event is, encoder and target agree upon: usually a few
+/// offsets into the buffer.
+#[derive(Debug)]
+pub struct Parcel<E> {
     /// The events' bytes.
     pub buffer: Vec<u8>,
     /// In order.
-    pub events: Vec<Event>,
+    pub events: Vec<E>,
     /// What follows `onReject` instead of being sent.
     pub rejects: Vec<Reject>,
 }
 
-impl Parcel {
-    /// A lane goes on to a new parcel once the buffer holds this many bytes; a parcel is larger only by its last event.
-    pub const BYTES_FULL: usize = 256 * 1024;
+/// A lane goes on to a new parcel once the buffer holds this many bytes; a parcel is larger only by its last event.
+pub const BYTES_FULL: usize = 256 * 1024;
 
+impl<E> Parcel<E> {
     /// Whether the lane should hand this parcel on.
     pub fn is_full(&self) -> bool {
-        self.buffer.len() >= Self::BYTES_FULL
+        self.buffer.len() >= BYTES_FULL
     }
 
     /// Empties the parcel, keeping its memory for reuse.
@@ -54,19 +36,10 @@ impl Parcel {
         self.events.clear();
         self.rejects.clear();
     }
+}
 
-    /// The framed event's bytes.
-    pub fn frame(&self, event: &Event) -> &[u8] {
-        &self.buffer[event.start as usize..event.end as usize]
-    }
-
-    /// The event's JSON.
-    pub fn json(&self, event: &Event) -> &[u8] {
-        &self.buffer[event.body as usize..event.body_end as usize]
-    }
-
-    /// The event's `id`.
-    pub fn id(&self, event: &Event) -> &[u8] {
-        &self.buffer[event.id as usize..event.id_end as usize]
+impl<E> Default for Parcel<E> {
+    fn default() -> Self {
+        Self { buffer: Vec::new(), events: Vec::new(), rejects: Vec::new() }
     }
 }

@@ -70,11 +70,11 @@ pub enum Outcome {
 }
 
 /// A pipeline whose source and target have been started.
-pub struct Pipeline<S> {
+pub struct Pipeline<S: Source> {
     /// Started, at `begin`.
     pub source: S,
     /// Started.
-    pub target: Box<dyn Target>,
+    pub target: Box<dyn Target<S::Event>>,
     /// Where checkpoints go.
     pub registry: Box<dyn Registry>,
     /// What the source's `start` returned.
@@ -183,23 +183,23 @@ fn now_us() -> i64 {
 }
 
 /// The lanes, with rings and budgets around them.
-struct Parts<R, E> {
+struct Parts<R, E, C> {
     intake: Vec<Sender<Work<R>>>,
     source_budget: Arc<Budget>,
-    lanes: Vec<Lane<R, E>>,
-    packed: Vec<Receiver<Packed>>,
+    lanes: Vec<Lane<R, E, C>>,
+    packed: Vec<Receiver<Packed<E>>>,
     lane_budgets: Vec<Arc<Budget>>,
-    pool: Arc<Pool>,
+    pool: Arc<Pool<E>>,
     valves: Arc<Valves>,
 }
 
 /// Batches that wait before each lane, and parcels after it, at most.
 const QUEUED_MAX: usize = 8;
 
-impl<R: Send + 'static, E> Parts<R, E> {
+impl<R: Send + 'static, E: Send + 'static, C> Parts<R, E, C> {
     fn build<S>(source: &S, settings: &Settings, metrics: &Arc<Metrics>) -> Self
     where
-        S: Source<Record = R, Encoder = E>,
+        S: Source<Record = R, Event = E, Encoder = C>,
     {
         let shares = Shares::of(settings.memory_bytes);
         let pool = Pool::new(shares.parcels, settings.lanes);
@@ -226,10 +226,10 @@ impl<R: Send + 'static, E> Parts<R, E> {
     }
 }
 
-fn valves<R: Send + 'static>(
+fn valves<R: Send + 'static, E: Send + 'static>(
     near: Vec<Closer<Work<R>>>,
     source_budget: Arc<Budget>,
-    far: Vec<Closer<Packed>>,
+    far: Vec<Closer<Packed<E>>>,
     lane_budgets: Vec<Arc<Budget>>,
 ) -> Arc<Valves> {
     Arc::new(Valves {

@@ -18,7 +18,7 @@ use crate::worker::{Source, Target};
 /// `Unusable` once the bound has passed; any other failure at once.
 pub fn start<S: Source>(
     source: &mut S,
-    target: &mut dyn Target,
+    target: &mut dyn Target<S::Event>,
     registry: &dyn Registry,
     start_max: Duration,
     stop: &Stop,

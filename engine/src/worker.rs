@@ -57,8 +57,10 @@ impl From<Failure> for Halt {
 pub trait Source: Send + 'static {
     /// Its records.
     type Record: ConnectorRecord;
+    /// What its records become, as the target takes it.
+    type Event: Send + 'static;
     /// What turns its records into events; one per lane.
-    type Encoder: Encode<Self::Record>;
+    type Encoder: Encode<Self::Record, Self::Event>;
 
     /// Connects, checks what the source lacks and decides where to begin: at `stored` if there is one. Nothing has
     /// been read when this returns; the position returned is where `run` begins.
@@ -79,26 +81,26 @@ pub enum Encoded {
 }
 
 /// Turns records into events.
-pub trait Encode<R>: Send + 'static {
+pub trait Encode<R, E>: Send + 'static {
     /// Appends the batch's next events to `parcel` until the batch ends or the parcel is full. The encoder itself
     /// remembers where it stopped inside the batch.
-    fn encode(&mut self, batch: &Batch<R>, parcel: &mut Parcel) -> Result<Encoded, Failure>;
+    fn encode(&mut self, batch: &Batch<R>, parcel: &mut Parcel<E>) -> Result<Encoded, Failure>;
 }
 
 /// The pipeline's far end, where a target gets its parcels and tells what is acknowledged. Implemented by the engine.
-pub trait Outlet: Send {
+pub trait Outlet<E>: Send {
     /// The next parcel, in order; `None` when the pipeline has ended and nothing more will come. Blocks, so call it only
     /// when nothing is left to acknowledge without it: what unacknowledged parcels hold may be what the next one waits
     /// for under the memory limit.
-    fn next(&mut self) -> Option<Delivery>;
+    fn next(&mut self) -> Option<Delivery<E>>;
     /// The next parcel if one is there.
-    fn poll_next(&mut self, context: &mut std::task::Context<'_>) -> std::task::Poll<Option<Delivery>>;
+    fn poll_next(&mut self, context: &mut std::task::Context<'_>) -> std::task::Poll<Option<Delivery<E>>>;
     /// Everything up to and including the delivery with this ticket is with the far side (sent, not acknowledged).
     fn emitted(&mut self, ticket: u64);
     /// Everything up to and including the delivery with this ticket is acknowledged: durable at the far side.
     fn acked(&mut self, ticket: u64);
     /// Gives an acknowledged parcel's memory back.
-    fn recycle(&mut self, parcel: Parcel);
+    fn recycle(&mut self, parcel: Parcel<E>);
     /// Writes a dead letter durably (fsync), or fails with `Failure::Fatal` naming the reason where `onReject` is
     /// `stop`.
     fn reject(&mut self, reason: &str, line: &[u8]) -> Result<(), Failure>;
@@ -106,17 +108,17 @@ pub trait Outlet: Send {
 
 /// A parcel on its way to the target. Its `rejects` have been dealt with already.
 #[derive(Debug)]
-pub struct Delivery {
+pub struct Delivery<E> {
     /// Counts up by one from 0.
     pub ticket: u64,
     /// The events.
-    pub parcel: Parcel,
+    pub parcel: Parcel<E>,
 }
 
 /// A target: takes parcels in order until there are no more, then returns once all are acknowledged.
-pub trait Target: Send + 'static {
+pub trait Target<E>: Send + 'static {
     /// Opens the far side. `Failure::Retry` is tried again within the start bound.
     fn start(&mut self) -> Result<(), Failure>;
     /// Runs until `parcels` ends and everything is acknowledged, or until a failure that cannot heal.
-    fn run(self: Box<Self>, parcels: &mut dyn Outlet) -> Result<(), Failure>;
+    fn run(self: Box<Self>, parcels: &mut dyn Outlet<E>) -> Result<(), Failure>;
 }

@@ -17,8 +17,8 @@ struct Nothing;
 
 impl ConnectorRecord for Nothing {}
 
-impl Encode<Nothing> for Nothing {
-    fn encode(&mut self, _: &Batch<Nothing>, _: &mut Parcel) -> Result<Encoded, Failure> {
+impl Encode<Nothing, ()> for Nothing {
+    fn encode(&mut self, _: &Batch<Nothing>, _: &mut Parcel<()>) -> Result<Encoded, Failure> {
         Ok(Encoded::All)
     }
 }
@@ -28,6 +28,7 @@ struct Silent(Stop);
 
 impl Source for Silent {
     type Record = Nothing;
+    type Event = ();
     type Encoder = Nothing;
 
     fn start(&mut self, _: Option<&Position>) -> Result<Position, Failure> {
@@ -46,12 +47,12 @@ impl Source for Silent {
 
 struct Waiting;
 
-impl Target for Waiting {
+impl Target<()> for Waiting {
     fn start(&mut self) -> Result<(), Failure> {
         Ok(())
     }
 
-    fn run(self: Box<Self>, parcels: &mut dyn Outlet) -> Result<(), Failure> {
+    fn run(self: Box<Self>, parcels: &mut dyn Outlet<()>) -> Result<(), Failure> {
         assert!(parcels.next().is_none());
         Ok(())
     }

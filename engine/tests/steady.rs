@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use flowd_engine::checkpoint::{Checkpoint, Registry};
 use flowd_engine::failure::Failure;
-use flowd_engine::parcel::{Event, Parcel};
+use flowd_engine::parcel::Parcel;
 use flowd_engine::pipeline::{Outcome, Pipeline, Settings};
 use flowd_engine::record::{Batch, ConnectorRecord, Position, Span};
 use flowd_engine::stop::Stop;
@@ -58,6 +58,7 @@ struct Batches {
 
 impl Source for Batches {
     type Record = Row;
+    type Event = usize;
     type Encoder = Copy;
 
     fn start(&mut self, _: Option<&Position>) -> Result<Position, Failure> {
@@ -89,25 +90,16 @@ struct Copy {
     at: usize,
 }
 
-impl Encode<Row> for Copy {
-    fn encode(&mut self, batch: &Batch<Row>, parcel: &mut Parcel) -> Result<Encoded, Failure> {
+impl Encode<Row, usize> for Copy {
+    fn encode(&mut self, batch: &Batch<Row>, parcel: &mut Parcel<usize>) -> Result<Encoded, Failure> {
         for record in &batch.records[self.at..] {
             if parcel.is_full() {
                 return Ok(Encoded::More);
             }
             self.at += 1;
-            let start = u32::try_from(parcel.buffer.len()).expect("bounded by the parcel");
+            let start = parcel.buffer.len();
             parcel.buffer.extend_from_slice(record.0.of(&batch.bytes));
-            let end = start + 64;
-            parcel.events.push(Event {
-                start,
-                body: start,
-                body_end: end,
-                end,
-                id: start,
-                id_end: end,
-                keys: [0; 2],
-            });
+            parcel.events.push(start);
         }
         self.at = 0;
         Ok(Encoded::All)
@@ -116,12 +108,12 @@ impl Encode<Row> for Copy {
 
 struct Drop;
 
-impl Target for Drop {
+impl Target<usize> for Drop {
     fn start(&mut self) -> Result<(), Failure> {
         Ok(())
     }
 
-    fn run(self: Box<Self>, parcels: &mut dyn Outlet) -> Result<(), Failure> {
+    fn run(self: Box<Self>, parcels: &mut dyn Outlet<usize>) -> Result<(), Failure> {
         while let Some(delivery) = parcels.next() {
             parcels.emitted(delivery.ticket);
             parcels.recycle(delivery.parcel);

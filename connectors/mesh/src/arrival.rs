@@ -9,9 +9,9 @@ use flowd_engine::worker::{Delivery, Outlet};
 
 /// What the wait brought.
 #[derive(Debug)]
-pub(crate) enum Arrival {
+pub(crate) enum Arrival<E> {
     /// The next parcel.
-    Parcel(Delivery),
+    Parcel(Delivery<E>),
     /// Nothing came by the deadline.
     Nothing,
     /// Nothing more will come.
@@ -19,7 +19,7 @@ pub(crate) enum Arrival {
 }
 
 /// The next parcel, waited for until `deadline` at the latest. The calling thread parks.
-pub(crate) fn next_until(parcels: &mut dyn Outlet, deadline: Instant) -> Arrival {
+pub(crate) fn next_until<E>(parcels: &mut dyn Outlet<E>, deadline: Instant) -> Arrival<E> {
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
     let mut context = Context::from_waker(&waker);
     loop {

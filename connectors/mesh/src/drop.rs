@@ -7,6 +7,8 @@ use flowd_engine::failure::Failure;
 use flowd_engine::worker::{Outlet, Target};
 use tracing::info;
 
+use crate::Outgoing;
+
 /// What was dropped. Written by the target's thread once a parcel, read by anybody; the fields are statistics, nothing
 /// is ordered by them, so `Relaxed` is enough.
 #[derive(Debug, Default)]
@@ -54,20 +56,21 @@ impl DropTarget {
     }
 }
 
-impl Target for DropTarget {
+impl Target<Outgoing> for DropTarget {
     fn start(&mut self) -> Result<(), Failure> {
         Ok(())
     }
 
-    fn run(self: Box<Self>, parcels: &mut dyn Outlet) -> Result<(), Failure> {
+    fn run(self: Box<Self>, parcels: &mut dyn Outlet<Outgoing>) -> Result<(), Failure> {
         let totals = &self.totals;
         while let Some(delivery) = parcels.next() {
             let parcel = delivery.parcel;
             let checksum = parcel
                 .events
                 .iter()
-                .fold(0_u64, |sum, event| sum.wrapping_add(id_checksum(parcel.id(event))));
-            let bytes: u64 = parcel.events.iter().map(|event| u64::from(event.body_end - event.body)).sum();
+                .fold(0_u64, |sum, event| sum.wrapping_add(id_checksum(event.event.id(&parcel.buffer))));
+            let bytes: u64 =
+                parcel.events.iter().map(|event| event.event.json(&parcel.buffer).len() as u64).sum();
             totals.events.fetch_add(parcel.events.len() as u64, Ordering::Relaxed);
             totals.bytes.fetch_add(bytes, Ordering::Relaxed);
             totals.checksum.fetch_add(checksum, Ordering::Relaxed);
@@ -86,7 +89,7 @@ mod tests {
     use super::*;
     use crate::testing::{FakeParcels, line_parcel};
 
-    fn dropped(parcels: Vec<flowd_engine::parcel::Parcel>) -> Arc<Totals> {
+    fn dropped(parcels: Vec<flowd_engine::parcel::Parcel<Outgoing>>) -> Arc<Totals> {
         let totals = Arc::new(Totals::default());
         let mut parcels = FakeParcels::ending(parcels);
         let last = parcels.total() as u64 - 1;

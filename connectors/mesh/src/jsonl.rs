@@ -18,6 +18,7 @@ use flowd_engine::parcel::Parcel;
 use flowd_engine::worker::{Delivery, Outlet, Target};
 use tracing::warn;
 
+use crate::Outgoing;
 use crate::arrival::{Arrival, next_until};
 
 /// How long a pause ends a run of parcels that share a sync.
@@ -52,7 +53,7 @@ impl JsonlTarget {
     }
 }
 
-impl Target for JsonlTarget {
+impl Target<Outgoing> for JsonlTarget {
     fn start(&mut self) -> Result<(), Failure> {
         let mut file = line_file::open(&self.path).map_err(|error| self.unusable(&error))?;
         let metadata = file.metadata().map_err(|error| self.unusable(&error))?;
@@ -69,7 +70,7 @@ impl Target for JsonlTarget {
         Ok(())
     }
 
-    fn run(self: Box<Self>, parcels: &mut dyn Outlet) -> Result<(), Failure> {
+    fn run(self: Box<Self>, parcels: &mut dyn Outlet<Outgoing>) -> Result<(), Failure> {
         let Self { path, file } = *self;
         let file = file.expect("run follows a start that succeeded");
         let mut lines = Lines { file, path: &path, unsynced: None };
@@ -107,7 +108,11 @@ struct Lines<'a> {
 }
 
 impl Lines<'_> {
-    fn append(&mut self, delivery: Delivery, parcels: &mut dyn Outlet) -> Result<(), Failure> {
+    fn append(
+        &mut self,
+        delivery: Delivery<Outgoing>,
+        parcels: &mut dyn Outlet<Outgoing>,
+    ) -> Result<(), Failure> {
         let Delivery { ticket, parcel } = delivery;
         for run in runs(&parcel) {
             write_patiently(&mut self.file, run, self.path)?;
@@ -121,7 +126,7 @@ impl Lines<'_> {
         if now >= since + SYNC_DELAY_MAX { self.sync(parcels) } else { Ok(()) }
     }
 
-    fn sync(&mut self, parcels: &mut dyn Outlet) -> Result<(), Failure> {
+    fn sync(&mut self, parcels: &mut dyn Outlet<Outgoing>) -> Result<(), Failure> {
         let Some(Unsynced { ticket, .. }) = self.unsynced.take() else { return Ok(()) };
         // A failed sync may have dropped the pages: a second one that succeeds would prove nothing.
         self.file.sync_data().map_err(|error| {
@@ -136,11 +141,11 @@ impl Lines<'_> {
 }
 
 /// The parcel's bytes in as few slices as they allow: events lie back to back, so usually one.
-pub(crate) fn runs(parcel: &Parcel) -> impl Iterator<Item = &[u8]> {
+pub(crate) fn runs(parcel: &Parcel<Outgoing>) -> impl Iterator<Item = &[u8]> {
     parcel
         .events
-        .chunk_by(|before, after| before.end == after.start)
-        .map(|run| &parcel.buffer[run[0].start as usize..run[run.len() - 1].end as usize])
+        .chunk_by(|before, after| before.event.end == after.event.start)
+        .map(|run| &parcel.buffer[run[0].event.start as usize..run[run.len() - 1].event.end as usize])
 }
 
 /// Writes all of `bytes`. A full disk heals when somebody makes room, so it is waited for, for ever.

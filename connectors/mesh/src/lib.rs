@@ -27,5 +27,8 @@ mod shared;
 #[cfg(test)]
 mod testing;
 
+/// What every target here takes: a framed CloudEvent, and the keys that it holds until it is acknowledged.
+pub type Outgoing = flowd_engine::order::Keyed<flowd_codec::event::Framed>;
+
 pub use config::MeshConfig;
 pub use target::MeshTarget;

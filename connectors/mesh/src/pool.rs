@@ -33,6 +33,7 @@ pub(crate) use self::answers::Verdict;
 use self::held::Parcels;
 use self::line::Line;
 use self::slot::{Slot, Stage};
+use crate::Outgoing;
 use crate::config::MeshConfig;
 use crate::letter::Head;
 use crate::muffler::Muffler;
@@ -137,7 +138,7 @@ impl Pool {
     }
 
     /// Takes the next parcel in.
-    pub(crate) fn push(&mut self, delivery: Delivery) {
+    pub(crate) fn push(&mut self, delivery: Delivery<Outgoing>) {
         self.parcels.push(delivery);
         self.admit();
     }
@@ -145,8 +146,8 @@ impl Pool {
     /// Admits events while there is room.
     fn admit(&mut self) {
         while self.gate.room() > 0 {
-            let Some((place, event)) = self.parcels.next_event() else { return };
-            let admission = self.gate.admit(event.keys);
+            let Some((place, keys)) = self.parcels.next_event() else { return };
+            let admission = self.gate.admit(keys);
             let slot = self.gate.slot(admission);
             self.slots[slot as usize] = Slot { admission, place, ..Slot::default() };
         }
@@ -375,7 +376,7 @@ impl Pool {
     }
 
     /// The next parcel, in order, whose events have all left.
-    pub(crate) fn next_acked(&mut self) -> Option<Delivery> {
+    pub(crate) fn next_acked(&mut self) -> Option<Delivery<Outgoing>> {
         self.parcels.next_acked()
     }
 }

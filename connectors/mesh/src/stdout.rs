@@ -9,6 +9,7 @@ use std::time::Duration;
 use flowd_engine::failure::Failure;
 use flowd_engine::worker::{Outlet, Target};
 
+use crate::Outgoing;
 use crate::jsonl::runs;
 
 /// A terminal or pipe may be in non-blocking mode by somebody else's doing; it is asked again after this.
@@ -27,7 +28,7 @@ impl StdoutTarget {
     }
 }
 
-impl Target for StdoutTarget {
+impl Target<Outgoing> for StdoutTarget {
     fn start(&mut self) -> Result<(), Failure> {
         // A file of our own on the same descriptor: std's line buffer would only copy.
         let descriptor = io::stdout().as_fd().try_clone_to_owned().map_err(|error| {
@@ -37,13 +38,13 @@ impl Target for StdoutTarget {
         Ok(())
     }
 
-    fn run(self: Box<Self>, parcels: &mut dyn Outlet) -> Result<(), Failure> {
+    fn run(self: Box<Self>, parcels: &mut dyn Outlet<Outgoing>) -> Result<(), Failure> {
         let mut output = self.output.expect("run follows a start that succeeded");
         copy(&mut output, parcels)
     }
 }
 
-fn copy(output: &mut impl Write, parcels: &mut dyn Outlet) -> Result<(), Failure> {
+fn copy(output: &mut impl Write, parcels: &mut dyn Outlet<Outgoing>) -> Result<(), Failure> {
     while let Some(delivery) = parcels.next() {
         for run in runs(&delivery.parcel) {
             write_all(output, run).map_err(|error| match error.kind() {

@@ -14,6 +14,7 @@ use tokio::task::{JoinSet, LocalSet};
 use tokio::time::{Instant, Sleep, sleep};
 use tracing::info;
 
+use crate::Outgoing;
 use crate::config::MeshConfig;
 use crate::connection;
 use crate::link::{self, NoLink};
@@ -43,7 +44,7 @@ impl MeshTarget {
     }
 }
 
-impl Target for MeshTarget {
+impl Target<Outgoing> for MeshTarget {
     /// At least one address must greet. A HELLO that is refused is a matter of configuration and not tried again.
     fn start(&mut self) -> Result<(), Failure> {
         let config = Rc::new(self.config.clone());
@@ -65,7 +66,7 @@ impl Target for MeshTarget {
         })
     }
 
-    fn run(self: Box<Self>, parcels: &mut dyn Outlet) -> Result<(), Failure> {
+    fn run(self: Box<Self>, parcels: &mut dyn Outlet<Outgoing>) -> Result<(), Failure> {
         let shared = Rc::new(Shared::new(self.config, self.stats, rand::random()));
         block_on(async {
             let mut connections = JoinSet::new();
@@ -113,7 +114,7 @@ fn none_greeted(failures: &[NoLink]) -> Failure {
 /// Moves parcels in and acknowledgements out until all is done.
 async fn drive(
     shared: &Shared,
-    parcels: &mut dyn Outlet,
+    parcels: &mut dyn Outlet<Outgoing>,
     connections: &mut JoinSet<()>,
 ) -> Result<(), Failure> {
     let mut has_ended = false;
@@ -140,7 +141,7 @@ async fn drive(
 }
 
 /// Takes parcels while the look-ahead has room; true once there will be no more.
-fn take_parcels(shared: &Shared, parcels: &mut dyn Outlet, context: &mut Context<'_>) -> bool {
+fn take_parcels(shared: &Shared, parcels: &mut dyn Outlet<Outgoing>, context: &mut Context<'_>) -> bool {
     shared.outlet_pending.set(false);
     while shared.pool.borrow().wants_parcel() {
         match parcels.poll_next(context) {
@@ -161,7 +162,7 @@ fn take_parcels(shared: &Shared, parcels: &mut dyn Outlet, context: &mut Context
 }
 
 /// Tells what was emitted and acknowledged.
-fn report(shared: &Shared, parcels: &mut dyn Outlet) {
+fn report(shared: &Shared, parcels: &mut dyn Outlet<Outgoing>) {
     let mut pool = shared.pool.borrow_mut();
     if let Some(ticket) = pool.emitted() {
         parcels.emitted(ticket);
@@ -173,7 +174,7 @@ fn report(shared: &Shared, parcels: &mut dyn Outlet) {
 }
 
 /// Hands rejected events to `onReject`, each before it counts as acknowledged.
-fn reject(shared: &Shared, parcels: &mut dyn Outlet) -> Result<(), Failure> {
+fn reject(shared: &Shared, parcels: &mut dyn Outlet<Outgoing>) -> Result<(), Failure> {
     let mut pool = shared.pool.borrow_mut();
     while let Some((rejected, line)) = pool.next_rejected() {
         parcels.reject(&rejected.reason, &line)?;

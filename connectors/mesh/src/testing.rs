@@ -4,12 +4,18 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
-use flowd_codec::event::{EventWriter, Framing, Template, Written};
+use flowd_codec::event::{EventWriter, Framed, Framing, Template};
 use flowd_engine::failure::Failure;
-use flowd_engine::parcel::{Event, Parcel};
-use flowd_engine::worker::{Delivery, Outlet};
+use flowd_engine::order::Keyed;
+use flowd_engine::parcel;
+use flowd_engine::worker::{self, Outlet};
+
+use crate::Outgoing;
 
 pub(crate) mod mesh;
+
+type Parcel = parcel::Parcel<Outgoing>;
+type Delivery = worker::Delivery<Outgoing>;
 
 /// Makes a parcel of a number, until the flag is set.
 type Endless = (Arc<Mutex<bool>>, fn(u64) -> Parcel);
@@ -59,7 +65,7 @@ impl FakeParcels {
     }
 }
 
-impl Outlet for FakeParcels {
+impl Outlet<Outgoing> for FakeParcels {
     fn next(&mut self) -> Option<Delivery> {
         let delivery = self.deliver();
         assert!(delivery.is_some() || self.later.is_empty(), "a blocking wait that nothing would end");
@@ -125,16 +131,8 @@ pub(crate) fn line_parcel(texts: &[&str]) -> Parcel {
         parcel.buffer.extend_from_slice(text.as_bytes());
         let body_end = parcel.buffer.len() as u32;
         parcel.buffer.push(b'\n');
-        let event = Event {
-            start,
-            body: start,
-            body_end,
-            end: body_end + 1,
-            id: start,
-            id_end: body_end,
-            keys: [0; 2],
-        };
-        parcel.events.push(event);
+        let event = Framed { start, body: start, body_end, end: body_end + 1, id: start, id_end: body_end };
+        parcel.events.push(Keyed { event, keys: [0; 2] });
     }
     parcel
 }
@@ -155,8 +153,7 @@ pub(crate) fn padded_mesh_parcel(events: impl IntoIterator<Item = (u64, u64)>, p
         writer.time_us(1_700_000_000_000_000);
         let data = format!("{{\"key\":\"{key}\",\"padding\":\"{padding}\"}}");
         writer.data().extend_from_slice(data.as_bytes());
-        let Written { start, body, body_end, end, id, id_end } = writer.finish();
-        parcel.events.push(Event { start, body, body_end, end, id, id_end, keys: [key, 0] });
+        parcel.events.push(Keyed { event: writer.finish(), keys: [key, 0] });
     }
     parcel
 }

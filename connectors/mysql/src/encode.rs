@@ -8,11 +8,12 @@ use std::ops::Range;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use flowd_binlog::row::{EncodedRow, RowError, RowMark, Rows, Scratch};
-use flowd_codec::event::{EventWriter, Framing, Written};
+use flowd_codec::event::{EventWriter, Framed, Framing};
 use flowd_codec::frame::PUBLISH_SIZE_MAX;
 use flowd_codec::json;
 use flowd_engine::failure::Failure;
-use flowd_engine::parcel::{Event, Parcel, Reject};
+use flowd_engine::order::Keyed;
+use flowd_engine::parcel::{self, Reject};
 use flowd_engine::record::{Batch, Operation};
 use flowd_engine::worker::{Encode, Encoded};
 
@@ -24,6 +25,11 @@ use crate::transaction::TransactionId;
 mod chunk;
 
 use chunk::ChunkMark;
+
+/// What a row becomes: a framed CloudEvent, and the keys that it holds until it is acknowledged.
+pub type Outgoing = Keyed<Framed>;
+
+type Parcel = parcel::Parcel<Outgoing>;
 
 /// Encodes for one lane.
 #[derive(Debug)]
@@ -202,17 +208,15 @@ impl MySqlEncoder {
     }
 
     /// Takes a finished event into the parcel, or rejects it where EventMesh would.
-    fn keep(&self, written: Written, keys: [u64; 2], place: &Place<'_>, parcel: &mut Parcel) {
-        let Written { start, body, body_end, end, id, id_end } = written;
-        let event = Event { start, body, body_end, end, id, id_end, keys };
-        let size = body_end as usize - body as usize;
+    fn keep(&self, event: Framed, keys: [u64; 2], place: &Place<'_>, parcel: &mut Parcel) {
+        let size = event.body_end as usize - event.body as usize;
         if size <= self.event_bytes_max {
-            parcel.events.push(event);
+            parcel.events.push(Keyed { event, keys });
             return;
         }
         let reason = format!("the event has {size} bytes, EventMesh takes at most {PUBLISH_SIZE_MAX}");
-        let reject = place.reject(&reason, Some(parcel.json(&event)));
-        parcel.buffer.truncate(start as usize);
+        let reject = place.reject(&reason, Some(event.json(&parcel.buffer)));
+        parcel.buffer.truncate(event.start as usize);
         parcel.rejects.push(reject);
     }
 
@@ -255,7 +259,7 @@ impl MySqlEncoder {
     }
 }
 
-impl Encode<MySqlRecord> for MySqlEncoder {
+impl Encode<MySqlRecord, Outgoing> for MySqlEncoder {
     fn encode(&mut self, batch: &Batch<MySqlRecord>, parcel: &mut Parcel) -> Result<Encoded, Failure> {
         self.prepare_clock();
         while let Some(record) = batch.records.get(self.record) {

@@ -22,7 +22,7 @@ use crate::captured::EventSettings;
 use crate::config::{InvalidText, MySqlConfig, SnapshotMode};
 use crate::connection::Connection;
 use crate::dump::Replica;
-use crate::encode::MySqlEncoder;
+use crate::encode::{MySqlEncoder, Outgoing};
 use crate::position::{SourcePosition, StartAt, StopAt};
 use crate::preflight::preflight;
 use crate::rows::MySqlRecord;
@@ -125,6 +125,7 @@ impl MySqlSource {
 
 impl Source for MySqlSource {
     type Record = MySqlRecord;
+    type Event = Outgoing;
     type Encoder = MySqlEncoder;
 
     fn start(&mut self, stored: Option<&Position>) -> Result<Position, Failure> {

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 use proptest::prelude::*;
 
 use super::*;
-use crate::parcel::{Event, Parcel, Reject};
+use crate::parcel::{Parcel, Reject};
 use crate::record::{Batch, ConnectorRecord, Span};
 use crate::worker::{Closed, Delivery, Encode, Encoded, Intake, Outlet, SourceEnd};
 
@@ -38,6 +38,7 @@ struct Sizes {
 
 impl Source for Sizes {
     type Record = Number;
+    type Event = u64;
     type Encoder = Encoder;
 
     fn start(&mut self, stored: Option<&Position>) -> Result<Position, Failure> {
@@ -91,7 +92,7 @@ fn count(position: &Position) -> u64 {
     u64::from_be_bytes(position.0[..].try_into().unwrap())
 }
 
-/// An event is the record's eight bytes; a parcel holds at most `parcel_rows`.
+/// An event is the record's number, its bytes the record's eight; a parcel holds at most `parcel_rows`.
 #[derive(Clone)]
 struct Encoder {
     parcel_rows: usize,
@@ -102,35 +103,25 @@ struct Encoder {
     panics: Option<u64>,
 }
 
-impl Encode<Number> for Encoder {
-    fn encode(&mut self, batch: &Batch<Number>, parcel: &mut Parcel) -> Result<Encoded, Failure> {
+impl Encode<Number, u64> for Encoder {
+    fn encode(&mut self, batch: &Batch<Number>, parcel: &mut Parcel<u64>) -> Result<Encoded, Failure> {
         while let Some(record) = batch.records.get(self.at) {
             if parcel.events.len() == self.parcel_rows {
                 return Ok(Encoded::More);
             }
             self.at += 1;
             let bytes = record.payload().of(&batch.bytes);
-            let number = Some(u64::from_be_bytes(bytes.try_into().unwrap()));
-            assert!(number != self.panics, "told to panic");
-            if number == self.fails {
+            let number = u64::from_be_bytes(bytes.try_into().unwrap());
+            assert!(self.panics != Some(number), "told to panic");
+            if self.fails == Some(number) {
                 return Err(Failure::Fatal("told to fail".into()));
             }
-            if number == self.rejects {
+            if self.rejects == Some(number) {
                 parcel.rejects.push(Reject { reason: "told to reject".into(), line: b"{}".to_vec() });
                 continue;
             }
-            let start = u32::try_from(parcel.buffer.len()).unwrap();
             parcel.buffer.extend_from_slice(bytes);
-            let end = start + 8;
-            parcel.events.push(Event {
-                start,
-                body: start,
-                body_end: end,
-                end,
-                id: start,
-                id_end: end,
-                keys: [0; 2],
-            });
+            parcel.events.push(number);
         }
         self.at = 0;
         Ok(Encoded::All)
@@ -171,13 +162,11 @@ struct Window {
 }
 
 impl Window {
-    fn ack(&self, parcels: &mut dyn Outlet, held: &mut VecDeque<(u64, Parcel)>, many: usize) {
+    fn ack(&self, parcels: &mut dyn Outlet<u64>, held: &mut VecDeque<(u64, Parcel<u64>)>, many: usize) {
         let mut last = None;
         for _ in 0..many.min(held.len()) {
             let (ticket, parcel) = held.pop_front().unwrap();
-            let numbers =
-                parcel.events.iter().map(|event| u64::from_be_bytes(parcel.json(event).try_into().unwrap()));
-            let numbers: Vec<u64> = numbers.collect();
+            let numbers = parcel.events.clone();
             self.world.durable.store(numbers.last().unwrap() + 1, Ordering::SeqCst);
             self.world.received.lock().unwrap().extend(numbers);
             if self.recycles {
@@ -189,12 +178,12 @@ impl Window {
     }
 }
 
-impl Target for Window {
+impl Target<u64> for Window {
     fn start(&mut self) -> Result<(), Failure> {
         Ok(())
     }
 
-    fn run(self: Box<Self>, parcels: &mut dyn Outlet) -> Result<(), Failure> {
+    fn run(self: Box<Self>, parcels: &mut dyn Outlet<u64>) -> Result<(), Failure> {
         let mut held = VecDeque::new();
         let mut steps = self.steps.clone().into_iter().cycle();
         loop {
@@ -229,12 +218,12 @@ struct Stuck {
     over: mpsc::Receiver<()>,
 }
 
-impl Target for Stuck {
+impl Target<u64> for Stuck {
     fn start(&mut self) -> Result<(), Failure> {
         Ok(())
     }
 
-    fn run(self: Box<Self>, parcels: &mut dyn Outlet) -> Result<(), Failure> {
+    fn run(self: Box<Self>, parcels: &mut dyn Outlet<u64>) -> Result<(), Failure> {
         let mut held = Vec::new();
         while let Some(delivery) = parcels.next() {
             self.taken_bytes.fetch_add(delivery.parcel.buffer.capacity(), Ordering::SeqCst);

@@ -2,8 +2,10 @@
 
 use std::collections::VecDeque;
 
-use flowd_engine::parcel::Event;
+use flowd_codec::event::Framed;
 use flowd_engine::worker::Delivery;
+
+use crate::Outgoing;
 
 /// Where an event lies: its parcel's ticket and its index there.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -14,7 +16,7 @@ pub(super) struct Place {
 
 #[derive(Debug)]
 struct Held {
-    delivery: Delivery,
+    delivery: Delivery<Outgoing>,
     /// Events not yet written once.
     unwritten: usize,
     /// Events not yet acknowledged.
@@ -42,7 +44,7 @@ impl Parcels {
         self.next.ticket == self.first + self.held.len() as u64
     }
 
-    pub(super) fn push(&mut self, delivery: Delivery) {
+    pub(super) fn push(&mut self, delivery: Delivery<Outgoing>) {
         assert_eq!(delivery.ticket, self.first + self.held.len() as u64, "parcels come in order");
         let count = delivery.parcel.events.len();
         self.held.push_back(Held { delivery, unwritten: count, unacked: count });
@@ -58,18 +60,14 @@ impl Parcels {
         }
     }
 
-    pub(super) fn next_event(&mut self) -> Option<(Place, Event)> {
+    /// The next event's place, and the keys that it holds.
+    pub(super) fn next_event(&mut self) -> Option<(Place, [u64; 2])> {
         let place = self.next;
-        let event = *self
-            .held
-            .get((place.ticket - self.first) as usize)?
-            .delivery
-            .parcel
-            .events
-            .get(place.index as usize)?;
+        let held = self.held.get((place.ticket - self.first) as usize)?;
+        let keys = held.delivery.parcel.events.get(place.index as usize)?.keys;
         self.next.index += 1;
         self.skip_ended();
-        Some((place, event))
+        Some((place, keys))
     }
 
     fn held(&self, place: Place) -> &Held {
@@ -80,25 +78,31 @@ impl Parcels {
         &mut self.held[(place.ticket - self.first) as usize]
     }
 
-    pub(super) fn frame(&self, place: Place) -> &[u8] {
+    /// An event and the buffer that it lies in.
+    fn event(&self, place: Place) -> (Framed, &[u8]) {
         let parcel = &self.held(place).delivery.parcel;
-        parcel.frame(&parcel.events[place.index as usize])
+        (parcel.events[place.index as usize].event, &parcel.buffer)
+    }
+
+    pub(super) fn frame(&self, place: Place) -> &[u8] {
+        let (event, buffer) = self.event(place);
+        event.frame(buffer)
     }
 
     pub(super) fn frame_mut(&mut self, place: Place) -> &mut [u8] {
         let parcel = &mut self.held_mut(place).delivery.parcel;
-        let event = parcel.events[place.index as usize];
+        let event = parcel.events[place.index as usize].event;
         &mut parcel.buffer[event.start as usize..event.end as usize]
     }
 
     pub(super) fn json(&self, place: Place) -> &[u8] {
-        let parcel = &self.held(place).delivery.parcel;
-        parcel.json(&parcel.events[place.index as usize])
+        let (event, buffer) = self.event(place);
+        event.json(buffer)
     }
 
     pub(super) fn id(&self, place: Place) -> &[u8] {
-        let parcel = &self.held(place).delivery.parcel;
-        parcel.id(&parcel.events[place.index as usize])
+        let (event, buffer) = self.event(place);
+        event.id(buffer)
     }
 
     pub(super) fn written(&mut self, place: Place) {
@@ -127,7 +131,7 @@ impl Parcels {
     }
 
     /// Call `emitted` first, so that nothing is acknowledged before it counts as emitted.
-    pub(super) fn next_acked(&mut self) -> Option<Delivery> {
+    pub(super) fn next_acked(&mut self) -> Option<Delivery<Outgoing>> {
         if self.unemitted == self.first || self.held.front()?.unacked > 0 {
             return None;
         }

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use flowd_engine::order::Order;
-use flowd_engine::parcel::Parcel;
+use flowd_engine::parcel;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
@@ -14,6 +14,8 @@ use super::*;
 use crate::config::Timing;
 use crate::testing::mesh::{Happening, MeshServer, Publish, Script, World};
 use crate::testing::{FakeParcels, mesh_parcel, padded_mesh_parcel};
+
+type Parcel = parcel::Parcel<Outgoing>;
 
 /// Clocks that make a test's faults heal within it.
 fn config(servers: &[&MeshServer]) -> MeshConfig {

@@ -10,11 +10,11 @@ use flowd_binlog::row::RowError;
 use flowd_codec::event::EventWriter;
 use flowd_codec::json;
 use flowd_engine::failure::Failure;
-use flowd_engine::parcel::{Parcel, Reject};
+use flowd_engine::parcel::Reject;
 use flowd_engine::record::Operation;
 use twox_hash::{XxHash3_64, XxHash3_128};
 
-use super::{MySqlEncoder, Place};
+use super::{MySqlEncoder, Parcel, Place};
 use crate::rows::ChunkRows;
 
 /// Bytes before a row: its length.

@@ -5,11 +5,10 @@ use std::cell::Cell;
 
 use bytes::Bytes;
 use flowd_binlog::event::kind;
-use flowd_engine::parcel::Parcel;
 use flowd_engine::record::{Batch, Position};
 use flowd_engine::worker::{Encode, Encoded};
 
-use super::MySqlEncoder;
+use super::{MySqlEncoder, Parcel};
 use crate::rows::MySqlRecord;
 use crate::stream::tests::{Script, events};
 
@@ -62,7 +61,11 @@ fn updated(before: u8, after: u8) -> Batch<MySqlRecord> {
 }
 
 fn texts(parcel: &Parcel) -> Vec<String> {
-    parcel.events.iter().map(|event| String::from_utf8(parcel.json(event).to_vec()).expect("UTF-8")).collect()
+    parcel
+        .events
+        .iter()
+        .map(|event| String::from_utf8(event.event.json(&parcel.buffer).to_vec()).expect("UTF-8"))
+        .collect()
 }
 
 fn encoded(batch: &Batch<MySqlRecord>) -> Parcel {
@@ -85,16 +88,17 @@ fn an_event_is_written_as_the_readme_shows_it() {
     );
     let parcel = encoded(&inserted(&[5]));
     assert_eq!(texts(&parcel), [expected]);
-    let event = parcel.events[0];
-    assert_eq!(parcel.id(&event), b"11111111-1111-1111-1111-111111111111:7/shop.t/0");
-    assert_eq!(parcel.frame(&event).last(), Some(&b'\n'));
+    let event = parcel.events[0].event;
+    assert_eq!(event.id(&parcel.buffer), b"11111111-1111-1111-1111-111111111111:7/shop.t/0");
+    assert_eq!(event.frame(&parcel.buffer).last(), Some(&b'\n'));
 }
 
 #[test]
 fn a_key_change_is_a_delete_and_a_create_that_both_hold_both_keys() {
     let parcel = encoded(&updated(1, 2));
     let [delete, create] = parcel.events[..] else { panic!("{} events", parcel.events.len()) };
-    assert!(parcel.id(&delete).ends_with(b"/0/d") && parcel.id(&create).ends_with(b"/0/c"));
+    assert!(delete.event.id(&parcel.buffer).ends_with(b"/0/d"));
+    assert!(create.event.id(&parcel.buffer).ends_with(b"/0/c"));
     let json = texts(&parcel);
     assert!(
         json[0].contains(r#""before":{"id":1},"after":null"#) && json[0].contains(r#""op":"d""#),
@@ -117,7 +121,7 @@ fn rows_that_were_handed_on_before_are_passed_over_and_keep_their_numbers() {
     batch.records[0].rows_mut().skip = 2;
     let parcel = encoded(&batch);
     assert_eq!(parcel.events.len(), 1);
-    assert!(parcel.id(&parcel.events[0]).ends_with(b"shop.t/2"));
+    assert!(parcel.events[0].event.id(&parcel.buffer).ends_with(b"shop.t/2"));
 }
 
 #[test]

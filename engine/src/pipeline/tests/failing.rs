@@ -51,12 +51,12 @@ type Ending = fn() -> Result<(), Failure>;
 
 struct Broken(Ending);
 
-impl Target for Broken {
+impl Target<u64> for Broken {
     fn start(&mut self) -> Result<(), Failure> {
         Ok(())
     }
 
-    fn run(self: Box<Self>, parcels: &mut dyn Outlet) -> Result<(), Failure> {
+    fn run(self: Box<Self>, parcels: &mut dyn Outlet<u64>) -> Result<(), Failure> {
         parcels.next();
         (self.0)()
     }

@@ -73,8 +73,9 @@ const CHANGED_MAX: u32 = 100;
 /// Statements that a connection keeps prepared.
 const PREPARED_MAX: usize = 8;
 
-/// Errors that say that a table is not what it was: unknown table, unknown column, definition changed, index gone.
-const CHANGED: [u16; 6] = [1051, 1054, 1109, 1146, 1176, 1412];
+/// Errors that say that a table is not what it was: unknown schema (MySQL, after DROP DATABASE), unknown table, unknown
+/// column, index gone, definition changed, statement to be prepared anew.
+const CHANGED: [u16; 8] = [1049, 1051, 1054, 1109, 1146, 1176, 1412, 1615];
 
 /// Session settings that a read of values depends on, and how long the server may wait for us to take rows: the
 /// pipeline may be full for as long as its target is away.
@@ -305,5 +306,25 @@ impl From<WireError> for Trouble {
             Some(code) if CHANGED.contains(&code) => Self::Changed(error.to_string()),
             _ => Self::Failed(error.into()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_definition_statement_does_to_a_read_is_a_changed_table_and_no_end() {
+        let trouble = |code: u16, state: &str| {
+            Trouble::from(WireError::Server { code, state: state.into(), message: "text".into() })
+        };
+        // DROP DATABASE, DROP TABLE, DROP COLUMN, DROP INDEX, ALTER under an open view.
+        for (code, state) in
+            [(1049, "42000"), (1146, "42S02"), (1054, "42S22"), (1176, "42000"), (1412, "HY000")]
+        {
+            assert!(matches!(trouble(code, state), Trouble::Changed(_)), "{code}");
+        }
+        assert!(matches!(trouble(1142, "42000"), Trouble::Failed(Failure::Unusable(_))));
+        assert!(matches!(trouble(1317, "70100"), Trouble::Failed(Failure::Retry(_))));
     }
 }

@@ -50,8 +50,12 @@ enum TailError {
     Connection(#[from] io::Error),
     #[error("{0}")]
     Session(#[from] SessionError),
-    #[error("the server said: {0}")]
-    SentAway(String),
+    #[error("the server said: {reason}")]
+    SentAway {
+        reason: String,
+        /// Where to go instead, if it named an address.
+        to: Option<String>,
+    },
     #[error("standard output cannot be written: {0}")]
     Output(io::Error),
 }
@@ -60,7 +64,7 @@ impl TailError {
     /// Whether a new connection may be better. A server that says no to who we are or to what we want will say so again.
     fn can_heal(&self) -> bool {
         match self {
-            Self::Connection(_) | Self::SentAway(_) | Self::Session(SessionError::Silent { .. }) => true,
+            Self::Connection(_) | Self::SentAway { .. } | Self::Session(SessionError::Silent { .. }) => true,
             Self::Session(SessionError::Refused { request, .. }) => *request == Command::HeartbeatRequest,
             Self::Output(_) => false,
         }
@@ -107,16 +111,22 @@ impl<W: Write> Tail<W> {
     async fn run(&mut self) -> Result<(), TailError> {
         let started = Instant::now();
         let mut back_off = BackOff::new(BACK_OFF.0, BACK_OFF.1);
+        let mut redirect: Option<String> = None;
         loop {
             let before = self.left;
-            match self.follow().await {
+            // An address that a server sent us to counts once: when it fails, we ask at the door again.
+            let mesh = redirect.take().unwrap_or_else(|| self.arguments.mesh.clone());
+            match self.follow(&mesh).await {
                 Ok(()) => return Ok(()),
                 Err(error) => {
                     let is_start_over = !self.listened && started.elapsed() >= START_MAX;
                     if is_start_over || !error.can_heal() {
                         return Err(error);
                     }
-                    tracing::warn!(mesh = %self.arguments.mesh, %error, "not connected; trying again");
+                    tracing::warn!(mesh, %error, "not connected; trying again");
+                    if let TailError::SentAway { to, .. } = error {
+                        redirect = to;
+                    }
                 }
             }
             if self.left < before {
@@ -127,23 +137,23 @@ impl<W: Write> Tail<W> {
     }
 
     /// One connection's life; `Ok` when enough was printed.
-    async fn follow(&mut self) -> Result<(), TailError> {
+    async fn follow(&mut self, mesh: &str) -> Result<(), TailError> {
         let subscription = Subscription::new([&*self.arguments.topic], SubscriptionMode::Clustering);
         let session = ClientSession::new(
             agent(&self.arguments.group),
             Role::Subscriber(subscription),
             Timing::default(),
         );
-        let mut link = Link::open(&self.arguments.mesh, session).await?;
+        let mut link = Link::open(mesh, session).await?;
         while !link.session.is_over() {
             link.receive().await?;
             self.print(&mut link)?;
             if self.left == 0 {
                 // Its answer says that the acknowledgements before it were taken.
                 link.session.leave(Instant::now(), &mut link.out);
-            } else if let Some(reason) = link.sent_away.take() {
+            } else if let Some((reason, to)) = link.sent_away.take() {
                 link.send().await?;
-                return Err(TailError::SentAway(reason));
+                return Err(TailError::SentAway { reason, to });
             }
         }
         Ok(())
@@ -197,8 +207,8 @@ struct Link {
     decoder: Decoder,
     session: ClientSession,
     out: Vec<u8>,
-    /// Why the server wants us to go, if it does.
-    sent_away: Option<String>,
+    /// Why the server wants us to go, if it does, and where to.
+    sent_away: Option<(String, Option<String>)>,
 }
 
 impl Link {
@@ -240,9 +250,11 @@ impl Link {
     fn take<'a>(&mut self, frame: &'a Frame) -> Result<Received<'a>, SessionError> {
         let received = self.session.receive(frame, Instant::now(), &mut self.out)?;
         match &received {
-            Received::ServerGoodbye { reason, .. } => self.sent_away = Some(reason.clone()),
-            Received::Redirected(Some(to)) => self.sent_away = Some(format!("go to {to}")),
-            Received::Redirected(None) => self.sent_away = Some("go elsewhere".to_owned()),
+            Received::ServerGoodbye { reason, .. } => self.sent_away = Some((reason.clone(), None)),
+            Received::Redirected(Some(to)) => {
+                self.sent_away = Some((format!("go to {to}"), Some(to.to_string())));
+            }
+            Received::Redirected(None) => self.sent_away = Some(("go elsewhere".to_owned(), None)),
             _ => {}
         }
         Ok(received)
@@ -333,6 +345,21 @@ mod tests {
         assert_eq!(tail(&mesh, 120).join().expect("no panic"), ids(0..120));
         assert_eq!(tail(&mesh, 80).join().expect("no panic"), ids(120..200));
         server.shutdown().expect("a clean end");
+    }
+
+    #[test]
+    fn a_tail_that_is_redirected_goes_on_where_it_was_sent() {
+        let there = Server::start(ServerConfig::new("127.0.0.1:0", None)).expect("a free port");
+        let mut config = ServerConfig::new("127.0.0.1:0", None);
+        config.faults.leave_after = Some(Duration::from_millis(200));
+        config.faults.redirect_to = Some(there.address());
+        let here = Server::start(config).expect("a free port");
+        publish(&here.address().to_string(), 0..10);
+        let tail = tail(&here.address().to_string(), 20);
+        publish(&there.address().to_string(), 10..20);
+        assert_eq!(tail.join().expect("no panic"), ids(0..20));
+        here.shutdown().expect("a clean end");
+        there.shutdown().expect("a clean end");
     }
 
     #[test]

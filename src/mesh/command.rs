@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{FaultPlan, Server, ServerConfig};
+use super::{FaultPlan, JavaLimits, Server, ServerConfig};
 use crate::config::{bytes, parse_address};
 use crate::exit::Ending;
 use crate::signals::event_loop;
@@ -28,15 +28,20 @@ pub struct MeshArguments {
     /// Seconds until an unacknowledged event goes out again
     #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub ack_timeout: u64,
-    /// For tests only: one publish in N is stored and never answered
-    #[arg(long, value_name = "N", default_value_t = 0, hide = true)]
-    pub fault_drop_acks: u64,
-    /// For tests only: one publish in N meets a cut connection
-    #[arg(long, value_name = "N", default_value_t = 0, hide = true)]
-    pub fault_reset_every: u64,
-    /// For tests only: which publishes the faults hit
-    #[arg(long, value_name = "SEED", default_value_t = 1, hide = true)]
-    pub fault_seed: u64,
+    /// Refuse and slow down as the Java server does: events over --max-event-size, publishes over --max-event-rate,
+    /// more than 2000 frames a second on one connection
+    #[arg(long)]
+    pub java_limits: bool,
+    /// With --java-limits: characters of an event's data; as shipped. The server's eventMesh.server.maxEventSize
+    #[arg(long, value_name = "COUNT", requires = "java_limits", default_value_t = JavaLimits::default().event_size)]
+    pub max_event_size: usize,
+    /// With --java-limits: publishes a second on all connections. The server's eventMesh.server.tcp.msgReqnumPerSecond
+    #[arg(long, value_name = "COUNT", requires = "java_limits", value_parser = clap::value_parser!(u32).range(1..),
+        default_value_t = JavaLimits::default().publishes_per_second)]
+    pub max_event_rate: u32,
+    /// For tests of the clients.
+    #[command(flatten)]
+    pub faults: FaultPlan,
 }
 
 impl MeshArguments {
@@ -45,11 +50,12 @@ impl MeshArguments {
         config.retain_bytes = self.retain.unwrap_or(config.retain_bytes);
         config.window = usize::from(self.window);
         config.ack_timeout = Duration::from_secs(self.ack_timeout);
-        config.faults = FaultPlan {
-            drop_acks: self.fault_drop_acks,
-            reset_every: self.fault_reset_every,
-            seed: self.fault_seed,
-        };
+        config.limits = self.java_limits.then(|| JavaLimits {
+            event_size: self.max_event_size,
+            publishes_per_second: self.max_event_rate,
+            ..JavaLimits::default()
+        });
+        config.faults = self.faults;
         config
     }
 }

@@ -16,8 +16,9 @@ use tokio::time::timeout;
 
 use super::broker::{Broker, Shared};
 use super::faults::Faults;
+use super::limits::Limits;
 use super::outbox::Outbox;
-use super::session::{Course, Rules, Session, write_goodbye};
+use super::session::{Course, FAREWELL, Rules, Session, write_goodbye};
 
 const READ_MIN: usize = 4 << 10;
 const READ_MAX: usize = 256 << 10;
@@ -25,7 +26,6 @@ const READ_MAX: usize = 256 << 10;
 const FRAMES_AT_ONCE: usize = 1_024;
 /// How long a closing connection may take to send what it has.
 const LINGER: Duration = Duration::from_secs(2);
-const FAREWELL: &str = "graceful normal quit from eventmesh";
 
 /// What every connection of a server shares.
 #[derive(Debug, Clone)]
@@ -35,6 +35,7 @@ pub(crate) struct Context {
     /// The server's own address without port, for the pushes.
     pub(crate) host: Arc<str>,
     pub(crate) faults: Faults,
+    pub(crate) limits: Limits,
     /// Turns true when the server stops.
     pub(crate) stop: watch::Receiver<bool>,
 }
@@ -46,14 +47,14 @@ pub(crate) async fn serve(stream: TcpStream, peer: SocketAddr, context: Context)
     }
     let notify = Arc::new(Notify::new());
     let seat = context.shared.lock().sit(Arc::clone(&notify));
-    let session =
-        Session::new(seat, peer.ip().to_string(), context.faults.clone(), context.rules, Instant::now());
+    let session = Session::new(seat, peer.ip().to_string(), &context, Instant::now());
     let mut connection = Connection {
         stream,
         decoder: Decoder::new(),
         session,
         out: Outbox::default(),
         read: READ_MIN,
+        frames_left: false,
         more: false,
         seat,
         notify,
@@ -73,6 +74,8 @@ struct Connection {
     out: Outbox,
     /// The size of the next read.
     read: usize,
+    /// Frames are left in the decoder that were not looked at.
+    frames_left: bool,
     /// Frames or events are left that need not wait for the socket.
     more: bool,
     seat: u32,
@@ -103,13 +106,18 @@ impl Connection {
                 tokio::task::yield_now().await;
                 continue;
             }
-            let interest = self.interest();
+            let held_until = self.session.held_until(Instant::now());
+            let interest = self.interest(held_until.is_some());
             tokio::select! {
                 () = self.notify.notified() => {}
                 ready = async { match interest {
                     Some(interest) => self.stream.ready(interest).await.map(|_| ()),
                     None => std::future::pending().await,
                 } } => ready?,
+                () = async { match held_until {
+                    Some(until) => tokio::time::sleep_until(until.into()).await,
+                    None => std::future::pending().await,
+                } } => {}
                 _ = tick.tick() => {
                     if self.tick() == Course::Close {
                         return Ok(());
@@ -120,8 +128,8 @@ impl Connection {
         }
     }
 
-    fn interest(&self) -> Option<Interest> {
-        match (self.out.is_full(), self.out.unsent().is_empty()) {
+    fn interest(&self, is_held: bool) -> Option<Interest> {
+        match (is_held || self.out.is_full(), self.out.unsent().is_empty()) {
             (false, true) => Some(Interest::READABLE),
             (false, false) => Some(Interest::READABLE | Interest::WRITABLE),
             (true, false) => Some(Interest::WRITABLE),
@@ -132,7 +140,8 @@ impl Connection {
     /// Does what can be done without waiting: read, answer, push, write.
     fn turn(&mut self) -> io::Result<Course> {
         let mut course = Course::Stay;
-        if !self.out.is_full() && !self.more {
+        let takes = self.session.held_until(Instant::now()).is_none() && !self.out.is_full();
+        if takes && !self.frames_left {
             self.decoder.buffer_mut().reserve(self.read);
             match self.stream.try_read_buf(self.decoder.buffer_mut()) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
@@ -149,11 +158,12 @@ impl Connection {
             if broker.is_broken() {
                 return Ok(Course::Close);
             }
-            self.more = false;
-            if !self.out.is_full() {
+            if takes {
                 course = self.take_frames(&mut broker)?;
             }
-            self.more |= self.session.pump(&self.context.host, &mut broker, &mut self.out, Instant::now())?;
+            let now = Instant::now();
+            self.more = self.session.pump(&self.context.host, &mut broker, &mut self.out, now)?;
+            self.more |= self.frames_left && self.session.held_until(now).is_none();
             self.settle(&mut broker);
             if broker.work().0 {
                 shared.work.notify_one();
@@ -166,9 +176,10 @@ impl Connection {
     fn take_frames(&mut self, broker: &mut Broker) -> io::Result<Course> {
         let now = Instant::now();
         let mut course = Course::Stay;
+        self.frames_left = false;
         for count in 0.. {
-            if count == FRAMES_AT_ONCE || self.out.is_full() {
-                self.more = true;
+            if count == FRAMES_AT_ONCE || self.out.is_full() || self.session.held_until(now).is_some() {
+                self.frames_left = true;
                 break;
             }
             match self.decoder.next_frame() {
@@ -203,7 +214,7 @@ impl Connection {
     fn tick(&mut self) -> Course {
         let shared = Arc::clone(&self.context.shared);
         let mut broker = shared.lock();
-        let course = self.session.tick(&mut broker, Instant::now());
+        let course = self.session.tick(&mut broker, &mut self.out, Instant::now());
         broker.wake_readers();
         course
     }

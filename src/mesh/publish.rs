@@ -70,7 +70,7 @@ impl Envelope {
     }
 }
 
-/// Looks whether a publish is an event that can be delivered.
+/// Looks whether a publish is an event that can be delivered, with no more than `event_size` UTF-16 units of data.
 ///
 /// # Errors
 /// The text for the publisher.
@@ -78,14 +78,21 @@ pub(crate) fn check<'a>(
     properties: &Properties,
     body: &'a [u8],
     time_ms: u64,
+    event_size: usize,
 ) -> Result<Publish<'a>, String> {
     let version = check_properties(properties)?;
     if body.len() > PUBLISH_SIZE_MAX {
-        return Err(format!("java.lang.Exception: event size exceeds the limit: {PUBLISH_SIZE_MAX}"));
+        return Err(too_large(PUBLISH_SIZE_MAX));
     }
     let view =
         decode_event(body).map_err(|error| format!("io.cloudevents.rw.CloudEventRWException: {error}"))?;
     check_view(&view)?;
+    if let Data::Json(data) = view.data
+        && data.get().len() > event_size
+        && data.get().encode_utf16().count() > event_size
+    {
+        return Err(too_large(event_size));
+    }
     let subject =
         view.subject.clone().ok_or("java.lang.NullPointerException: the event has no subject (topic)")?;
     let open = body.trim_ascii_end();
@@ -99,6 +106,10 @@ pub(crate) fn check<'a>(
     }
     add_properties(&mut publish, properties)?;
     Ok(publish)
+}
+
+fn too_large(limit: usize) -> String {
+    format!("java.lang.Exception: event size exceeds the limit: {limit}")
 }
 
 fn check_properties(properties: &Properties) -> Result<Version, String> {
@@ -284,12 +295,12 @@ mod tests {
     const EVENT: &str = r#"{"specversion":"1.0","id":"1","source":"/s","type":"t","subject":"T","datacontenttype":"application/cloudevents+json","data":{"a":1.10}}"#;
 
     fn refused(event: &str, needle: &str) {
-        let text = check(&Properties::publish(), event.as_bytes(), 7).expect_err(event);
+        let text = check(&Properties::publish(), event.as_bytes(), 7, usize::MAX).expect_err(event);
         assert!(text.contains(needle), "{event}: {text}");
     }
 
     fn pushed(event: &str, properties: &Properties) -> serde_json::Map<String, serde_json::Value> {
-        let publish = check(properties, event.as_bytes(), 7).expect("publishable");
+        let publish = check(properties, event.as_bytes(), 7, usize::MAX).expect("publishable");
         let delivery = Delivery { seq: 1, offset: 0, arrival: publish.arrival, body: &publish.body };
         let envelope = Envelope::new(&UserAgent::default(), "g", "10.0.0.9");
         let mut out = Vec::new();
@@ -300,7 +311,7 @@ mod tests {
 
     #[test]
     fn a_push_is_the_event_untouched_plus_the_servers_extensions() {
-        let publish = check(&Properties::publish(), EVENT.as_bytes(), 7).expect("publishable");
+        let publish = check(&Properties::publish(), EVENT.as_bytes(), 7, usize::MAX).expect("publishable");
         assert_eq!(&*publish.body, &EVENT.as_bytes()[..EVENT.len() - 1]);
         let push = pushed(EVENT, &Properties::publish());
         assert!(ADDED.iter().all(|name| push[*name].is_string()));
@@ -319,7 +330,9 @@ mod tests {
         refused(&EVENT.replace("/s", "a b"), "source");
         refused(&EVENT.replace("1.10", &"1".repeat(PUBLISH_SIZE_MAX)), "event size exceeds the limit: ");
         let native = Properties::new();
-        assert!(check(&native, EVENT.as_bytes(), 7).expect_err("native").contains("eventmeshmessage"));
+        assert!(
+            check(&native, EVENT.as_bytes(), 7, usize::MAX).expect_err("native").contains("eventmeshmessage")
+        );
     }
 
     #[test]
@@ -331,12 +344,12 @@ mod tests {
         assert_eq!((&push["rsp0ip"], &push["mine"]), (&"10.0.0.9".into(), &"x".into()));
         assert_eq!(push["tenant"], "a\"b");
         properties.set("Bad-Name", "x");
-        assert!(check(&properties, EVENT.as_bytes(), 7).is_err());
+        assert!(check(&properties, EVENT.as_bytes(), 7, usize::MAX).is_err());
     }
 
     #[test]
     fn an_acknowledgement_names_the_event() {
-        let publish = check(&Properties::publish(), EVENT.as_bytes(), 7).expect("publishable");
+        let publish = check(&Properties::publish(), EVENT.as_bytes(), 7, usize::MAX).expect("publishable");
         let mut out = Vec::new();
         write_ack(&mut out, &publish);
         let ack: serde_json::Value = serde_json::from_slice(&out).expect("JSON");

@@ -16,6 +16,7 @@ use super::broker::{Broker, Shared};
 use super::commit;
 use super::connection::{self, Context};
 use super::faults::{FaultPlan, Faults};
+use super::limits::{JavaLimits, Limits};
 use super::session::Rules;
 
 /// Connections at a time; one more is closed at once, as by the Java server.
@@ -45,6 +46,8 @@ pub struct ServerConfig {
     pub silence_max: Duration,
     /// A session that said goodbye is closed after this.
     pub leave_timeout: Duration,
+    /// The limits of a Java server; without them only memory and the wire bound what is taken.
+    pub limits: Option<JavaLimits>,
     /// For tests of the clients only.
     pub faults: FaultPlan,
 }
@@ -66,6 +69,7 @@ impl ServerConfig {
             hello_timeout: Duration::from_secs(10),
             silence_max: Duration::from_secs(60),
             leave_timeout: Duration::from_secs(30),
+            limits: None,
             faults: FaultPlan::default(),
         }
     }
@@ -143,6 +147,7 @@ impl Server {
             rules,
             host: address.ip().to_string().into(),
             faults: Faults::new(config.faults),
+            limits: Limits::new(config.limits),
             stop: stopped,
         };
         let runtime = tokio::runtime::Builder::new_current_thread()

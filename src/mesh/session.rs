@@ -7,16 +7,19 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use flowd_codec::frame::{
-    Command, Frame, Header, Properties, Subscription, SubscriptionMode, SubscriptionType, UserAgent,
-    encode_parts,
+    Command, Frame, Header, Properties, Redirect, Subscription, SubscriptionMode, SubscriptionType,
+    UserAgent, encode_parts,
 };
 
 use super::broker::{Broker, Place, Refusal};
-use super::faults::Faults;
+use super::connection::Context;
+use super::faults::{Fate, Faults, HeldBack};
+use super::limits::Limits;
 use super::outbox::{FULL, Outbox};
 use super::publish::{self, Envelope};
 use super::topic::Seat;
@@ -32,6 +35,9 @@ const NO_SESSION: &str = "java.lang.Exception: no session is found";
 const NOT_SUB: &str = "java.lang.Exception: client purpose config is not sub";
 /// The texts on which clients know that a refusal may pass (protocol manual, section 10.2).
 const OVERLOAD: &str = "Tps overload, global flow control";
+const TOO_FAST: &str = "java.lang.Exception: SEND_TOO_FAST";
+/// With the last goodbye, whoever leaves.
+pub(crate) const FAREWELL: &str = "graceful normal quit from eventmesh";
 
 /// The times and bounds a session keeps.
 #[derive(Debug, Clone, Copy)]
@@ -99,8 +105,10 @@ pub(crate) struct Session {
     /// The client's, for the pushes.
     address: String,
     faults: Faults,
+    limits: Limits,
     rules: Rules,
     client: Option<Client>,
+    held_back: HeldBack,
     in_hand: VecDeque<InHand>,
     /// Entries of `in_hand` that are not done.
     unacked: usize,
@@ -116,13 +124,15 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    pub(crate) fn new(seat: Seat, address: String, faults: Faults, rules: Rules, now: Instant) -> Self {
+    pub(crate) fn new(seat: Seat, address: String, context: &Context, now: Instant) -> Self {
         Self {
             seat,
             address,
-            faults,
-            rules,
+            faults: context.faults.clone(),
+            limits: context.limits.clone(),
+            rules: context.rules,
             client: None,
+            held_back: HeldBack::default(),
             in_hand: VecDeque::new(),
             unacked: 0,
             since: now,
@@ -147,6 +157,7 @@ impl Session {
         now: Instant,
     ) -> Course {
         self.heard = now;
+        self.limits.count_frame(now);
         let Frame { header, body } = frame;
         let command = header.command;
         if command.is_push_ack() {
@@ -159,9 +170,9 @@ impl Session {
         let result = match command {
             Command::AsyncMessageToServer | Command::BroadcastMessageToServer => {
                 if self.faults.drop_ack() {
-                    publish_event(&header, &body, &mut self.body, broker, &mut Outbox::default());
+                    self.publish(&header, &body, broker, &mut Outbox::default(), now);
                 } else {
-                    publish_event(&header, &body, &mut self.body, broker, out);
+                    self.publish(&header, &body, broker, out, now);
                 }
                 return Course::Stay;
             }
@@ -225,15 +236,27 @@ impl Session {
             let reading = &client.readings[(self.first + step) % count];
             let room = room(self.rules.window, self.unacked, self.in_hand.len());
             if room == 0 || out.unsent().len() >= FULL {
+                self.held_back.release(out.push());
                 return Ok(room > 0);
             }
             self.push.command = reading.push;
-            let (in_hand, unacked) = (&mut self.in_hand, &mut self.unacked);
+            let (in_hand, unacked, held_back) = (&mut self.in_hand, &mut self.unacked, &mut self.held_back);
             taken += broker.take(reading.place, room, |event| {
                 self.body.clear();
                 publish::write_push(&mut self.body, &event, &client.envelope, server, now_ms);
                 publish::set_seq(&mut self.push, event.seq);
-                encode_parts(&self.push, &self.body, out.push());
+                match self.faults.fate() {
+                    Fate::Sent => {
+                        encode_parts(&self.push, &self.body, out.push());
+                        held_back.overtaken(out.push());
+                    }
+                    Fate::Dropped => {}
+                    Fate::Late => {
+                        let mut frame = Vec::new();
+                        encode_parts(&self.push, &self.body, &mut frame);
+                        held_back.hold(frame);
+                    }
+                }
                 in_hand.push_back(InHand {
                     seq: event.seq,
                     place: reading.place,
@@ -246,13 +269,14 @@ impl Session {
             })?;
         }
         if taken == 0 {
+            self.held_back.release(out.push());
             broker.starve(self.seat);
         }
         Ok(taken > 0)
     }
 
     /// Looks after time-outs; to be called every now and then.
-    pub(crate) fn tick(&mut self, broker: &mut Broker, now: Instant) -> Course {
+    pub(crate) fn tick(&mut self, broker: &mut Broker, out: &mut Outbox, now: Instant) -> Course {
         let silent = now.duration_since(self.heard) >= self.rules.silence_max;
         let ungreeted = self.client.is_none() && now.duration_since(self.since) >= self.rules.hello_timeout;
         let gone = self.left.is_some_and(|left| now.duration_since(left) >= self.rules.leave_timeout);
@@ -260,8 +284,17 @@ impl Session {
             tracing::debug!(silent, ungreeted, gone, "connection closed");
             return Course::Close;
         }
-        self.expire(broker, now);
+        match self.faults.forget_after() {
+            Some(after) => self.forget(after, broker, now),
+            None => self.expire(broker, now),
+        }
+        self.send_away(out, now);
         Course::Stay
+    }
+
+    /// Until when no frame is taken, if that is after `now`: the client is over a rate.
+    pub(crate) fn held_until(&self, now: Instant) -> Option<Instant> {
+        self.limits.held_until(now)
     }
 
     /// Ends the session: everything in hand goes back to the groups.
@@ -384,6 +417,66 @@ impl Session {
         self.forget_done();
     }
 
+    /// What was not acknowledged in time counts as acknowledged, as on a Java server (protocol manual, section 3.5).
+    fn forget(&mut self, after: Duration, broker: &mut Broker, now: Instant) {
+        for event in self.in_hand.iter_mut().take_while(|event| now.duration_since(event.sent) >= after) {
+            if event.hand == Hand::Out {
+                event.hand = Hand::Done;
+                self.unacked -= 1;
+                broker.ack(event.place, event.offset);
+            }
+        }
+        self.forget_done();
+    }
+
+    /// Tells the client to go, if the faults want that by now. It may still publish and acknowledge until it is closed.
+    fn send_away(&mut self, out: &mut Outbox, now: Instant) {
+        let Some((after, to)) = self.faults.leave_after() else { return };
+        if self.client.is_none() || self.left.is_some() || now.duration_since(self.since) < after {
+            return;
+        }
+        self.left = Some(now);
+        self.held_back.release(out.push());
+        match to {
+            Some(to) => write_redirect(out.push(), to),
+            None => write_goodbye(out.push(), 0, FAREWELL),
+        }
+    }
+
+    /// Stores a published event and queues its acknowledgement.
+    fn publish(&mut self, header: &Header, body: &[u8], broker: &mut Broker, out: &mut Outbox, now: Instant) {
+        self.body.clear();
+        let stored = self.store(header, body, broker, now);
+        match stored {
+            Ok(lsn) => {
+                let reply = reply_to(header, 0, "success");
+                out.reply(lsn, broker.durable(), |out| encode_parts(&reply, &self.body, out));
+            }
+            Err(text) => answer(header, Err(text), 0, broker, out),
+        }
+    }
+
+    /// The LSN from which on the event is durable; its acknowledgement is in `self.body`. Checked in the order of the
+    /// Java server, so that an event that is too large is told so at any rate.
+    fn store(
+        &mut self,
+        header: &Header,
+        body: &[u8],
+        broker: &mut Broker,
+        now: Instant,
+    ) -> Result<u64, String> {
+        let event = publish::check(&header.properties, body, now_ms(), self.limits.event_size())?;
+        if !self.limits.admit_publish(now) {
+            return Err(OVERLOAD.to_owned());
+        }
+        if self.faults.is_too_fast() {
+            return Err(TOO_FAST.to_owned());
+        }
+        let lsn = broker.publish(&event.subject, event.arrival, &event.body).map_err(refusal_text)?;
+        publish::write_ack(&mut self.body, &event);
+        Ok(lsn)
+    }
+
     fn leave_groups(&mut self, broker: &mut Broker) {
         for event in self.in_hand.drain(..) {
             if event.hand == Hand::Out {
@@ -402,25 +495,6 @@ impl Session {
 /// How many more events a session may be given: its window, and its memory of what it was given.
 fn room(window: usize, unacked: usize, remembered: usize) -> usize {
     window.saturating_sub(unacked).min((window * REMEMBERED).saturating_sub(remembered))
-}
-
-/// Stores a published event and queues its acknowledgement.
-fn publish_event(header: &Header, body: &[u8], scratch: &mut Vec<u8>, broker: &mut Broker, out: &mut Outbox) {
-    scratch.clear();
-    let checked = publish::check(&header.properties, body, now_ms());
-    let stored = checked.and_then(|event| {
-        let lsn = broker.publish(&event.subject, event.arrival, &event.body).map_err(refusal_text)?;
-        publish::write_ack(scratch, &event);
-        Ok(lsn)
-    });
-    let durable = broker.durable();
-    match stored {
-        Ok(lsn) => {
-            let reply = reply_to(header, 0, "success");
-            out.reply(lsn, durable, |out| encode_parts(&reply, scratch, out));
-        }
-        Err(text) => answer(header, Err(text), 0, broker, out),
-    }
 }
 
 /// Queues the plain answer to a request: code 0 `success`, or code 1 with a text.
@@ -446,6 +520,13 @@ fn reply_header(command: Command, code: i32, desc: &str, seq: &str) -> Header {
 pub(crate) fn write_goodbye(out: &mut Vec<u8>, code: i32, desc: &str) {
     let header = reply_header(Command::ServerGoodbyeRequest, code, desc, "0");
     encode_parts(&header, &[], out);
+}
+
+/// Sends a client to another server.
+fn write_redirect(out: &mut Vec<u8>, to: SocketAddr) {
+    let redirect = Redirect { ip: to.ip().to_string(), port: to.port().into() };
+    let body = serde_json::to_vec(&redirect).expect("texts and numbers are always serialised");
+    encode_parts(&Header::request(Command::RedirectToClient, "0"), &body, out);
 }
 
 fn refusal_text(refusal: Refusal) -> String {

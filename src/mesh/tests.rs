@@ -10,6 +10,7 @@ use super::{FaultPlan, Server, ServerConfig};
 use client::{Client, agent, event};
 
 mod client;
+mod java;
 
 fn config(data: Option<&Path>) -> ServerConfig {
     let mut config = ServerConfig::new("127.0.0.1:0", data.map(Into::into));
@@ -173,7 +174,7 @@ fn a_late_acknowledgement_counts() {
 #[test]
 fn planned_faults_lose_acknowledgements_and_connections_but_no_event() {
     let mut config = config(None);
-    config.faults = FaultPlan { drop_acks: 3, reset_every: 20, seed: 5 };
+    config.faults = FaultPlan { drop_acks: 3, reset_every: 20, seed: 5, ..FaultPlan::default() };
     let server = start(config);
     let (mut publisher, mut taken, mut resets) = (Client::publisher(&server), Vec::new(), 0);
     for id in 0..100 {

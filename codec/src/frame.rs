@@ -111,5 +111,10 @@ pub fn set_publish_seq(frame: &mut [u8], seq: u64) {
     frame[SEQ_AT..SEQ_AT + SEQ_WIDTH].copy_from_slice(&digits);
 }
 
+/// Whether this is a seq as [`set_publish_seq`] writes it. (`parse` would take a sign, and fewer digits.)
+pub(crate) fn is_publish_seq(seq: &[u8]) -> bool {
+    seq.len() == SEQ_WIDTH && seq.iter().all(u8::is_ascii_digit)
+}
+
 #[cfg(test)]
 mod tests;

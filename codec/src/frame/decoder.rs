@@ -11,7 +11,7 @@ use thiserror::Error;
 use super::header::{CommandName, RawHeader, shortened};
 use super::{
     Command, FRAME_HEAD_SIZE, FRAME_OVERHEAD, Frame, Header, LENGTHS_SIZE, MAGIC_AND_VERSION,
-    PACKAGE_LENGTH_MAX, PUBLISH_HEADER_AFTER_SEQ, PUBLISH_HEADER_BEFORE_SEQ, Properties, SEQ_WIDTH,
+    PACKAGE_LENGTH_MAX, PUBLISH_HEADER_AFTER_SEQ, PUBLISH_HEADER_BEFORE_SEQ, Properties, is_publish_seq,
 };
 
 /// Why bytes are no frame. [`is_soft`](Self::is_soft) tells the two cases in which the stream can go on.
@@ -225,8 +225,7 @@ pub(super) fn plain_ack(json: &[u8]) -> Option<Header> {
 const ACK_BEFORE_SEQ: &[u8] = br#"{"cmd":"ASYNC_MESSAGE_TO_SERVER_ACK","code":0,"desc":"success","seq":""#;
 const ACK_AFTER_SEQ: &[u8] = br#"","properties":{},"command":"ASYNC_MESSAGE_TO_SERVER_ACK"}"#;
 
-/// A seq as [`set_publish_seq`](super::set_publish_seq) writes it.
+/// A seq of ours.
 fn own_seq(seq: &[u8]) -> Option<&str> {
-    let is_own = seq.len() == SEQ_WIDTH && seq.iter().all(u8::is_ascii_digit);
-    is_own.then(|| std::str::from_utf8(seq).ok())?
+    is_publish_seq(seq).then(|| std::str::from_utf8(seq).ok())?
 }

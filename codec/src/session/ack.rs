@@ -16,7 +16,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use crate::frame::{Command, Frame, Header, SEQ_WIDTH};
+use crate::frame::{Command, Frame, Header, is_publish_seq};
 use crate::json;
 
 /// The answer to a publish. It borrows from its frame: reading one asks for no memory.
@@ -141,9 +141,7 @@ fn about(frame: &Frame) -> About<'_> {
 
 /// The number in a seq of ours; of nobody else's.
 fn own_seq(seq: &str) -> Option<u64> {
-    // `parse` would take a sign.
-    let is_own = seq.len() == SEQ_WIDTH && seq.bytes().all(|byte| byte.is_ascii_digit());
-    is_own.then(|| seq.parse().ok())?
+    is_publish_seq(seq.as_bytes()).then(|| seq.parse().ok())?
 }
 
 fn refused(reason: Reason<'_>) -> Outcome<'_> {

@@ -162,15 +162,7 @@ fn first(
     let flavor = connection.server().flavor;
     let at = |gtids: &str, file: &str, offset| {
         let gtids = if status.has_gtids { parse_gtids(flavor, gtids)? } else { Gtids::None };
-        Ok::<_, Failure>(BinlogPosition {
-            server: status.identity.to_string(),
-            gtids,
-            file: file.into(),
-            offset,
-            open: None,
-            filter: config.filter.fingerprint(),
-            by_place: false,
-        })
+        Ok::<_, Failure>(boundary(status, config, gtids, file, offset))
     };
     match start_at {
         StartAt::Latest => at(&status.end.gtids, &status.end.file, status.end.position),
@@ -193,6 +185,25 @@ fn first(
             };
             Ok(BinlogPosition { by_place: flavor == Flavor::MySql, ..at(&gtids, file, *offset)? })
         }
+    }
+}
+
+/// The position between two transactions of this server, for this filter.
+fn boundary(
+    status: &ServerStatus,
+    config: &MySqlConfig,
+    gtids: Gtids,
+    file: &str,
+    offset: u64,
+) -> BinlogPosition {
+    BinlogPosition {
+        server: status.identity.to_string(),
+        gtids,
+        file: file.into(),
+        offset,
+        open: None,
+        filter: config.filter.fingerprint(),
+        by_place: false,
     }
 }
 

@@ -7,11 +7,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use flowd_engine::failure::Failure;
 use rand::Rng;
 
-use super::parse_gtids;
+use super::{boundary, parse_gtids};
 use crate::config::MySqlConfig;
 use crate::connection::Connection;
 use crate::error::WireError;
-use crate::position::{BinlogPosition, Gtids, SourcePosition};
+use crate::position::{Gtids, SourcePosition};
 use crate::server::Flavor;
 use crate::snapshot::mark::{OPEN_VIEW, end, view_place};
 use crate::snapshot::state::SnapshotState;
@@ -27,17 +27,17 @@ pub(super) fn begin(
     let (binlog, file, offset) = match (flavor, status.has_gtids) {
         (Flavor::MariaDb, _) => {
             let (gtids, file, offset) = maria_place(connection)?;
-            (at(status, config, parse_gtids(flavor, &gtids)?, &file, offset), file, offset)
+            (boundary(status, config, parse_gtids(flavor, &gtids)?, &file, offset), file, offset)
         }
         (Flavor::MySql, true) => {
             let gtids = executed_gtids(connection)?;
             let (file, offset) = end(connection)?;
-            (at(status, config, parse_gtids(flavor, &gtids)?, "", 0), file, offset)
+            (boundary(status, config, parse_gtids(flavor, &gtids)?, "", 0), file, offset)
         }
         (Flavor::MySql, false) => {
             // Tables are read under locks, which wait for whoever is before this place and not done yet.
             let (file, offset) = end(connection)?;
-            (at(status, config, Gtids::None, &file, offset), file, offset)
+            (boundary(status, config, Gtids::None, &file, offset), file, offset)
         }
     };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -46,18 +46,6 @@ pub(super) fn begin(
     tracing::info!(snapshot = id, place = format!("{file}:{offset}"), gtids = %binlog.gtids, "a new snapshot begins");
     let snapshot = Some(SnapshotState::new(id, time_us, file, offset));
     Ok(SourcePosition { binlog, snapshot })
-}
-
-fn at(status: &ServerStatus, config: &MySqlConfig, gtids: Gtids, file: &str, offset: u64) -> BinlogPosition {
-    BinlogPosition {
-        server: status.identity.to_string(),
-        gtids,
-        file: file.into(),
-        offset,
-        open: None,
-        filter: config.filter.fingerprint(),
-        by_place: false,
-    }
 }
 
 /// The place of a consistent view, and the GTIDs there.

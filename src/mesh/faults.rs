@@ -138,13 +138,17 @@ fn mix(value: u64) -> u64 {
 pub(crate) struct HeldBack(VecDeque<(u8, Vec<u8>)>);
 
 impl HeldBack {
-    /// Holds a frame back.
-    pub(crate) fn hold(&mut self, frame: Vec<u8>) {
-        self.0.push_back((OVERTAKE, frame));
-    }
-
-    /// Another push has left.
-    pub(crate) fn overtaken(&mut self, out: &mut Vec<u8>) {
+    /// Writes a push as its fate wants it, and behind it those that were overtaken often enough.
+    pub(crate) fn send(&mut self, fate: Fate, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+        match fate {
+            Fate::Dropped => return,
+            Fate::Late => {
+                let mut frame = Vec::new();
+                write(&mut frame);
+                return self.0.push_back((OVERTAKE, frame));
+            }
+            Fate::Sent => write(out),
+        }
         self.0.iter_mut().for_each(|(left, _)| *left = left.saturating_sub(1));
         while let Some((_, frame)) = self.0.pop_front_if(|(left, _)| *left == 0) {
             out.extend_from_slice(&frame);

@@ -26,6 +26,7 @@ mod session;
 #[cfg(test)]
 mod tests;
 mod topic;
+mod window;
 
 pub use command::{MeshArguments, command};
 pub use faults::FaultPlan;

@@ -5,7 +5,6 @@
 //! when the session ends, however it ends. Replies follow the protocol manual, sections 2, 3 and 10.2; failures are
 //! code 1 with the texts of the Java server where clients match on them.
 
-use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
@@ -18,19 +17,18 @@ use flowd_codec::frame::{
 
 use super::broker::{Broker, Place, Refusal};
 use super::connection::Context;
-use super::faults::{Fate, Faults, HeldBack};
+use super::faults::{Faults, HeldBack};
 use super::limits::Limits;
 use super::outbox::{FULL, Outbox};
 use super::publish::{self, Envelope};
 use super::topic::Seat;
+use super::window::Window;
 use crate::time::now_ms;
 
 /// Topics one session may subscribe to.
 const SUBSCRIPTIONS_MAX: usize = 4_096;
 /// Bytes of a topic's or group's name.
 const NAME_MAX: usize = 1_024;
-/// Windows of events that a session remembers, so that late acknowledgements count.
-const REMEMBERED: usize = 16;
 const NO_SESSION: &str = "java.lang.Exception: no session is found";
 const NOT_SUB: &str = "java.lang.Exception: client purpose config is not sub";
 /// The texts on which clients know that a refusal may pass (protocol manual, section 10.2).
@@ -62,26 +60,6 @@ pub(crate) enum Course {
     Close,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Hand {
-    /// Sent and not acknowledged.
-    Out,
-    /// Released to the group; keeps its place in the window, so that a stuck client is not fed on and on.
-    Late,
-    /// Late for so long that its place in the window is free again. An acknowledgement still counts.
-    Stale,
-    Done,
-}
-
-#[derive(Debug)]
-struct InHand {
-    seq: u64,
-    place: Place,
-    offset: u64,
-    sent: Instant,
-    hand: Hand,
-}
-
 #[derive(Debug)]
 struct Reading {
     topic: String,
@@ -109,12 +87,9 @@ pub(crate) struct Session {
     rules: Rules,
     client: Option<Client>,
     held_back: HeldBack,
-    in_hand: VecDeque<InHand>,
-    /// Entries of `in_hand` that are not done.
-    unacked: usize,
+    in_hand: Window,
     since: Instant,
     heard: Instant,
-    acked: Instant,
     left: Option<Instant>,
     /// Reused for bodies.
     body: Vec<u8>,
@@ -133,11 +108,9 @@ impl Session {
             rules: context.rules,
             client: None,
             held_back: HeldBack::default(),
-            in_hand: VecDeque::new(),
-            unacked: 0,
+            in_hand: Window::new(context.rules.window, now),
             since: now,
             heard: now,
-            acked: now,
             left: None,
             body: Vec::new(),
             push: Header {
@@ -234,37 +207,20 @@ impl Session {
         let mut taken = 0;
         for step in 0..count {
             let reading = &client.readings[(self.first + step) % count];
-            let room = room(self.rules.window, self.unacked, self.in_hand.len());
+            let room = self.in_hand.room();
             if room == 0 || out.unsent().len() >= FULL {
                 self.held_back.release(out.push());
                 return Ok(room > 0);
             }
             self.push.command = reading.push;
-            let (in_hand, unacked, held_back) = (&mut self.in_hand, &mut self.unacked, &mut self.held_back);
+            let (in_hand, held_back) = (&mut self.in_hand, &mut self.held_back);
             taken += broker.take(reading.place, room, |event| {
                 self.body.clear();
                 publish::write_push(&mut self.body, &event, &client.envelope, server, now_ms);
                 publish::set_seq(&mut self.push, event.seq);
-                match self.faults.fate() {
-                    Fate::Sent => {
-                        encode_parts(&self.push, &self.body, out.push());
-                        held_back.overtaken(out.push());
-                    }
-                    Fate::Dropped => {}
-                    Fate::Late => {
-                        let mut frame = Vec::new();
-                        encode_parts(&self.push, &self.body, &mut frame);
-                        held_back.hold(frame);
-                    }
-                }
-                in_hand.push_back(InHand {
-                    seq: event.seq,
-                    place: reading.place,
-                    offset: event.offset,
-                    sent: now,
-                    hand: Hand::Out,
-                });
-                *unacked += 1;
+                let fate = self.faults.fate();
+                held_back.send(fate, out.push(), |out| encode_parts(&self.push, &self.body, out));
+                in_hand.add(reading.place, &event, now);
                 if out.unsent().len() >= FULL { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             })?;
         }
@@ -285,8 +241,8 @@ impl Session {
             return Course::Close;
         }
         match self.faults.forget_after() {
-            Some(after) => self.forget(after, broker, now),
-            None => self.expire(broker, now),
+            Some(after) => self.in_hand.forget(after, broker, now),
+            None => self.in_hand.expire(self.rules.ack_timeout, broker, now),
         }
         self.send_away(out, now);
         Course::Stay
@@ -372,61 +328,7 @@ impl Session {
 
     fn acknowledge(&mut self, header: &Header, broker: &mut Broker, now: Instant) {
         let Some(seq) = header.seq.as_deref().and_then(|seq| seq.parse::<u64>().ok()) else { return };
-        let Ok(at) = self.in_hand.binary_search_by_key(&seq, |event| event.seq) else { return };
-        let event = &mut self.in_hand[at];
-        if event.hand == Hand::Done {
-            return;
-        }
-        self.unacked -= usize::from(event.hand != Hand::Stale);
-        event.hand = Hand::Done;
-        self.acked = now;
-        broker.ack(event.place, event.offset);
-        self.forget_done();
-    }
-
-    fn forget_done(&mut self) {
-        let most = self.rules.window * REMEMBERED;
-        while let Some(event) = self.in_hand.front()
-            && (event.hand == Hand::Done || (event.hand == Hand::Stale && self.in_hand.len() >= most))
-        {
-            self.in_hand.pop_front();
-        }
-    }
-
-    /// Releases what is overdue. A client that works through its pushes one by one is not late with the last of them
-    /// while it acknowledges the first: an event is overdue when it is old and a later one was acknowledged, or nothing.
-    fn expire(&mut self, broker: &mut Broker, now: Instant) {
-        let timeout = self.rules.ack_timeout;
-        let stalled = now.duration_since(self.acked) >= timeout;
-        let last_done =
-            self.in_hand.iter().rev().find(|event| event.hand == Hand::Done).map_or(0, |event| event.seq);
-        for event in &mut self.in_hand {
-            let age = now.duration_since(event.sent);
-            if age < timeout {
-                break;
-            }
-            if event.hand == Hand::Out && (stalled || event.seq < last_done) {
-                event.hand = Hand::Late;
-                broker.release(event.place, event.offset);
-            }
-            if event.hand == Hand::Late && age >= timeout * 2 {
-                event.hand = Hand::Stale;
-                self.unacked -= 1;
-            }
-        }
-        self.forget_done();
-    }
-
-    /// What was not acknowledged in time counts as acknowledged, as on a Java server (protocol manual, section 3.5).
-    fn forget(&mut self, after: Duration, broker: &mut Broker, now: Instant) {
-        for event in self.in_hand.iter_mut().take_while(|event| now.duration_since(event.sent) >= after) {
-            if event.hand == Hand::Out {
-                event.hand = Hand::Done;
-                self.unacked -= 1;
-                broker.ack(event.place, event.offset);
-            }
-        }
-        self.forget_done();
+        self.in_hand.acknowledge(seq, broker, now);
     }
 
     /// Tells the client to go, if the faults want that by now. It may still publish and acknowledge until it is closed.
@@ -478,23 +380,13 @@ impl Session {
     }
 
     fn leave_groups(&mut self, broker: &mut Broker) {
-        for event in self.in_hand.drain(..) {
-            if event.hand == Hand::Out {
-                broker.release(event.place, event.offset);
-            }
-        }
-        self.unacked = 0;
+        self.in_hand.give_back(broker);
         if let Some(client) = &mut self.client {
             for reading in client.readings.drain(..) {
                 broker.leave(self.seat, reading.place);
             }
         }
     }
-}
-
-/// How many more events a session may be given: its window, and its memory of what it was given.
-fn room(window: usize, unacked: usize, remembered: usize) -> usize {
-    window.saturating_sub(unacked).min((window * REMEMBERED).saturating_sub(remembered))
 }
 
 /// Queues the plain answer to a request: code 0 `success`, or code 1 with a text.

@@ -1,7 +1,8 @@
-//! What is told of an event that the mesh will not take: its topic, its place, and its dead-letter line, which has the
-//! members of the lines that the encoder writes. For rejects and messages only: it reads the event's JSON again.
+//! What is told of an event that the mesh will not take: its topic, its place, and its dead letter. For rejects and
+//! messages only: it reads the event's JSON again.
 
-use serde::{Deserialize, Serialize};
+use flowd_codec::dead_letter::{Origin, dead_letter};
+use serde::Deserialize;
 
 /// Where an event comes from.
 #[derive(Debug, Default, Deserialize)]
@@ -17,24 +18,14 @@ struct Data {
     source: Place,
 }
 
-#[derive(Debug, Default, Deserialize, Serialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Place {
     db: Option<String>,
     table: Option<String>,
-    #[serde(rename(serialize = "transaction"))]
     gtid: Option<String>,
     file: Option<String>,
     pos: Option<u64>,
-}
-
-#[derive(Serialize)]
-struct Letter<'a> {
-    reason: &'a str,
-    topic: &'a str,
-    #[serde(flatten)]
-    place: &'a Place,
-    id: &'a str,
 }
 
 impl Head {
@@ -61,13 +52,17 @@ impl Head {
 
     /// One dead-letter line, without newline. `event` is JSON and goes in as it is.
     pub(crate) fn dead_letter(&self, reason: &str, id: &str, event: &[u8]) -> Vec<u8> {
-        let letter = Letter { reason, topic: self.topic(), place: &self.data.source, id };
-        let mut line = serde_json::to_vec(&letter).expect("texts and numbers always serialise");
-        line.pop();
-        line.extend_from_slice(b",\"event\":");
-        line.extend_from_slice(event);
-        line.push(b'}');
-        line
+        let Place { db, table, gtid, file, pos } = &self.data.source;
+        let origin = Origin {
+            topic: self.subject.as_deref(),
+            db: db.as_deref(),
+            table: table.as_deref(),
+            transaction: gtid.as_deref(),
+            file: file.as_deref(),
+            pos: *pos,
+            id: Some(id),
+        };
+        dead_letter(reason, &origin, Some(event))
     }
 }
 

@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use flowd_binlog::row::{EncodedRow, RowError, RowMark, Rows, Scratch};
+use flowd_codec::dead_letter::{Origin, dead_letter};
 use flowd_codec::event::{EventWriter, Framed, Framing};
 use flowd_codec::frame::PUBLISH_SIZE_MAX;
 use flowd_codec::json;
@@ -215,7 +216,7 @@ impl MySqlEncoder {
             return;
         }
         let reason = format!("the event has {size} bytes, EventMesh takes at most {PUBLISH_SIZE_MAX}");
-        let reject = place.reject(&reason, Some(event.json(&parcel.buffer)));
+        let reject = place.reject(&reason, Some((event, &parcel.buffer)));
         parcel.buffer.truncate(event.start as usize);
         parcel.rejects.push(reject);
     }
@@ -322,35 +323,25 @@ struct Place<'a> {
 }
 
 impl Place<'_> {
-    /// A dead letter: one JSON line with the reason, where the change is, and the event if there is one.
-    fn reject(&self, reason: &str, event: Option<&[u8]>) -> Reject {
+    /// A dead letter with the reason, where the change is, and the event if there is one.
+    fn reject(&self, reason: &str, event: Option<(Framed, &[u8])>) -> Reject {
         let (schema, name) = (self.table.table.schema(), self.table.table.name());
         let transaction = self.transaction.map(TransactionId::to_string);
-        let mut line = b"{\"reason\":".to_vec();
-        json::write_string(&mut line, reason);
-        for (member, value) in [
-            ("topic", Some(self.table.topic.as_str())),
-            ("db", Some(schema)),
-            ("table", Some(name)),
-            ("transaction", transaction.as_deref()),
-            ("file", Some(self.file)),
-        ] {
-            line.extend_from_slice(format!(",\"{member}\":").as_bytes());
-            match value {
-                Some(value) => json::write_string(&mut line, value),
-                None => line.extend_from_slice(b"null"),
-            }
-        }
-        line.extend_from_slice(b",\"pos\":");
-        json::write_u64(&mut line, self.offset);
-        line.extend_from_slice(b",\"event\":");
-        line.extend_from_slice(event.unwrap_or(b"null"));
-        line.push(b'}');
-        let origin = match &transaction {
+        let origin = Origin {
+            topic: Some(&self.table.topic),
+            db: Some(schema),
+            table: Some(name),
+            transaction: transaction.as_deref(),
+            file: Some(self.file),
+            pos: Some(self.offset),
+            id: event.and_then(|(event, buffer)| std::str::from_utf8(event.id(buffer)).ok()),
+        };
+        let line = dead_letter(reason, &origin, event.map(|(event, buffer)| event.json(buffer)));
+        let place = match &transaction {
             Some(transaction) => format!("at {}:{} ({transaction})", self.file, self.offset),
             None => format!("read by the snapshot that began at {}:{}", self.file, self.offset),
         };
-        Reject { reason: format!("{reason}; {schema}.{name} {origin}"), line }
+        Reject { reason: format!("{reason}; {schema}.{name} {place}"), line }
     }
 }
 

@@ -149,6 +149,7 @@ const TURN: &str = "
         INSERT INTO {t} ({c}, rev, note) VALUES ({k}, r + 1, 'in its place');
         IF v THEN ROLLBACK; ELSE COMMIT; END IF;
     WHEN 10 THEN DELETE FROM {t} ORDER BY {o} LIMIT 1;
+    WHEN 11 THEN SET n = number + i; INSERT INTO {t} ({c}, rev, note) VALUES ({k}, r, 'behind the last');
     ELSE UPDATE {t} SET rev = rev + 1 WHERE {f} LIMIT 1;
     END CASE;";
 
@@ -300,7 +301,7 @@ impl Shape {
                 DECLARE CONTINUE HANDLER FOR SQLEXCEPTION BEGIN END;
                 WHILE going AND i < 6000 DO
                     SET i = i + 1, n = 1 + FLOOR(RAND() * number), other = 1 + FLOOR(RAND() * number);
-                    SET v = FLOOR(RAND() * 2), d = FLOOR(RAND() * 12), r = first + i;
+                    SET v = FLOOR(RAND() * 2), d = FLOOR(RAND() * 13), r = first + i;
                     {turn}
                     IF i MOD 4 = 0 THEN DO SLEEP(rest / 1000); SELECT yes INTO going FROM control.going; END IF;
                 END WHILE;

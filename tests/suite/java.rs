@@ -1,11 +1,13 @@
 //! The real EventMesh Java SDK as the other side: it gets what flowd publishes, and `flowd tail` gets what it publishes.
 //!
-//! `EVENTMESH_ADDR=host:port` runs the first promise against that server, too.
+//! `EVENTMESH_ADDR=host:port` tries the promises on that server, too; so does a distribution that `EVENTMESH_HOME` names.
+
+mod eventmesh;
+mod runtime;
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 
 use serde_json::Value;
 
@@ -22,11 +24,15 @@ fn class_path() -> String {
 }
 
 /// The SDK's driver as a process, ended with the value: its stdin is its leash.
-struct Peer(Child);
+struct Peer {
+    child: Child,
+    directory: tempfile::TempDir,
+}
 
 impl Peer {
-    fn start(directory: &Path, arguments: &[&str]) -> Self {
-        let file = |name: &str| File::create(directory.join(name)).unwrap();
+    fn start(arguments: &[&str]) -> Self {
+        let directory = tempfile::Builder::new().prefix("flowd-sdk-").tempdir().unwrap();
+        let file = |name: &str| File::create(directory.path().join(name)).unwrap();
         let child = Command::new("setpriv")
             .args(["--pdeathsig", "KILL", "java", "-Xmx256m", "-cp", &class_path(), "MeshPeer"])
             .args(arguments)
@@ -35,16 +41,50 @@ impl Peer {
             .stderr(file("peer.err"))
             .spawn()
             .expect("java starts");
-        Self(child)
+        Self { child, directory }
+    }
+
+    /// A subscriber that the server listens to; `mode` as MeshPeer has it.
+    fn subscribe(address: &str, topic: &str, group: &str, mode: &str) -> Self {
+        let (host, port) = address.rsplit_once(':').expect("host:port");
+        let peer = Self::start(&["subscribe", host, port, topic, group, mode]);
+        until("the SDK to subscribe", || peer.said("peer.err").contains("ready").then_some(()));
+        peer
+    }
+
+    /// Publishes events one at a time; how it ended, and its answers.
+    fn publish(address: &str, events: &[String]) -> (ExitStatus, Vec<Value>) {
+        let (host, port) = address.rsplit_once(':').expect("host:port");
+        let mut peer = Self::start(&["publish", host, port]);
+        writeln!(peer.child.stdin.take().unwrap(), "{}", events.join("\n")).unwrap();
+        let status = peer.child.wait().unwrap();
+        let answers = peer.said("peer.out").lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        (status, answers)
+    }
+
+    fn said(&self, name: &str) -> String {
+        fs::read_to_string(self.directory.path().join(name)).unwrap_or_default()
+    }
+
+    /// The whole lines that it printed.
+    fn events(&self) -> Events {
+        Events::parse(&self.said("peer.out"))
     }
 }
 
 impl Drop for Peer {
     fn drop(&mut self) {
         // An error means that it ended already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
+}
+
+/// An event as a Java program may publish it; its data are text.
+fn plain_event(topic: &str, id: &str, text: &str) -> String {
+    format!(
+        r#"{{"specversion":"1.0","id":"{id}","source":"/java","type":"t","subject":"{topic}","datacontenttype":"application/cloudevents+json","data":"{text}"}}"#
+    )
 }
 
 #[test]
@@ -60,11 +100,7 @@ fn the_java_sdk_receives_every_event_as_it_was_published() {
 
 fn received_by_the_sdk(server: &Server, address: &str, topic: &str) {
     write(server);
-    let directory = tempfile::tempdir().unwrap();
-    let (host, port) = address.rsplit_once(':').expect("host:port");
-    let peer = Peer::start(directory.path(), &["subscribe", host, port, topic, "flowd-java-test"]);
-    let said = |name: &str| fs::read_to_string(directory.path().join(name)).unwrap_or_default();
-    until("the SDK to subscribe", || said("peer.err").contains("ready").then_some(()));
+    let peer = Peer::subscribe(address, topic, "flowd-java-test", "clustering");
 
     let file = Job::new(server);
     file.catch_up();
@@ -73,8 +109,7 @@ fn received_by_the_sdk(server: &Server, address: &str, topic: &str) {
 
     let published = file.events();
     let received = until("all events at the SDK", || {
-        Some(Events::parse(&said("peer.out")).first_occurrences())
-            .filter(|events| events.len() >= published.len())
+        Some(peer.events().first_occurrences()).filter(|events| events.len() >= published.len())
     });
     drop(peer);
     let sorted = |events: &Events| {
@@ -115,17 +150,12 @@ fn comparable(mut event: Value) -> Value {
 #[test]
 fn tail_receives_what_the_java_sdk_publishes() {
     let mesh = Mesh::start();
-    let directory = tempfile::tempdir().unwrap();
-    let port = mesh.port.to_string();
     let tail = mesh.tail("java.topic");
-    let mut peer = Peer::start(directory.path(), &["publish", "127.0.0.1", &port]);
     let events: Vec<String> = (0..20).map(|number| {
         format!(r#"{{"specversion":"1.0","id":"j{number}","source":"/java","type":"t","subject":"java.topic","datacontenttype":"application/cloudevents+json","data":{{"n":{number},"s":"é"}}}}"#)
     }).collect();
-    writeln!(peer.0.stdin.take().unwrap(), "{}", events.join("\n")).unwrap();
-    let status = peer.0.wait().unwrap();
-    let answers = fs::read_to_string(directory.path().join("peer.out")).unwrap();
-    assert!(status.success(), "{answers}");
+    let (status, answers) = Peer::publish(&format!("127.0.0.1:{}", mesh.port), &events);
+    assert!(status.success(), "{answers:?}");
 
     let received = until("the published events", || {
         Some(Events::parse(&tail.output())).filter(|received| received.len() >= 20)

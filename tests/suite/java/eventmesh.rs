@@ -1,0 +1,174 @@
+//! What flowd promises on an EventMesh server, with its limits, its stray acknowledgements and its restarts; the SDK is
+//! the subscriber. See [`Runtime`] for which servers are tried.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use super::runtime::Runtime;
+use super::{Peer, plain_event};
+use crate::harness::{Events, Flowd, Job, Kind, Server, until};
+use crate::suite::on;
+
+/// Tries a promise on one database server and every EventMesh that the environment asks for.
+fn on_every_runtime(arguments: &[&str], check: impl Fn(&Server, &mut Runtime) + Sync) {
+    on(&[Kind::MariaDb11], arguments, |server| {
+        for mut runtime in Runtime::all(|name| std::env::var(name).ok()) {
+            check(server, &mut runtime);
+        }
+    });
+}
+
+/// `test.t` with a row for each number, anew.
+fn rows(server: &Server, count: u32) {
+    server.run("RESET MASTER; CREATE DATABASE IF NOT EXISTS test; CREATE OR REPLACE TABLE test.t (id INT PRIMARY KEY, s LONGTEXT)");
+    server.run(&format!("USE test; INSERT INTO t SELECT seq, '' FROM seq_1_to_{count}"));
+}
+
+fn publishing(server: &Server, runtime: &Runtime, topic: &str) -> Job {
+    Job::new(server)
+        .set("pipeline.target", "mesh")
+        .set("pubSubConfig.meshAddress", &runtime.address)
+        .set("pubSubConfig.subject", topic)
+}
+
+fn row_ids(events: &Events) -> BTreeSet<i64> {
+    events.iter().map(|event| event.after()["id"].as_i64().expect("a row's id")).collect()
+}
+
+/// Waits until rows `1..=count` are at the subscriber.
+fn all_arrive(peer: &Peer, count: i64) {
+    let all: BTreeSet<i64> = (1..=count).collect();
+    until("all rows at the subscriber", || (row_ids(&peer.events()) == all).then_some(()));
+}
+
+#[test]
+fn acknowledgements_that_stray_between_publishers_lose_nothing() {
+    on_every_runtime(&[], |server, runtime| {
+        rows(server, 600);
+        let (topic, other) = (runtime.new_name("race"), runtime.new_name("beside"));
+        let peer = Peer::subscribe(&runtime.address, &topic, &runtime.new_name("group"), "clustering");
+        let beside = Peer::subscribe(&runtime.address, &other, &runtime.new_name("group"), "clustering");
+        let job =
+            publishing(server, runtime, &topic).set("pipeline.connections", "8").set("pipeline.window", "8");
+        let events: Vec<String> = (0..100).map(|id| plain_event(&other, &format!("b{id}"), "x")).collect();
+        std::thread::scope(|scope| {
+            scope.spawn(|| job.catch_up());
+            // On a Java server its own acknowledgements may go astray; what it sent arrives all the same.
+            Peer::publish(&runtime.address, &events);
+        });
+        all_arrive(&peer, 600);
+        until("the SDK's events", || {
+            let ids: BTreeSet<_> = beside.said("peer.out").lines().map(str::to_owned).collect();
+            (ids.len() >= 100).then_some(())
+        });
+    });
+}
+
+#[test]
+fn an_event_over_the_limit_of_the_server_is_written_down_and_the_others_arrive() {
+    on_every_runtime(&["--max-allowed-packet=64M"], |server, runtime| {
+        rows(server, 2);
+        // Over the limit of any EventMesh, and below what its frames carry.
+        server.run("INSERT INTO test.t VALUES (4, REPEAT('x', 4100000)); INSERT INTO test.t VALUES (3, '')");
+        let topic = runtime.new_name("size");
+        let peer = Peer::subscribe(&runtime.address, &topic, &runtime.new_name("group"), "clustering");
+        let job = publishing(server, runtime, &topic);
+        let letters = job.path("dead.jsonl");
+        let job = job
+            .set("pipeline.onReject", "deadLetter")
+            .set("pipeline.deadLetterFile", &letters.display().to_string());
+        job.catch_up();
+        all_arrive(&peer, 3);
+        let letters = std::fs::read_to_string(letters).unwrap();
+        assert_eq!(letters.lines().count(), 1, "one of four is too large");
+        assert!(letters.contains("event size exceeds the limit: "), "{}", &letters[..letters.len().min(500)]);
+    });
+}
+
+#[test]
+fn a_backlog_over_one_connection_arrives_whole_at_the_rate_that_the_server_allows() {
+    on_every_runtime(&[], |server, runtime| {
+        rows(server, 6_000);
+        let topic = runtime.new_name("rate");
+        let peer = Peer::subscribe(&runtime.address, &topic, &runtime.new_name("group"), "clustering");
+        let begun = Instant::now();
+        publishing(server, runtime, &topic).set("pipeline.connections", "1").catch_up();
+        // 2000 frames a second, and at most a second that was saved before.
+        assert!(begun.elapsed() >= Duration::from_secs(2), "{:?}", begun.elapsed());
+        all_arrive(&peer, 6_000);
+    });
+}
+
+#[test]
+fn a_server_that_says_goodbye_and_comes_back_in_the_middle_gets_the_rest() {
+    on_every_runtime(&[], |server, runtime| {
+        rows(server, 50);
+        let topic = runtime.new_name("restart");
+        let directory = tempfile::tempdir().unwrap();
+        let arguments = ["tail", "--mesh", &runtime.address, "--topic", &topic];
+        let mut tail = Flowd::launch(directory.path(), &arguments);
+        until("the tail to listen", || tail.log().contains("listening").then_some(()));
+        let mut flowd = publishing(server, runtime, &topic).start(&[]);
+        let arrived = |tail: &mut Flowd, from: i64, to: i64| {
+            until("the rows at the tail", || {
+                assert!(tail.is_running(), "flowd tail ended: {}", tail.log());
+                let ids = row_ids(&Events::parse(&tail.output()));
+                (from..=to).all(|id| ids.contains(&id)).then_some(())
+            });
+        };
+        arrived(&mut tail, 1, 50);
+        // Nothing is on its way: what a Java server has taken and not pushed would be gone with it.
+        std::thread::scope(|scope| {
+            let restart = scope.spawn(|| runtime.restart());
+            server.run("USE test; INSERT INTO t SELECT seq, '' FROM seq_51_to_100");
+            if restart.join().expect("it comes back") {
+                arrived(&mut tail, 51, 100);
+            }
+        });
+        assert!(flowd.is_running(), "flowd ended by itself: {}", flowd.log());
+        flowd.signal("TERM");
+        flowd.wait().expect_code(0);
+    });
+}
+
+#[test]
+fn broadcasting_subscribers_of_one_group_each_get_every_event() {
+    for runtime in Runtime::all(|name| std::env::var(name).ok()) {
+        let (topic, group) = (runtime.new_name("broadcast"), runtime.new_name("group"));
+        let peers = [(); 2].map(|()| Peer::subscribe(&runtime.address, &topic, &group, "broadcasting"));
+        let events: Vec<String> = (0..20).map(|id| plain_event(&topic, &format!("e{id}"), "x")).collect();
+        let (status, answers) = Peer::publish(&runtime.address, &events);
+        assert!(status.success(), "{answers:?}");
+        for peer in peers {
+            until("every event at each", || (peer.said("peer.out").lines().count() == 20).then_some(()));
+        }
+    }
+}
+
+#[test]
+fn the_sdk_is_refused_what_a_server_as_shipped_refuses() {
+    let runtime = Runtime::embedded();
+    let topic = runtime.new_name("size");
+    // A JSON string: its quotes count.
+    let events =
+        [(998, "fits"), (999, "too-large")].map(|(count, id)| plain_event(&topic, id, &"x".repeat(count)));
+    let (status, answers) = Peer::publish(&runtime.address, &events);
+    assert!(!status.success());
+    assert_eq!((&answers[0]["id"], &answers[0]["code"]), (&"fits".into(), &0.into()));
+    assert_eq!(answers[1]["code"], 1);
+    assert_eq!(answers[1]["desc"], "java.lang.Exception: event size exceeds the limit: 1000");
+}
+
+#[test]
+fn the_environment_names_the_servers_that_are_tried() {
+    let named = Runtime::embedded();
+    let address = named.address.clone();
+    let all = Runtime::all(|name| (name == "EVENTMESH_ADDR").then(|| address.clone()));
+    assert_eq!(all.len(), 2);
+    assert_eq!(all[1].address, address);
+    let topic = all[1].new_name("named");
+    let peer = Peer::subscribe(&all[1].address, &topic, "g", "clustering");
+    let (status, _) = Peer::publish(&all[1].address, &[plain_event(&topic, "1", "x")]);
+    assert!(status.success());
+    until("the event", || (peer.said("peer.out").lines().count() == 1).then_some(()));
+}

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::harness::{Arrival, Churn, Event, Events, Job, SCHEMA, Server, Sql, until};
+use crate::harness::{Arrival, Churn, Events, Job, SCHEMA, Server, Sql, until};
 use crate::suite::on_every_server;
 
 const KILLS: usize = 20;
@@ -89,16 +89,15 @@ fn acked(snapshot: &Value, written: usize) -> usize {
     }
 }
 
-fn distinct<'a>(events: impl Iterator<Item = &'a Event>) -> usize {
-    events.filter(|event| event.table() == "quiet").map(Event::id).collect::<HashSet<_>>().len()
-}
-
 fn nothing_acked_is_read_again(events: &Events, kills: &[Kill]) {
-    assert_eq!(distinct(events.iter()), QUIET_ROWS, "rows of the table that nobody changed");
+    let quiet = events.iter().enumerate().filter(|(_, event)| event.table() == "quiet");
+    let quiet: Vec<(usize, &str)> = quiet.map(|(line, event)| (line, event.id())).collect();
+    let distinct = |rows: &[(usize, &str)]| rows.iter().map(|(_, id)| *id).collect::<HashSet<_>>().len();
+    assert_eq!(distinct(&quiet), QUIET_ROWS, "rows of the table that nobody changed");
     let mut within = 0;
     for (number, kill) in kills.iter().enumerate() {
-        let (written, later) =
-            (distinct(events.0[..kill.lines].iter()), distinct(events.0[kill.lines..].iter()));
+        let (before, after) = quiet.split_at(quiet.partition_point(|(line, _)| *line < kill.lines));
+        let (written, later) = (distinct(before), distinct(after));
         let acked = acked(&kill.snapshot, written);
         assert_eq!(later, QUIET_ROWS - acked, "kill {number}: rows read after {acked} were acked");
         // Beyond what is acked there are the chunks in flight: one of each worker, and those of a second at most.

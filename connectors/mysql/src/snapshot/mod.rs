@@ -17,6 +17,7 @@ pub mod state;
 pub mod throttle;
 pub mod track;
 
+mod buffers;
 mod shared;
 mod worker;
 

@@ -7,12 +7,14 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use bytes::Bytes;
 use flowd_binlog::event;
 use flowd_binlog::row::{RowError, Rows, Scratch};
 use flowd_engine::failure::Failure;
 use flowd_engine::metrics::Metrics;
 use flowd_engine::record::Span;
 
+use super::buffers::Buffers;
 use super::plan::{ChunkId, Plan, TableId};
 use super::shared::{Chunk, Hold, Inner, Shared};
 use super::state::{EncodedState, SnapshotState};
@@ -82,7 +84,7 @@ pub struct Ready {
     /// The record for the batch; `None` where the chunk has no row.
     pub record: Option<ChunkRows>,
     /// The batch's bytes.
-    pub bytes: Vec<u8>,
+    pub bytes: Bytes,
     /// Rows in it.
     pub rows: u64,
     id: ChunkId,
@@ -140,6 +142,7 @@ impl Snapshot {
             shared,
             metrics: settings.metrics,
             has_gtids: settings.has_gtids,
+            buffers: Buffers::new(chunk_bytes, rates.parallelism + share / chunk_bytes),
             chunk_bytes,
             row_bytes_max: settings.row_bytes_max,
             config: settings.config,

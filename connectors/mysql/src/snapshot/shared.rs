@@ -9,6 +9,8 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::Key;
 use super::mark::Mark;
 use super::plan::{ChunkId, Lease, LeaseId, Plan, TableId, Work};
@@ -314,7 +316,7 @@ pub(super) struct Chunk {
     pub(super) table: TableId,
     pub(super) captured: Arc<CapturedTable>,
     /// Rows, each with its length before it.
-    pub(super) bytes: Vec<u8>,
+    pub(super) bytes: Bytes,
     pub(super) rows: u64,
     pub(super) oversize: Vec<u64>,
     pub(super) mark: Mark,

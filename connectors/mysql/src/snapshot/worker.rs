@@ -15,6 +15,7 @@ use flowd_engine::back_off::BackOff;
 use flowd_engine::failure::Failure;
 use flowd_engine::metrics::Metrics;
 
+use super::buffers::Buffers;
 use super::plan::{Opened, TableId};
 use super::query::{self, KeyColumn, SnapshotTable};
 use super::shared::{Assignment, Chunk, OpenedTable, Shared, Task};
@@ -41,6 +42,7 @@ pub(super) struct Workplace {
     pub(super) metrics: Arc<Metrics>,
     /// Whether the server counts GTIDs.
     pub(super) has_gtids: bool,
+    pub(super) buffers: Arc<Buffers>,
     /// A chunk is cut at so many bytes.
     pub(super) chunk_bytes: usize,
     /// A larger row is not kept but rejected, bytes.

@@ -306,7 +306,7 @@ impl Worker {
 
     /// Reads a chunk's worth, and accounts for it.
     fn take(&mut self, reader: &mut RowReader<'_>) -> Result<Taken, Trouble> {
-        let mut bytes = Vec::with_capacity(self.place.chunk_bytes);
+        let mut bytes = self.place.buffers.take();
         let filled = reader.read(&mut bytes, self.place.chunk_bytes, self.place.row_bytes_max)?;
         let rows = u64::from(filled.rows);
         let now = Instant::now();
@@ -344,21 +344,19 @@ impl Worker {
 
     fn send(&self, work: &Assignment, part: Part, mark: &Mark, whole: Option<(Arc<str>, u64)>) -> bool {
         let shared = &self.place.shared;
-        let Part { mut taken, last } = part;
+        let Part { taken, last } = part;
         let Some(id) = shared.lock().chunk(work, last) else { return false };
-        if taken.bytes.len() < taken.bytes.capacity() / 2 {
-            taken.bytes.shrink_to_fit();
-        }
-        let bytes = taken.bytes.len();
+        let buffers = &self.place.buffers;
+        let bytes = buffers.lend(buffers.fitted(taken.bytes));
         let reserved = match whole {
-            None => shared.reserve(bytes),
-            Some(_) => shared.reserve_whole(bytes),
+            None => shared.reserve(bytes.len()),
+            Some(_) => shared.reserve_whole(bytes.len()),
         };
         let chunk = Chunk {
             id,
             table: work.lease.table,
             captured: work.table.captured.clone(),
-            bytes: taken.bytes,
+            bytes,
             rows: taken.rows,
             oversize: taken.oversize.into_iter().collect(),
             mark: mark.clone(),

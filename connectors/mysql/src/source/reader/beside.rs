@@ -87,7 +87,7 @@ impl Reader<'_> {
             let Ready { record, bytes, rows, .. } = ready;
             self.source.metrics.read.rows.add(rows);
             let records = record.map(MySqlRecord::Chunk).into_iter().collect();
-            self.send(Bytes::from(bytes), records)?;
+            self.send(bytes, records)?;
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! A mesh that cuts, forgets, dies or refuses: nothing is lost, nothing is out of order, and what cannot be sent is said.
+//! A mesh that cuts, forgets, dies, refuses or sends away: nothing is lost, nothing is out of order, and what cannot be sent is said.
 
 mod peer;
 
@@ -158,6 +158,69 @@ fn kill_both(job: &Job, mesh: &mut Mesh, dml: &mut Dml, sql: &mut Sql) {
             flowd.kill();
         }
     }
+}
+
+#[test]
+fn sent_away_by_goodbye_or_redirect_flowd_and_tail_lose_nothing() {
+    on(&[Kind::MariaDb11], &[], |server| {
+        let mut sql = server.sql();
+        let mut dml = new_dml(&mut sql);
+        let there = FaultyMesh::start(&[]);
+        let goodbyes = FaultyMesh::start(&["--fault-leave-after", "1000"]);
+        let redirects =
+            FaultyMesh::start(&["--fault-leave-after", "1000", "--fault-redirect-to", &there.address]);
+        for (here, names) in [(goodbyes, "goodbye: graceful normal quit"), (redirects, "redirected to")] {
+            let job = publishing(server, &here.address);
+            let (mut tail, mut tail_there) = (here.tail(), there.tail());
+            let mut flowd = job.start(&[]);
+            until("flowd to be sent away", || {
+                dml.transaction(&mut sql, 8);
+                assert!(flowd.is_running(), "flowd ended by itself: {}", flowd.log());
+                flowd.log().contains(names).then_some(())
+            });
+            for _ in 0..20 {
+                dml.transaction(&mut sql, 8);
+            }
+            flowd.signal("TERM");
+            flowd.wait().expect_code(0);
+            job.catch_up();
+            let filed = by_id(&reference(server));
+            until("every event at one of the two", || {
+                assert!(tail.is_running() && tail_there.is_running(), "a tail ended by itself");
+                let mut arrived = by_id(&tail.events());
+                arrived.extend(by_id(&tail_there.events()));
+                filed.keys().all(|id| arrived.contains_key(id)).then_some(())
+            });
+        }
+        dml.verify(&reference(server), &mut sql);
+    });
+}
+
+#[test]
+fn publishes_that_a_rate_refuses_are_sent_again_slower_and_keep_the_order_of_a_key() {
+    on(&[Kind::MariaDb11], &[], |server| {
+        let mut sql = server.sql();
+        let mut dml = new_dml(&mut sql);
+        for _ in 0..60 {
+            dml.transaction(&mut sql, 8);
+        }
+        let limits = ["--java-limits", "--max-event-size", "4000000", "--max-event-rate", "100"];
+        let mesh = faulty(&mut dml, &[&limits[..], &["--fault-too-fast", "20"]].concat());
+        let job = publishing(server, &mesh.address);
+        let outcome = job.start(&["--stop-at", "end"]).wait();
+        outcome.expect_code(0).expect_log("the mesh refused a publish, which is sent again");
+        let events = read_to_mark(&mesh, &job, &mut sql);
+        dml.verify(&events, &mut sql);
+        assert_same_events(&events, &reference(server));
+    });
+}
+
+#[test]
+fn reordered_pushes_lose_nothing() {
+    on(&[Kind::MariaDb11], &[], |server| {
+        let (arrived, filed) = in_order(server, "key", &["--fault-reorder-pushes", "10"]);
+        assert_same_events(&arrived, &filed);
+    });
 }
 
 #[test]

@@ -49,6 +49,11 @@ impl Tail {
         Events::parse(&self.0.output())
     }
 
+    /// Whether it runs.
+    pub fn is_running(&mut self) -> bool {
+        self.0.is_running()
+    }
+
     /// What it printed, once `enough` says so of the text.
     pub fn read_until(&mut self, what: &str, enough: impl Fn(&str) -> bool) -> Events {
         until(what, || {

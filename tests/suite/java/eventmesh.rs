@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::runtime::Runtime;
 use super::{Peer, plain_event};
-use crate::harness::{Events, Job, Kind, Server, until};
+use crate::harness::{Events, Flowd, Job, Kind, Server, until};
 use crate::suite::on;
 
 /// Tries a promise on one database server and every EventMesh that the environment asks for.
@@ -96,6 +96,40 @@ fn a_backlog_over_one_connection_arrives_whole_at_the_rate_that_the_server_allow
         // 2000 frames a second, and at most a second that was saved before.
         assert!(begun.elapsed() >= Duration::from_secs(2), "{:?}", begun.elapsed());
         all_arrive(&peer, 6_000);
+    });
+}
+
+#[test]
+fn a_server_that_says_goodbye_and_comes_back_in_the_middle_gets_the_rest() {
+    on_every_runtime(&[], |server, runtime| {
+        rows(server, 50);
+        let topic = runtime.new_name("restart");
+        let directory = tempfile::tempdir().unwrap();
+        let arguments = ["tail", "--mesh", &runtime.address, "--topic", &topic];
+        let mut tail = Flowd::launch(directory.path(), &arguments);
+        until("the tail to listen", || tail.log().contains("listening").then_some(()));
+        // Its directory goes with it: it must outlive the run.
+        let job = publishing(server, runtime, &topic);
+        let mut flowd = job.start(&[]);
+        let arrived = |tail: &mut Flowd, from: i64, to: i64| {
+            until("the rows at the tail", || {
+                assert!(tail.is_running(), "flowd tail ended: {}", tail.log());
+                let ids = row_ids(&Events::parse(&tail.output()));
+                (from..=to).all(|id| ids.contains(&id)).then_some(())
+            });
+        };
+        arrived(&mut tail, 1, 50);
+        // Nothing is on its way: what a Java server has taken and not pushed would be gone with it.
+        std::thread::scope(|scope| {
+            scope.spawn(|| server.run("USE test; INSERT INTO t SELECT seq, '' FROM seq_51_to_100"));
+            // Here, not there: a server ends with the thread that started it.
+            if runtime.restart() {
+                arrived(&mut tail, 51, 100);
+            }
+        });
+        assert!(flowd.is_running(), "flowd ended by itself: {}", flowd.log());
+        flowd.signal("TERM");
+        flowd.wait().expect_code(0);
     });
 }
 

@@ -73,6 +73,21 @@ impl Runtime {
         }
     }
 
+    /// Ends it in an orderly way and starts it again; says whether it is ours to do so.
+    pub fn restart(&mut self) -> bool {
+        match &mut self.keeper {
+            Keeper::Nobody => return false,
+            Keeper::Embedded { process, .. } => {
+                let process = process.take().expect("it runs");
+                process.signal("TERM");
+                process.wait().expect_code(0);
+            }
+            Keeper::Script { directory } => script(&["stop", &directory.path().display().to_string()]),
+        }
+        self.start();
+        true
+    }
+
     /// A name for a topic or a group that no other test and no earlier run used.
     pub fn new_name(&self, what: &str) -> String {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);

@@ -208,15 +208,7 @@ mod tests {
             let mut random = Random(round.wrapping_mul(0x9E37_79B9_7F4A_7C15));
             let mut input = seed.clone();
             input[0] = random.below(8) as u8;
-            for _ in 0..=random.below(6) {
-                let at = random.below(input.len());
-                match random.below(4) {
-                    0 => input[at] = random.below(256) as u8,
-                    1 => input[at] ^= 1 << random.below(8),
-                    2 => input.truncate(at + 1),
-                    _ => input.insert(at, random.below(256) as u8),
-                }
-            }
+            random.damage(&mut input);
             result_row(&input);
         }
     }
@@ -230,6 +222,19 @@ mod tests {
             self.0 ^= self.0 >> 7;
             self.0 ^= self.0 << 17;
             (self.0 % bound as u64) as usize
+        }
+
+        /// Changes, cuts off or adds a few bytes.
+        fn damage(&mut self, input: &mut Vec<u8>) {
+            for _ in 0..=self.below(6) {
+                let at = self.below(input.len());
+                match self.below(4) {
+                    0 => input[at] = self.below(256) as u8,
+                    1 => input[at] ^= 1 << self.below(8),
+                    2 => input.truncate(at + 1),
+                    _ => input.insert(at, self.below(256) as u8),
+                }
+            }
         }
     }
 
@@ -281,15 +286,7 @@ mod tests {
         for round in 1..=20_000u64 {
             let mut random = Random(round.wrapping_mul(0x9E37_79B9_7F4A_7C15));
             let mut input = seed.clone();
-            for _ in 0..=random.below(6) {
-                let at = random.below(input.len());
-                match random.below(4) {
-                    0 => input[at] = random.below(256) as u8,
-                    1 => input[at] ^= 1 << random.below(8),
-                    2 => input.truncate(at + 1),
-                    _ => input.insert(at, random.below(256) as u8),
-                }
-            }
+            random.damage(&mut input);
             if input.len() > 1 && round % 4 != 0 {
                 input[1] = [23, 24, 25, 30, 31, 32][random.below(6)];
             }

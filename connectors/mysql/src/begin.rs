@@ -312,9 +312,9 @@ fn no_event(file: &str, offset: u64) -> Failure {
 mod tests {
     use super::*;
 
-    const A: &str = "7c8a0b8e-e766-11f1-8ec1-02fc00000001";
+    pub(super) const A: &str = "7c8a0b8e-e766-11f1-8ec1-02fc00000001";
 
-    fn set(numbers: &str) -> GtidSet {
+    pub(super) fn set(numbers: &str) -> GtidSet {
         format!("{A}:{numbers}").parse().expect("a set")
     }
 

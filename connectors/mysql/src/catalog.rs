@@ -9,7 +9,7 @@ use crate::connection::Connection;
 use crate::error::WireError;
 use crate::filter::TableFilter;
 use crate::query::{ResultSet, Row, identifier, literal, text};
-use crate::status::{BinlogEnd, binlog_end};
+use crate::status::{BinlogEnd, known_binlog_end};
 
 /// How often a definition may change under our hands before we give up.
 const ATTEMPTS_MAX: u32 = 5;
@@ -31,7 +31,7 @@ pub fn read_table(
     schema: &str,
     table: &str,
 ) -> Result<Reading<Option<CatalogTable>>, WireError> {
-    let place = place(connection)?;
+    let place = known_binlog_end(connection)?;
     let value = stable_table(connection, schema, table)?;
     Ok(Reading { value, place })
 }
@@ -82,7 +82,7 @@ pub fn read_captured(
     connection: &mut Connection,
     filter: &TableFilter,
 ) -> Result<Reading<Vec<CatalogTable>>, WireError> {
-    let place = place(connection)?;
+    let place = known_binlog_end(connection)?;
     let mut value = Vec::new();
     for (schema, table) in captured_names(connection, filter)? {
         // A table dropped meanwhile is none.
@@ -125,11 +125,6 @@ pub fn excluded_key(
     Ok(columns.find(|(schema, table, column)| {
         filter.captures(schema, table) && filter.excludes_column(schema, table, column)
     }))
-}
-
-fn place(connection: &mut Connection) -> Result<BinlogEnd, WireError> {
-    binlog_end(connection)?
-        .ok_or_else(|| WireError::Refused("the server writes no binlog (log_bin is off)".into()))
 }
 
 fn stable_table(

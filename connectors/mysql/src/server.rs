@@ -1,5 +1,7 @@
 //! Which server we speak with: its flavour and version, as its greeting says.
 
+use flowd_binlog::table::Flavour;
+
 use crate::error::WireError;
 
 /// The two families, which differ in GTIDs, in statements and in events.
@@ -17,6 +19,15 @@ impl Flavor {
         match self {
             Self::MySql => "mysql",
             Self::MariaDb => "mariadb",
+        }
+    }
+}
+
+impl From<Flavor> for Flavour {
+    fn from(flavor: Flavor) -> Self {
+        match flavor {
+            Flavor::MySql => Self::MySql,
+            Flavor::MariaDb => Self::MariaDb,
         }
     }
 }

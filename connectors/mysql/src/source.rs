@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flowd_binlog::charset;
-use flowd_binlog::table::Flavour;
 use flowd_codec::event::Framing;
 use flowd_engine::back_off::BackOff;
 use flowd_engine::failure::Failure;
@@ -91,10 +90,7 @@ impl MySqlSource {
     /// How tables are made ready, for the stream and for the snapshot.
     fn tables(&self, flavor: Flavor) -> TableSettings {
         TableSettings {
-            flavour: match flavor {
-                Flavor::MySql => Flavour::MySql,
-                Flavor::MariaDb => Flavour::MariaDb,
-            },
+            flavour: flavor.into(),
             invalid_text: match self.config.invalid_text {
                 InvalidText::Stop => charset::InvalidText::Stop,
                 InvalidText::Replace => charset::InvalidText::Replace,

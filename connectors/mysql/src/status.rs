@@ -71,15 +71,11 @@ pub struct ServerStatus {
 
 /// Asks everything at once.
 pub fn server_status(connection: &mut Connection) -> Result<ServerStatus, WireError> {
-    let end = binlog_end(connection)?.ok_or_else(|| {
-        WireError::Refused(
-            "the server writes no binlog; set log_bin in its configuration and restart it".into(),
-        )
-    })?;
     Ok(ServerStatus {
+        // First of all: what comes while the rest is asked is behind it.
+        end: known_binlog_end(connection)?,
         identity: identity(connection)?,
         server_id: number(connection, "SELECT @@global.server_id")?,
-        end,
         logs: binary_logs(connection)?,
         purged: purged_gtids(connection)?,
         has_gtids: has_gtids(connection)?,
@@ -114,6 +110,15 @@ pub fn binlog_end(connection: &mut Connection) -> Result<Option<BinlogEnd>, Wire
         Flavor::MariaDb => gtid_position(connection, &file, position)?.unwrap_or_default(),
     };
     Ok(Some(BinlogEnd { file, position, gtids, logged_only: text(&row, 2), not_logged: text(&row, 3) }))
+}
+
+/// The end of the binlog of a server that must write one.
+pub fn known_binlog_end(connection: &mut Connection) -> Result<BinlogEnd, WireError> {
+    binlog_end(connection)?.ok_or_else(|| {
+        WireError::Refused(
+            "the server writes no binlog; set log_bin in its configuration and restart it".into(),
+        )
+    })
 }
 
 /// MySQL 8.4 took the old name away, 8.2 brought the new one; MariaDB kept the old.

@@ -137,13 +137,8 @@ fn unreadable(error: &BadGtid) -> Unreachable {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::{A, set};
     use super::*;
-
-    const A: &str = "7c8a0b8e-e766-11f1-8ec1-02fc00000001";
-
-    fn set(numbers: &str) -> GtidSet {
-        format!("{A}:{numbers}").parse().expect("a set")
-    }
 
     #[test]
     fn a_position_that_was_purged_or_never_was_is_refused_with_what_is_missing() {

@@ -13,7 +13,7 @@ use crate::error::WireError;
 use crate::position::{Gtids, is_behind};
 use crate::query::{literal, text};
 use crate::server::Flavor;
-use crate::status::{binlog_end, executed_gtids};
+use crate::status::{BinlogEnd, executed_gtids, known_binlog_end};
 use crate::stream::Frontier;
 use crate::transaction::TransactionId;
 
@@ -142,7 +142,6 @@ pub fn under_locks(connection: &mut Connection) -> Result<Mark, WireError> {
 
 /// The binlog's end, file and offset.
 pub(crate) fn end(connection: &mut Connection) -> Result<(String, u64), WireError> {
-    let end = binlog_end(connection)?;
-    let end = end.ok_or_else(|| WireError::Refused("the server writes no binlog (log_bin is off)".into()))?;
-    Ok((end.file, end.position))
+    let BinlogEnd { file, position, .. } = known_binlog_end(connection)?;
+    Ok((file, position))
 }

@@ -23,7 +23,7 @@ mod worker;
 
 use flowd_binlog::result::KeyValue;
 
-pub use running::{Ready, Rest, Settings, Snapshot};
+pub use running::{Ready, Settings, Snapshot};
 
 /// A full key, in key order.
 pub type Key = Vec<KeyValue>;

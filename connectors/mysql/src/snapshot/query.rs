@@ -55,11 +55,7 @@ pub fn look(
 ) -> Result<Option<SnapshotTable>, WireError> {
     let Some(found) = read_indexed(connection, schema, table)? else { return Ok(None) };
     let statistics = statistics(connection, schema, table)?;
-    let flavour = match connection.server().flavor {
-        Flavor::MySql => Flavour::MySql,
-        Flavor::MariaDb => Flavour::MariaDb,
-    };
-    Ok(Some(SnapshotTable::new(found, &statistics, flavour)))
+    Ok(Some(SnapshotTable::new(found, &statistics, connection.server().flavor.into())))
 }
 
 /// Rows, bytes a row, whether the engine has transactions.

@@ -91,15 +91,6 @@ pub struct Ready {
     whole: bool,
 }
 
-/// Whether the stream may go on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rest {
-    /// Yes.
-    No,
-    /// It waits for the reader of a table without usable key.
-    Yes,
-}
-
 /// A running snapshot, as the source's thread sees it.
 pub struct Snapshot {
     place: Arc<Workplace>,
@@ -367,41 +358,41 @@ impl Snapshot {
     }
 
     /// Whether the stream, which has handed on all that it understood, must rest here for a table without usable key.
-    pub fn rest(&mut self, stream: &Stream) -> Rest {
+    pub fn must_rest(&mut self, stream: &Stream) -> bool {
         let workplace = self.place.clone();
         let mut inner = workplace.shared.lock();
         self.rest_at = None;
         let hold = std::mem::take(&mut inner.hold);
-        let (next, rest) = match hold {
+        let (next, must_rest) = match hold {
             Hold::Wanted(lease) if stream.is_between() => {
                 self.begin_rest(&mut inner, stream);
-                (Hold::Resting(lease), Rest::Yes)
+                (Hold::Resting(lease), true)
             }
             Hold::Marked(lease, mark) if mark.is_reached(stream.passed()) => {
                 let table = inner.leases.get(&lease).map(|(table, _)| *table);
                 let unseen = table
                     .map(|table| inner.tracker.touched(table, self.watched_since, |touch| mark.sees(touch)));
                 if unseen.is_some_and(|keys| keys.is_empty()) {
-                    (Hold::Exact(lease), Rest::Yes)
+                    (Hold::Exact(lease), true)
                 } else {
                     self.begin_rest(&mut inner, stream);
-                    (Hold::Resting(lease), Rest::Yes)
+                    (Hold::Resting(lease), true)
                 }
             }
             Hold::Marked(lease, mark) => {
                 let (file, offset) = mark.high();
                 self.rest_at = Some((file.to_owned(), offset));
-                (Hold::Marked(lease, mark), Rest::No)
+                (Hold::Marked(lease, mark), false)
             }
-            Hold::Resting(_) | Hold::Exact(_) => (hold, Rest::Yes),
+            Hold::Resting(_) | Hold::Exact(_) => (hold, true),
             // The reader is done, but not all that it read is handed on: changes come behind it.
-            Hold::None if inner.plan.is_handing_on_whole() => (hold, Rest::Yes),
-            Hold::None | Hold::Wanted(_) => (hold, Rest::No),
+            Hold::None if inner.plan.is_handing_on_whole() => (hold, true),
+            Hold::None | Hold::Wanted(_) => (hold, false),
         };
         inner.hold = next;
         drop(inner);
         workplace.shared.notify();
-        rest
+        must_rest
     }
 
     fn begin_rest(&mut self, inner: &mut Inner, stream: &Stream) {
@@ -411,7 +402,7 @@ impl Snapshot {
         }
     }
 
-    /// Whether the stream must not go further before the next [`Snapshot::rest`].
+    /// Whether the stream must not go further before the next [`Snapshot::must_rest`].
     pub fn is_rest_due(&self, stream: &Stream) -> bool {
         let due = |at: &(String, u64)| !is_behind(stream.passed(), (&at.0, at.1));
         stream.is_between() && self.rest_at.as_ref().is_some_and(due)

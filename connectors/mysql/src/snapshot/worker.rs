@@ -212,8 +212,7 @@ impl Worker {
         schema: &str,
         name: &str,
     ) -> Result<(), Trouble> {
-        let looked = query::look(connection, schema, name)?;
-        let opened = match &looked {
+        let opened = match query::look(connection, schema, name)? {
             None => Opened::Gone,
             Some(look) => self.opening(connection, look, table)?,
         };
@@ -232,16 +231,16 @@ impl Worker {
     fn opening(
         &self,
         connection: &mut Connection,
-        look: &SnapshotTable,
+        look: SnapshotTable,
         id: TableId,
     ) -> Result<Opened, Trouble> {
-        let table = self.table(look)?;
+        let table = self.table(&look)?;
         let rows_estimated = look.rows_estimated;
         let opened = match look.index {
             None => Opened::Whole { rows_estimated },
             Some(_) => Opened::Keyed {
                 columns: look.key.iter().map(ordered_by).collect(),
-                upto: query::last_key(connection, look, self.is_locking(connection))?,
+                upto: query::last_key(connection, &look, self.is_locking(connection))?,
                 rows_estimated,
             },
         };
@@ -249,10 +248,10 @@ impl Worker {
         let number = self.place.settings.numbers.of(table.schema(), table.name());
         let captured = CapturedTable::new(table, number, Phase::Snapshot, &self.place.settings.events);
         let opened_table = OpenedTable {
-            look: look.clone(),
+            row_bytes: AtomicU64::new(look.row_bytes_estimated),
+            look,
             captured: Arc::new(captured),
             select_list,
-            row_bytes: AtomicU64::new(look.row_bytes_estimated),
         };
         self.place.shared.lock().tables.insert(id, Arc::new(opened_table));
         Ok(opened)

@@ -1,3 +1,5 @@
+//! The texts of the statements, and which keys have ranges.
+
 use flowd_binlog::result::KeyKind;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Splits of tables in memory, which count what they are asked.
+
 use std::cmp::Ordering;
 
 use flowd_binlog::result::KeyKind;

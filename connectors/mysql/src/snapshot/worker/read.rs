@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use flowd_binlog::result::{self, KeyKind, KeyValue};
+use flowd_binlog::result;
 use flowd_engine::failure::Failure;
 use rand::Rng;
 
@@ -161,7 +161,7 @@ impl Worker {
         let limit = self.limit(work);
         let (table, locking) = (&work.table, mark.is_none());
         let (sql, mut parameters) = query::chunk(&table.look, &table.select_list, &range, locking);
-        parameters.push(number(limit));
+        parameters.push(query::unsigned(limit));
         let statement = self.prepared(connection, sql)?;
         let mut reader = connection.execute_statement(&self.prepared[statement].1, &parameters)?;
         let (mut parts, mut sum) = (Vec::new(), 0);
@@ -394,8 +394,4 @@ fn last_key(work: &Assignment, taken: &Taken) -> Result<Option<Key>, Trouble> {
     // A statement may have changed the table under the prepared SELECT.
     let key = result::key(&work.table.captured.table, row);
     key.map(Some).map_err(|error| Trouble::Changed(error.to_string()))
-}
-
-fn number(value: u64) -> KeyValue {
-    KeyValue { kind: KeyKind::Unsigned, bytes: value.to_le_bytes().into() }
 }

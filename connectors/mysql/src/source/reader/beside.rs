@@ -6,7 +6,7 @@ use flowd_engine::failure::Failure;
 use super::{Ended, Feed, Halt, LOOK_BESIDE, LOOK_EVERY, Reader, SourceEnd, halted, tls};
 use crate::rows::MySqlRecord;
 use crate::snapshot::state::EncodedState;
-use crate::snapshot::{Ready, Rest, Snapshot, running};
+use crate::snapshot::{Ready, Snapshot, running};
 use crate::stream::Stream;
 
 /// Whether there is a snapshot.
@@ -66,7 +66,7 @@ impl Reader<'_> {
             if snapshot.is_finished() {
                 return self.finish_snapshot(feed);
             }
-            if snapshot.rest(&self.stream) == Rest::No {
+            if !snapshot.must_rest(&self.stream) {
                 return Ok(None);
             }
             snapshot.wait(LOOK_BESIDE)?;

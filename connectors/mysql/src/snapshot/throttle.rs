@@ -1,6 +1,6 @@
 //! Bounds on how fast the source is read: rows and bytes a second, and threads that it runs itself.
 //!
-//! Invariant: over any time longer than [`CREDIT_MAX`] all workers together take no more than the rates allow, however
+//! Invariant: over any time longer than `CREDIT_MAX` all workers together take no more than the rates allow, however
 //! large the pieces are that they take.
 
 use std::sync::{Mutex, PoisonError};

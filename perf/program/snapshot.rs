@@ -53,8 +53,8 @@ struct Arguments {
     /// Of flowd's and the bare reader's connections
     #[arg(long, default_value = "disabled")]
     ssl_mode: String,
-    /// `pipeline.memory`
-    #[arg(long, default_value = "64MiB")]
+    /// `pipeline.memory`; as it stands without a setting
+    #[arg(long, default_value = "256MiB")]
     memory: String,
     /// Further `flowd` arguments, e.g. --flowd-arg=--connectorConfig.chunkBytes=1MiB
     #[arg(long, allow_hyphen_values = true)]

@@ -1,0 +1,3 @@
+//! What a sink does to each event before its store sees it.
+
+fn main() {}

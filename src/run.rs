@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use flowd_codec::event::Framing;
 use flowd_engine::budget::Shares;
 use flowd_engine::checkpoint::{Checkpoint, Registry};
@@ -90,7 +89,16 @@ impl<S: Source> Flow<S> {
         let registry = Box::new(Watched { registry: self.registry, last });
         let settings = settings(config)?;
         let Self { source, target, metrics, stop, .. } = self;
-        let pipeline = Pipeline { source, target, registry, begin, settings, metrics: metrics.clone(), stop };
+        let pipeline = Pipeline {
+            source,
+            target,
+            registry,
+            begin,
+            settings,
+            sequence: None,
+            metrics: metrics.clone(),
+            stop,
+        };
         let result = pipeline.run();
         drop(progress);
         let (rows, checkpoints) = (metrics.acked.rows.value(), metrics.checkpoints.value());
@@ -137,7 +145,6 @@ fn settings(config: &config::Pipeline) -> Result<Settings, Ending> {
             OnReject::Stop => reject::OnReject::Stop,
             OnReject::DeadLetter => reject::OnReject::DeadLetter(config.dead_letter_file.clone()),
         },
-        extra: Bytes::new(),
     })
 }
 

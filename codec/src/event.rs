@@ -10,7 +10,10 @@
 use crate::frame::{FRAME_HEAD_SIZE, FRAME_OVERHEAD, put_lengths};
 use crate::{json, time};
 
+mod stamp;
 pub mod view;
+
+pub use stamp::{EPOCH_WIDTH, NUMBER_WIDTH, stamp};
 
 /// The only content type that the Java EventMesh can push to a subscriber (protocol manual, section 4.4).
 pub const DATA_CONTENT_TYPE: &str = "application/cloudevents+json";
@@ -88,6 +91,8 @@ pub struct Framed {
     pub id: u32,
     /// … and one past its last.
     pub id_end: u32,
+    /// First of the digits that [`stamp`] sets; 0 where the event is not counted.
+    pub stamp: u32,
 }
 
 impl Framed {
@@ -117,8 +122,8 @@ enum Part {
 }
 
 /// Writes one event: [`begin`](Self::begin), [`id`](Self::id), [`time_us`](Self::time_us),
-/// [`partition_key`](Self::partition_key) and [`extension`](Self::extension) where wanted, [`data`](Self::data),
-/// [`finish`](Self::finish). Another order is a mistake of the caller: a debug assertion fails, and a release build
+/// [`partition_key`](Self::partition_key), [`sequence`](Self::sequence) or [`snapshot_row`](Self::snapshot_row), and
+/// [`extension`](Self::extension) where wanted, [`data`](Self::data), [`finish`](Self::finish). Another order is a mistake of the caller: a debug assertion fails, and a release build
 /// writes a broken event.
 #[derive(Debug)]
 pub struct EventWriter<'a> {
@@ -127,6 +132,7 @@ pub struct EventWriter<'a> {
     start: usize,
     id: usize,
     id_end: usize,
+    stamp: usize,
     data: usize,
     next: Part,
 }
@@ -139,7 +145,7 @@ impl<'a> EventWriter<'a> {
         let start = out.len();
         out.extend_from_slice(&template.before);
         let id = out.len();
-        Self { out, template, start, id, id_end: id, data: 0, next: Part::Id }
+        Self { out, template, start, id, id_end: id, stamp: 0, data: 0, next: Part::Id }
     }
 
     /// Lets `write` append the id: not empty, and ASCII that needs no escaping in JSON.
@@ -222,6 +228,7 @@ impl<'a> EventWriter<'a> {
             end: offset(self.out.len()),
             id: offset(self.id),
             id_end: offset(self.id_end),
+            stamp: offset(self.stamp),
         }
     }
 }

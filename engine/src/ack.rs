@@ -3,12 +3,15 @@
 //! A writer counts what it has finished in order, so a single number says everything; there is no count per event and
 //! no channel. The watermark can only grow, and it never passes what some writer has not finished.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
+use std::task::{Context, Poll};
 
 use crossbeam::queue::ArrayQueue;
 use crossbeam::utils::CachePadded;
 
-use crate::sync::{AtomicU64, Ordering};
+use crate::record::Position;
+use crate::sync::{AtomicU64, Mutex, Ordering};
+use crate::wake::WakeSlot;
 
 /// The counters of a fixed number of writers.
 #[derive(Debug)]
@@ -68,9 +71,133 @@ impl<T> Clone for Latest<T> {
     }
 }
 
+/// The newest acknowledged position with the counts of events that belong to it: put as one and taken as one.
+#[derive(Clone)]
+pub(crate) struct AckedMark(Arc<Mutex<Acked>>);
+
+struct Acked {
+    /// None once it was taken.
+    position: Option<Position>,
+    /// The last number of each lane of each topic (`sequence`).
+    counts: Vec<u64>,
+}
+
+impl AckedMark {
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(Mutex::new(Acked { position: None, counts: Vec::new() })))
+    }
+
+    /// The position is reached, and with it these counts are.
+    pub(crate) fn put(&self, position: Position, changes: impl IntoIterator<Item = (u32, u64)>) {
+        let mut acked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for (slot, number) in changes {
+            let slot = slot as usize;
+            if slot >= acked.counts.len() {
+                acked.counts.resize(slot + 1, 0);
+            }
+            acked.counts[slot] = number;
+        }
+        acked.position = Some(position);
+    }
+
+    /// The position, if one was put since the last take; its counts go over those in `counts` that have changed since
+    /// the pipeline began.
+    pub(crate) fn take(&self, counts: &mut Vec<u64>) -> Option<Position> {
+        let mut acked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let position = acked.position.take()?;
+        if counts.len() < acked.counts.len() {
+            counts.resize(acked.counts.len(), 0);
+        }
+        // A lane that has counted nothing in this run keeps what it had.
+        for (count, newest) in counts.iter_mut().zip(&acked.counts) {
+            *count = (*count).max(*newest);
+        }
+        Some(position)
+    }
+}
+
+/// The acknowledged positions as a source sees them: for one that must acknowledge in its turn what it was sent.
+///
+/// Clones are the same handle; one of them waits at a time.
+#[derive(Clone)]
+pub struct Confirmed(Arc<Confirmations>);
+
+struct Confirmations {
+    newest: Latest<Position>,
+    waiter: WakeSlot,
+}
+
+impl Confirmed {
+    /// Nothing confirmed yet.
+    pub fn new() -> Self {
+        Self(Arc::new(Confirmations { newest: Latest::new(), waiter: WakeSlot::new() }))
+    }
+
+    /// The engine's side: everything up to `position` is acknowledged.
+    pub fn put(&self, position: Position) {
+        self.0.newest.put(position);
+        self.0.waiter.wake();
+    }
+
+    /// The newest acknowledged position, if there is one since the last time.
+    pub fn take(&self) -> Option<Position> {
+        self.0.newest.take()
+    }
+
+    /// As [`take`](Self::take), for a task that waits.
+    pub fn poll(&self, context: &mut Context<'_>) -> Poll<Position> {
+        if let Some(position) = self.take() {
+            return Poll::Ready(position);
+        }
+        self.0.waiter.arm(context.waker());
+        match self.take() {
+            Some(position) => {
+                self.0.waiter.disarm();
+                Poll::Ready(position)
+            }
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl Default for Confirmed {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 #[cfg(all(test, not(loom)))]
 mod tests {
+    use std::task::Waker;
+
     use super::*;
+
+    fn position(number: u8) -> Position {
+        Position(vec![number].into())
+    }
+
+    #[test]
+    fn a_confirmation_wakes_the_one_who_waits_and_is_told_once() {
+        let confirmed = Confirmed::new();
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(confirmed.poll(&mut context).is_pending());
+        let handle = confirmed.clone();
+        handle.put(position(1));
+        handle.put(position(2));
+        assert_eq!(confirmed.poll(&mut context), Poll::Ready(position(2)));
+        assert_eq!(confirmed.take(), None);
+    }
+
+    #[test]
+    fn a_lane_that_counts_nothing_keeps_what_was_stored() {
+        let mark = AckedMark::new();
+        let mut counts = vec![4, 0, 6];
+        assert_eq!(mark.take(&mut counts), None);
+        mark.put(position(1), [(1, 2)]);
+        mark.put(position(2), [(3, 1)]);
+        assert_eq!(mark.take(&mut counts), Some(position(2)));
+        assert_eq!(counts, [4, 2, 6, 1]);
+    }
 
     #[test]
     fn only_the_newest_value_is_taken_and_only_once() {
@@ -104,6 +231,26 @@ mod tests {
 mod loom_tests {
     use super::*;
     use crate::sync::AtomicUsize;
+
+    #[test]
+    fn loom_a_position_is_never_taken_with_other_counts_than_its_own() {
+        loom::model(|| {
+            let mark = AckedMark::new();
+            let putting = mark.clone();
+            let putting = loom::thread::spawn(move || {
+                for number in 1..=2 {
+                    putting.put(Position(vec![number].into()), [(0, u64::from(number))]);
+                }
+            });
+            let mut counts = Vec::new();
+            for _ in 0..2 {
+                if let Some(position) = mark.take(&mut counts) {
+                    assert_eq!(u64::from(position.0[0]), counts[0]);
+                }
+            }
+            putting.join().expect("no panic");
+        });
+    }
 
     #[test]
     fn loom_the_watermark_never_passes_work_that_is_not_done() {

@@ -14,10 +14,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::ack::Latest;
+use crate::ack::{AckedMark, Confirmed, Latest};
 use crate::failure::Failure;
 use crate::metrics::Metrics;
 use crate::record::Position;
+use crate::sequence::SequenceRecord;
 
 /// What is stored, at once and whole.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -30,7 +31,7 @@ pub struct Checkpoint {
     pub acked: Position,
     /// When this was stored, µs since 1970.
     pub time_us: i64,
-    /// Whatever else the source wants kept with its position; empty if nothing.
+    /// How far events are counted at `acked`, as bytes that only `sequence` reads; empty where nothing is counted.
     pub extra: Bytes,
 }
 
@@ -42,12 +43,38 @@ pub trait Registry: Send {
     fn store(&mut self, checkpoint: &Checkpoint) -> Result<(), Failure>;
 }
 
+/// A registry that lives as long as the process: for a source that is told by the far end where to go on.
+#[derive(Debug, Default)]
+pub struct MemoryRegistry(Option<Checkpoint>);
+
+impl Registry for MemoryRegistry {
+    fn load(&self) -> Result<Option<Checkpoint>, Failure> {
+        Ok(self.0.clone())
+    }
+
+    fn store(&mut self, checkpoint: &Checkpoint) -> Result<(), Failure> {
+        self.0 = Some(checkpoint.clone());
+        Ok(())
+    }
+}
+
 /// Where the source stands after some deliveries.
 struct Entry {
     /// How many deliveries must be through before the position holds.
     deliveries: u64,
     position: Position,
     time_us: i64,
+    /// How many of the ledger's changes belong to it.
+    changes: usize,
+}
+
+/// A position that is acknowledged.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Settled {
+    pub(crate) position: Position,
+    pub(crate) time_us: i64,
+    /// How many of the ledger's changes, from the front, it brings.
+    changes: usize,
 }
 
 /// Which position follows from which delivery.
@@ -58,19 +85,30 @@ pub(crate) struct Ledger {
     entries: VecDeque<Entry>,
     /// How many of the entries, from the front, are emitted.
     emitted: usize,
+    /// What the entries change in the counts of events: slots and their numbers, oldest first.
+    changes: VecDeque<(u32, u64)>,
 }
 
 impl Ledger {
     pub(crate) fn new() -> Self {
-        Self { entries: VecDeque::with_capacity(256), emitted: 0 }
+        Self { entries: VecDeque::with_capacity(256), emitted: 0, changes: VecDeque::with_capacity(256) }
     }
 
-    /// A batch has ended: once `deliveries` deliveries are through, the source stands at `position`.
-    pub(crate) fn push(&mut self, deliveries: u64, position: Position, time_us: i64) {
-        let entry = Entry { deliveries, position, time_us };
+    /// A batch has ended: once `deliveries` deliveries are through, the source stands at `position`, and the counts of
+    /// events that changed since the batch before have these numbers.
+    pub(crate) fn push(
+        &mut self,
+        deliveries: u64,
+        position: Position,
+        time_us: i64,
+        changes: impl IntoIterator<Item = (u32, u64)>,
+    ) {
+        let before = self.changes.len();
+        self.changes.extend(changes);
+        let entry = Entry { deliveries, position, time_us, changes: self.changes.len() - before };
         match self.entries.back_mut() {
             Some(last) if last.deliveries == deliveries => {
-                *last = entry;
+                *last = Entry { changes: last.changes + entry.changes, ..entry };
                 self.emitted = self.emitted.min(self.entries.len() - 1);
             }
             last => {
@@ -89,14 +127,22 @@ impl Ledger {
         (self.emitted > before).then(|| self.entries[self.emitted - 1].position.clone())
     }
 
-    /// `deliveries` deliveries are acknowledged. The newest position that this reaches and its time, if it is new.
-    pub(crate) fn settle_acked(&mut self, deliveries: u64) -> Option<(Position, i64)> {
+    /// `deliveries` deliveries are acknowledged. The newest position that this reaches, if it is new; take its
+    /// [`changes`](Self::changes) then.
+    pub(crate) fn settle_acked(&mut self, deliveries: u64) -> Option<Settled> {
         let mut newest = None;
-        while self.entries.front().is_some_and(|entry| entry.deliveries <= deliveries) {
-            newest = self.entries.pop_front();
+        let mut changes = 0;
+        while let Some(entry) = self.entries.pop_front_if(|entry| entry.deliveries <= deliveries) {
+            changes += entry.changes;
+            newest = Some(entry);
             self.emitted = self.emitted.saturating_sub(1);
         }
-        newest.map(|entry| (entry.position, entry.time_us))
+        newest.map(|Entry { position, time_us, .. }| Settled { position, time_us, changes })
+    }
+
+    /// What a settled position changes in the counts of events.
+    pub(crate) fn changes(&mut self, settled: &Settled) -> impl Iterator<Item = (u32, u64)> + '_ {
+        self.changes.drain(..settled.changes)
     }
 
     /// Positions that wait for an acknowledgement.
@@ -106,17 +152,23 @@ impl Ledger {
     }
 }
 
-/// The three positions on their way to the checkpointer.
+/// The three positions on their way to the checkpointer, and the acknowledged one on its way back to the source.
 #[derive(Clone)]
 pub(crate) struct Marks {
     pub(crate) read: Latest<Position>,
     pub(crate) emitted: Latest<Position>,
-    pub(crate) acked: Latest<Position>,
+    pub(crate) acked: AckedMark,
+    pub(crate) confirmed: Confirmed,
 }
 
 impl Marks {
     pub(crate) fn new() -> Self {
-        Self { read: Latest::new(), emitted: Latest::new(), acked: Latest::new() }
+        Self {
+            read: Latest::new(),
+            emitted: Latest::new(),
+            acked: AckedMark::new(),
+            confirmed: Confirmed::new(),
+        }
     }
 }
 
@@ -125,6 +177,8 @@ pub(crate) struct Checkpointer {
     pub(crate) registry: Box<dyn Registry>,
     /// What was stored last, or would have been.
     pub(crate) current: Checkpoint,
+    /// The counts that belong to `current.acked`, where events are counted.
+    pub(crate) sequence: Option<SequenceRecord>,
     pub(crate) marks: Marks,
     pub(crate) every: Duration,
     pub(crate) metrics: Arc<Metrics>,
@@ -154,11 +208,16 @@ impl Checkpointer {
 
     /// Takes over what is new; whether anything was. Acked is taken first: each later mark is at least as far.
     fn refresh(&mut self) -> bool {
-        let acked = self.marks.acked.take();
+        let mut uncounted = Vec::new();
+        let counts = self.sequence.as_mut().map_or(&mut uncounted, |sequence| &mut sequence.counts);
+        let acked = self.marks.acked.take(counts);
         let emitted = self.marks.emitted.take();
         let read = self.marks.read.take();
         let changed = acked.is_some() || emitted.is_some() || read.is_some();
-        acked.into_iter().for_each(|position| self.current.acked = position);
+        if let Some(position) = acked {
+            self.current.acked = position;
+            self.current.extra = self.sequence.as_ref().map(SequenceRecord::encode).unwrap_or_default();
+        }
         emitted.into_iter().for_each(|position| self.current.emitted = position);
         read.into_iter().for_each(|position| self.current.read = position);
         changed
@@ -206,22 +265,22 @@ mod tests {
     #[test]
     fn batches_without_deliveries_move_the_position_and_take_no_room() {
         let mut ledger = Ledger::new();
-        ledger.push(1, position(1), 0);
+        ledger.push(1, position(1), 0, []);
         for batch in 2..1_000 {
-            ledger.push(1, position(batch), 0);
+            ledger.push(1, position(batch), 0, []);
         }
         assert_eq!(ledger.len(), 1);
         assert_eq!(ledger.settle_acked(0), None);
-        assert_eq!(ledger.settle_acked(1), Some((position(999), 0)));
+        assert_eq!(ledger.settle_acked(1).map(|settled| settled.position), Some(position(999)));
     }
 
     #[test]
     fn a_position_that_moved_on_after_it_was_emitted_is_told_again() {
         let mut ledger = Ledger::new();
-        ledger.push(1, position(1), 0);
+        ledger.push(1, position(1), 0, []);
         assert_eq!(ledger.settle_emitted(1), Some(position(1)));
         assert_eq!(ledger.settle_emitted(1), None);
-        ledger.push(1, position(2), 0);
+        ledger.push(1, position(2), 0, []);
         assert_eq!(ledger.settle_emitted(1), Some(position(2)));
     }
 
@@ -234,14 +293,14 @@ mod tests {
             for (deliveries, more_emitted, more_acked) in steps {
                 delivered += deliveries;
                 // The position is the number of deliveries that it needs.
-                ledger.push(delivered, position(delivered), 0);
+                ledger.push(delivered, position(delivered), 0, []);
                 emitted = (emitted + more_emitted).min(delivered);
                 acked = (acked + more_acked).min(emitted);
                 if let Some(settled) = ledger.settle_emitted(emitted) {
                     saved_emitted = number(&settled);
                 }
-                if let Some((settled, _)) = ledger.settle_acked(acked) {
-                    saved_acked = number(&settled);
+                if let Some(settled) = ledger.settle_acked(acked) {
+                    saved_acked = number(&settled.position);
                 }
                 prop_assert!(saved_acked <= acked);
                 prop_assert!(saved_emitted <= emitted);
@@ -249,7 +308,7 @@ mod tests {
                 prop_assert!(ledger.len() as u64 <= delivered - acked + 1);
             }
             ledger.settle_emitted(delivered);
-            let last = ledger.settle_acked(delivered).map_or(saved_acked, |(settled, _)| number(&settled));
+            let last = ledger.settle_acked(delivered).map_or(saved_acked, |settled| number(&settled.position));
             prop_assert_eq!(last, delivered);
         }
     }
@@ -276,6 +335,7 @@ mod tests {
         Checkpointer {
             registry: Box::new(Flaky { fails }),
             current: Checkpoint::default(),
+            sequence: None,
             marks: Marks::new(),
             every: Duration::from_secs(1),
             metrics: Arc::default(),

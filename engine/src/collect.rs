@@ -17,6 +17,7 @@ use crate::metrics::Metrics;
 use crate::parcel::Parcel;
 use crate::reject::Rejects;
 use crate::ring::Receiver;
+use crate::sequence::{Epoch, Sequencer};
 use crate::worker::{Delivery, Outlet};
 
 /// What the collector shares with the rest of the pipeline.
@@ -42,6 +43,8 @@ pub(crate) struct Collector<E> {
     turn: usize,
     shared: Shared<E>,
     rejects: Rejects,
+    /// Where events are counted.
+    sequencer: Option<Sequencer<E>>,
     ledger: Ledger,
     acks: Acks,
     /// Deliveries so far: the next ticket.
@@ -57,12 +60,18 @@ pub(crate) struct Collector<E> {
 }
 
 impl<E> Collector<E> {
-    pub(crate) fn new(lanes: Vec<Receiver<Packed<E>>>, shared: Shared<E>, rejects: Rejects) -> Self {
+    pub(crate) fn new(
+        lanes: Vec<Receiver<Packed<E>>>,
+        shared: Shared<E>,
+        rejects: Rejects,
+        sequencer: Option<Sequencer<E>>,
+    ) -> Self {
         Self {
             lanes,
             turn: 0,
             shared,
             rejects,
+            sequencer,
             ledger: Ledger::new(),
             acks: Acks::new(1),
             deliveries: 0,
@@ -95,7 +104,8 @@ impl<E> Collector<E> {
         };
         if let Some(BatchEnd { position, time_us }) = packed.end {
             self.turn = (self.turn + 1) % self.lanes.len();
-            self.ledger.push(self.deliveries, position, time_us);
+            let changes = self.sequencer.as_mut().map(Sequencer::drain_changes).into_iter().flatten();
+            self.ledger.push(self.deliveries, position, time_us, changes);
             self.settle();
         }
         Ok(delivery)
@@ -114,6 +124,9 @@ impl<E> Collector<E> {
             self.shared.pool.give(parcel);
             return Ok(None);
         }
+        if let Some(sequencer) = &mut self.sequencer {
+            sequencer.stamp(&mut parcel);
+        }
         let size = Size { rows: parcel.events.len() as u64, bytes: parcel.buffer.len() as u64 };
         self.shared.metrics.taken.add(size.rows, size.bytes);
         self.sizes.push_back(size);
@@ -128,9 +141,10 @@ impl<E> Collector<E> {
         if let Some(position) = self.ledger.settle_emitted(self.emitted) {
             self.shared.marks.emitted.put(position);
         }
-        if let Some((position, time_us)) = self.ledger.settle_acked(self.acks.watermark()) {
-            self.shared.metrics.acked_time_us.raise(time_us);
-            self.shared.marks.acked.put(position);
+        if let Some(settled) = self.ledger.settle_acked(self.acks.watermark()) {
+            self.shared.metrics.acked_time_us.raise(settled.time_us);
+            self.shared.marks.acked.put(settled.position.clone(), self.ledger.changes(&settled));
+            self.shared.marks.confirmed.put(settled.position);
         }
     }
 
@@ -241,5 +255,9 @@ impl<E: Send> Outlet<E> for Collector<E> {
     fn reject(&mut self, reason: &str, line: &[u8]) -> Result<(), Failure> {
         self.rejects.write(reason, line)?;
         self.rejects.sync()
+    }
+
+    fn epoch(&self) -> Option<Epoch> {
+        self.sequencer.as_ref().map(Sequencer::epoch)
     }
 }

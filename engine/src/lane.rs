@@ -6,8 +6,9 @@
 
 use std::sync::Arc;
 
-use crate::ack::Latest;
+use crate::ack::{Confirmed, Latest};
 use crate::budget::{Budget, Permit, Pool};
+use crate::checkpoint::Marks;
 use crate::failure::Failure;
 use crate::metrics::Metrics;
 use crate::parcel::Parcel;
@@ -43,6 +44,7 @@ pub(crate) struct Dealer<R> {
     permit: Permit,
     budget: Arc<Budget>,
     read: Latest<Position>,
+    confirmed: Confirmed,
     metrics: Arc<Metrics>,
     /// Once a batch was refused, so are all after it: one taken in its place would be taken for it.
     refused: bool,
@@ -52,10 +54,11 @@ impl<R> Dealer<R> {
     pub(crate) fn new(
         lanes: Vec<Sender<Work<R>>>,
         budget: Arc<Budget>,
-        read: Latest<Position>,
+        marks: &Marks,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self { lanes, turn: 0, permit: budget.permit(), budget, read, metrics, refused: false }
+        let (read, confirmed) = (marks.read.clone(), marks.confirmed.clone());
+        Self { lanes, turn: 0, permit: budget.permit(), budget, read, confirmed, metrics, refused: false }
     }
 }
 
@@ -89,6 +92,10 @@ impl<R> Intake<R> for Dealer<R> {
 
     fn is_closed(&self) -> bool {
         self.refused || self.budget.is_closed()
+    }
+
+    fn confirmations(&self) -> Confirmed {
+        self.confirmed.clone()
     }
 }
 

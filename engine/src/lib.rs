@@ -7,8 +7,8 @@
 //! The engine knows no wire format and no connector. Its modules: [`record`] and [`parcel`] are what flows, [`worker`]
 //! the traits that a connector implements, [`failure`] what may go wrong and what the caller does about it, [`pipeline`]
 //! the whole, which [`mod@start`] and [`stop`] begin and end and `watch` brings down. Inside, in the direction of the data:
-//! `lane` deals batches out and encodes them, `collect` gives parcels to the target and [`reject`] deals with what
-//! cannot be sent, [`ack`] and [`checkpoint`] turn what is acknowledged into saved positions. Of use to
+//! `lane` deals batches out and encodes them, `collect` gives parcels to the target, [`sequence`] counts their events and
+//! [`reject`] deals with what cannot be sent, [`ack`] and [`checkpoint`] turn what is acknowledged into saved positions. Of use to
 //! connectors too: [`order`], the gate of a target, [`back_off`], with which outages are waited for, and [`line_file`],
 //! which is appended to.
 //!
@@ -33,6 +33,7 @@ mod collect;
 mod lane;
 pub mod metrics;
 pub mod reject;
+pub mod sequence;
 
 pub mod budget;
 mod ring;

@@ -9,6 +9,8 @@
 
 use ahash::AHashMap;
 
+use crate::sequence::Place;
+
 /// What order the far side is promised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Order {
@@ -28,6 +30,17 @@ pub struct Keyed<E> {
     pub event: E,
     /// Hashes of its keys; 0 means none. A key change holds two.
     pub keys: [u64; 2],
+    /// Where it is counted.
+    pub place: Place,
+    /// Its number there, or of a row of a snapshot the last one before it; 0 until it is stamped.
+    pub sequence: u64,
+}
+
+impl<E> Keyed<E> {
+    /// An event that is not counted.
+    pub fn uncounted(event: E, keys: [u64; 2]) -> Self {
+        Self { event, keys, place: Place::default(), sequence: 0 }
+    }
 }
 
 /// Events that may be admitted beyond the oldest unreleased one: the look-ahead that keeps a waiting key from holding

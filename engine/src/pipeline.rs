@@ -13,8 +13,6 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
-
 use crate::budget::{Budget, Pool, Shares};
 use crate::checkpoint::{Checkpoint, Checkpointer, Marks, Registry};
 use crate::collect::{Collector, Shared};
@@ -24,6 +22,7 @@ use crate::metrics::Metrics;
 use crate::record::Position;
 use crate::reject::{OnReject, Rejects};
 use crate::ring::{Closer, Receiver, Sender, ring};
+use crate::sequence::{SequenceRecord, SequenceSettings, Sequencer};
 use crate::stop::Stop;
 use crate::watch::{News, State, Valves, Watch, spawn};
 use crate::worker::{Source, Target};
@@ -41,8 +40,6 @@ pub struct Settings {
     pub drain_max: Duration,
     /// What is done with an event that cannot be sent.
     pub on_reject: OnReject,
-    /// Kept in every checkpoint as it is.
-    pub extra: Bytes,
 }
 
 impl Default for Settings {
@@ -53,7 +50,6 @@ impl Default for Settings {
             checkpoint_every: Duration::from_secs(1),
             drain_max: Duration::from_secs(30),
             on_reject: OnReject::Stop,
-            extra: Bytes::new(),
         }
     }
 }
@@ -81,6 +77,8 @@ pub struct Pipeline<S: Source> {
     pub begin: Position,
     /// Sizes and bounds.
     pub settings: Settings,
+    /// How events are counted, if they are.
+    pub sequence: Option<SequenceSettings<S::Event>>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Brings the pipeline down from elsewhere.
@@ -102,9 +100,15 @@ impl<S: Source> Pipeline<S> {
         let marks = Marks::new();
         let (news, received) = mpsc::channel();
         let parts = Parts::build(&self.source, &self.settings, &self.metrics);
-        let checkpointer =
-            begin_checkpoints(self.registry, self.begin, &self.settings, &marks, &self.metrics)?;
-        let dealer = Dealer::new(parts.intake, parts.source_budget, marks.read.clone(), self.metrics.clone());
+        let begin = Begin {
+            position: self.begin,
+            sequence: self.sequence.as_ref(),
+            every: self.settings.checkpoint_every,
+        };
+        let checkpointer = begin.checkpoints(self.registry, &marks, &self.metrics)?;
+        let sequencer = self.sequence.zip(checkpointer.sequence.as_ref());
+        let sequencer = sequencer.map(|(settings, record)| Sequencer::new(settings, record));
+        let dealer = Dealer::new(parts.intake, parts.source_budget, &marks, self.metrics.clone());
         let shared = Shared {
             pool: parts.pool,
             budgets: parts.lane_budgets,
@@ -115,7 +119,7 @@ impl<S: Source> Pipeline<S> {
                 move |failure| drop(news.send(News::Failed(failure)))
             }),
         };
-        let mut collector = Collector::new(parts.packed, shared, rejects);
+        let mut collector = Collector::new(parts.packed, shared, rejects, sequencer);
         self.stop.on_request({
             let (valves, news) = (parts.valves.clone(), news.clone());
             move || {
@@ -151,30 +155,52 @@ impl<S: Source> Pipeline<S> {
     }
 }
 
-/// Stores the beginning, unless it is what is stored already, and makes the checkpointer.
-fn begin_checkpoints(
-    registry: Box<dyn Registry>,
-    begin: Position,
-    settings: &Settings,
-    marks: &Marks,
-    metrics: &Arc<Metrics>,
-) -> Result<Checkpointer, Failure> {
-    let stored = registry.load()?;
-    let known = stored.is_some_and(|stored| stored.acked == begin && stored.extra == settings.extra);
-    let current = Checkpoint {
-        read: begin.clone(),
-        emitted: begin.clone(),
-        acked: begin,
-        time_us: 0,
-        extra: settings.extra.clone(),
-    };
-    let (marks, every, metrics) = (marks.clone(), settings.checkpoint_every, metrics.clone());
-    let mut checkpointer =
-        Checkpointer { registry, current, marks, every, metrics, clock: now_us, sleep: thread::sleep };
-    if !known {
-        checkpointer.store()?;
+/// Where checkpoints begin.
+struct Begin<'a, E> {
+    position: Position,
+    sequence: Option<&'a SequenceSettings<E>>,
+    every: Duration,
+}
+
+impl<E> Begin<'_, E> {
+    /// Stores the beginning, unless it is what is stored already, and makes the checkpointer. The counts go on from
+    /// what is stored where the position does.
+    fn checkpoints(
+        self,
+        registry: Box<dyn Registry>,
+        marks: &Marks,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Checkpointer, Failure> {
+        let Self { position, sequence, every } = self;
+        let stored = registry.load()?;
+        let same_position = stored.as_ref().is_some_and(|stored| stored.acked == position);
+        let counted = stored.as_ref().map(|stored| &stored.extra[..]).unwrap_or_default();
+        let resume = |settings| SequenceRecord::resume(settings, counted, same_position, now_us());
+        let sequence = sequence.map(resume).transpose()?;
+        let current = Checkpoint {
+            read: position.clone(),
+            emitted: position.clone(),
+            acked: position,
+            time_us: 0,
+            extra: sequence.as_ref().map(SequenceRecord::encode).unwrap_or_default(),
+        };
+        let known = same_position && stored.is_some_and(|stored| stored.extra == current.extra);
+        let (marks, metrics) = (marks.clone(), metrics.clone());
+        let mut checkpointer = Checkpointer {
+            registry,
+            current,
+            sequence,
+            marks,
+            every,
+            metrics,
+            clock: now_us,
+            sleep: thread::sleep,
+        };
+        if !known {
+            checkpointer.store()?;
+        }
+        Ok(checkpointer)
     }
-    Ok(checkpointer)
 }
 
 fn now_us() -> i64 {

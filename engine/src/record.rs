@@ -41,6 +41,12 @@ pub struct Position(pub Bytes);
 /// The engine asks nothing of it: only the connector's own encoder looks inside.
 pub trait ConnectorRecord: Send + 'static {}
 
+/// A record that is a message of somebody else's: a body, as it came.
+pub trait Body {
+    /// Where in the batch's bytes the body lies.
+    fn body(&self) -> Span;
+}
+
 /// A frozen run of records: one shared buffer and spans into it. Passing it on shares, never copies.
 #[derive(Debug)]
 pub struct Batch<R> {

@@ -3,9 +3,11 @@
 //! Contract of the whole: the source's thread makes batches, each lane's thread encodes whole batches in turn, one
 //! target thread takes the parcels in the order of the batches. Nobody but the engine knows who runs where.
 
+use crate::ack::Confirmed;
 use crate::failure::Failure;
 use crate::parcel::Parcel;
 use crate::record::{Batch, ConnectorRecord, Position};
+use crate::sequence::Epoch;
 
 /// How a source's run ended without failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +28,8 @@ pub trait Intake<R> {
     fn reserve(&mut self, bytes: usize) -> Result<(), Closed>;
     /// Whether the pipeline is going down, for loops that wait on something else.
     fn is_closed(&self) -> bool;
+    /// A handle that tells which positions are acknowledged, for a source that acknowledges in its turn.
+    fn confirmations(&self) -> Confirmed;
 }
 
 /// The pipeline is going down.
@@ -104,6 +108,10 @@ pub trait Outlet<E>: Send {
     /// Writes a dead letter durably (fsync), or fails with `Failure::Fatal` naming the reason where `onReject` is
     /// `stop`.
     fn reject(&mut self, reason: &str, line: &[u8]) -> Result<(), Failure>;
+    /// The epoch in which events are counted; `None` where they are not.
+    fn epoch(&self) -> Option<Epoch> {
+        None
+    }
 }
 
 /// A parcel on its way to the target. Its `rejects` have been dealt with already.

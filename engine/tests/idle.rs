@@ -86,6 +86,7 @@ fn an_idle_pipeline_takes_less_than_a_hundredth_of_a_core() {
         registry: Box::new(Nothing),
         begin: Position(Bytes::new()),
         settings: Settings { lanes: 4, checkpoint_every: Duration::from_millis(100), ..Settings::default() },
+        sequence: None,
         metrics: Arc::default(),
         stop: stop.clone(),
     };

@@ -156,6 +156,7 @@ fn allocations_per_batch(rows: u32) -> f64 {
         registry: Box::new(Nowhere),
         begin: position,
         settings: Settings { lanes: 2, checkpoint_every: Duration::from_secs(60), ..Settings::default() },
+        sequence: None,
         metrics: Arc::default(),
         stop: Stop::new(),
     };

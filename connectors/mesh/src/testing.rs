@@ -131,8 +131,9 @@ pub(crate) fn line_parcel(texts: &[&str]) -> Parcel {
         parcel.buffer.extend_from_slice(text.as_bytes());
         let body_end = parcel.buffer.len() as u32;
         parcel.buffer.push(b'\n');
-        let event = Framed { start, body: start, body_end, end: body_end + 1, id: start, id_end: body_end };
-        parcel.events.push(Keyed { event, keys: [0; 2] });
+        let end = body_end + 1;
+        let event = Framed { start, body: start, body_end, end, id: start, id_end: body_end, stamp: 0 };
+        parcel.events.push(Keyed::uncounted(event, [0; 2]));
     }
     parcel
 }
@@ -153,7 +154,7 @@ pub(crate) fn padded_mesh_parcel(events: impl IntoIterator<Item = (u64, u64)>, p
         writer.time_us(1_700_000_000_000_000);
         let data = format!("{{\"key\":\"{key}\",\"padding\":\"{padding}\"}}");
         writer.data().extend_from_slice(data.as_bytes());
-        parcel.events.push(Keyed { event: writer.finish(), keys: [key, 0] });
+        parcel.events.push(Keyed::uncounted(writer.finish(), [key, 0]));
     }
     parcel
 }

@@ -212,7 +212,7 @@ impl MySqlEncoder {
     fn keep(&self, event: Framed, keys: [u64; 2], place: &Place<'_>, parcel: &mut Parcel) {
         let size = event.body_end as usize - event.body as usize;
         if size <= self.event_bytes_max {
-            parcel.events.push(Keyed { event, keys });
+            parcel.events.push(Keyed::uncounted(event, keys));
             return;
         }
         let reason = format!("the event has {size} bytes, EventMesh takes at most {PUBLISH_SIZE_MAX}");

@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 
+use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
@@ -257,6 +258,7 @@ fn fixture(sizes: &[u32], lanes: usize) -> Fixture {
         registry: Box::new(Memory(world.clone())),
         begin: position(0),
         settings,
+        sequence: None,
         metrics: Arc::default(),
         stop: Stop::new(),
     };

@@ -1,4 +1,5 @@
-//! CloudEvents 1.0 in structured JSON: written in one pass here, read with borrowed fields in [`view`].
+//! CloudEvents 1.0 in structured JSON: written in one pass here, read with borrowed fields in [`view`], and as a sink
+//! reads them in [`incoming`].
 //!
 //! The writer joins two prepared pieces of text (a [`Template`]: what comes before the `id` and what comes after it)
 //! with the few values that differ from event to event. It keeps no tree, no map and no buffer of its own.
@@ -10,6 +11,7 @@
 use crate::frame::{FRAME_HEAD_SIZE, FRAME_OVERHEAD, put_lengths};
 use crate::{json, time};
 
+pub mod incoming;
 mod stamp;
 pub mod view;
 

@@ -2,6 +2,7 @@
 //!
 //! These functions return nothing and panic where a promise is broken.
 
+use crate::event::incoming;
 use crate::event::view::{Data, EventView, decode_base64, decode_event};
 use crate::frame::{Decoder, Frame, PACKAGE_LENGTH_MAX, encode};
 use crate::{json, sdk, session};
@@ -51,6 +52,7 @@ fn frames(pieces: &[&[u8]]) -> Vec<Frame> {
 /// the same event and that the SDK, where it takes it, reads alike.
 pub fn cloudevent_decoder(text: &[u8]) {
     json::find_top_level_string(text, "id");
+    incoming::check_ways_agree(text);
     let Ok(event) = decode_event(text) else { return };
     assert!(!event.id.is_empty() && !event.source.is_empty() && !event.event_type.is_empty());
     assert_eq!(event.time.is_some(), event.time_us().is_some());
@@ -92,6 +94,7 @@ mod tests {
         writer.id(|out| out.extend_from_slice(b"g:1"));
         writer.time_us(1_764_028_800_000_000);
         writer.partition_key(br#"{"id":1}"#);
+        writer.sequence(3);
         writer.data().extend_from_slice(br#"{"after":{"a":"x\n","b":[1.5,null]}}"#);
         writer.finish();
         let ack = Header {

@@ -235,7 +235,7 @@ pub fn find_top_level_string<'a>(json: &'a [u8], name: &str) -> Option<Cow<'a, s
 }
 
 /// The text of a JSON string that is given without its quotes; borrowed where nothing is escaped.
-fn unquote(inside: &[u8]) -> Option<Cow<'_, str>> {
+pub(crate) fn unquote(inside: &[u8]) -> Option<Cow<'_, str>> {
     if memchr::memchr(b'\\', inside).is_none() {
         return std::str::from_utf8(inside).ok().map(Cow::Borrowed);
     }
@@ -247,7 +247,7 @@ fn unquote(inside: &[u8]) -> Option<Cow<'_, str>> {
 }
 
 /// The first `"` or `\`. Most strings are short: a vector search pays only behind their usual length.
-fn quote_or_slash(bytes: &[u8]) -> Option<usize> {
+pub(crate) fn quote_or_slash(bytes: &[u8]) -> Option<usize> {
     const SHORT: usize = 16;
     let (short, long) = bytes.split_at(bytes.len().min(SHORT));
     let found = short.iter().position(|byte| matches!(byte, b'"' | b'\\'));

@@ -60,7 +60,7 @@ pub struct LaneApplied {
     pub sequence: u64,
 }
 
-/// A chunk of a snapshot that is applied whole.
+/// A chunk of a snapshot that is applied, whole or in part.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChunkApplied {
     /// The source, as the events name it.
@@ -71,7 +71,13 @@ pub struct ChunkApplied {
     pub run: u64,
     /// The chunk's number in the run.
     pub number: u64,
+    /// Which of its rows are applied, in a form that a store keeps and gives back as it is (at most
+    /// [`CHUNK_ROWS_SIZE_MAX`] bytes); empty once it is whole.
+    pub rows: Vec<u8>,
 }
+
+/// The most bytes of [`ChunkApplied::rows`]; they fit into a BLOB.
+pub const CHUNK_ROWS_SIZE_MAX: usize = 33_000;
 
 /// Chunks that are of no more use: those of a snapshot from runs before `run`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,7 +95,7 @@ pub struct ChunksOver {
 pub struct Applied {
     /// One for each (source, topic, lane); a put replaces what was recorded for it.
     pub lanes: Vec<LaneApplied>,
-    /// Chunks; a put adds them. One that is recorded already is no error.
+    /// One for each (source, snapshot, run, number); a put adds it, or replaces what was recorded for it.
     pub chunks: Vec<ChunkApplied>,
     /// Chunks that a put may forget. Empty from `open`.
     pub over: Vec<ChunksOver>,

@@ -9,11 +9,13 @@ mod agent;
 mod command;
 mod decoder;
 mod header;
+mod run;
 
 pub use agent::{Redirect, Subscription, SubscriptionItem, SubscriptionMode, SubscriptionType, UserAgent};
 pub use command::Command;
 pub use decoder::{DecodeError, Decoder};
 pub use header::{Header, Properties};
+pub use run::{Frames, RunFrame, frames};
 
 /// Decimal digits of the `seq` in a publish made by [`EventWriter`](crate::event::EventWriter), padded with zeros.
 pub const SEQ_WIDTH: usize = 20;

@@ -4,7 +4,7 @@
 
 use crate::event::incoming;
 use crate::event::view::{Data, EventView, decode_base64, decode_event};
-use crate::frame::{Decoder, Frame, PACKAGE_LENGTH_MAX, encode};
+use crate::frame::{self, Decoder, Frame, PACKAGE_LENGTH_MAX, encode};
 use crate::{json, sdk, session};
 
 /// Any bytes as a stream of frames: it never panics, it does not matter where the stream is cut, what decodes
@@ -15,6 +15,7 @@ pub fn frame_decoder(stream: &[u8]) {
     let cut = stream.last().map_or(0, |last| usize::from(*last) * stream.len() / 256);
     let pieces = frames(&[&stream[..cut], &stream[cut..]]);
     assert_eq!(whole, pieces, "cut at {cut}");
+    assert_eq!(whole, frames_of_runs(&[&stream[..cut], &stream[cut..]]), "in runs, cut at {cut}");
     for frame in whole {
         // Properties that were no texts become texts, which may be longer: such a frame can leave the limit.
         let mut again = Vec::new();
@@ -41,6 +42,25 @@ fn frames(pieces: &[&[u8]]) -> Vec<Frame> {
                 Err(error) => {
                     assert_eq!(decoder.next_frame(), Err(error), "a hard error stays");
                     break;
+                }
+            }
+        }
+    }
+    found
+}
+
+/// The same, taken in runs.
+fn frames_of_runs(pieces: &[&[u8]]) -> Vec<Frame> {
+    let mut decoder = Decoder::new();
+    let mut found = Vec::new();
+    for piece in pieces {
+        decoder.feed(piece);
+        while let Ok(Some(run)) = decoder.next_run() {
+            for frame in frame::frames(&run) {
+                match frame {
+                    Ok(frame) => found.push(Frame { body: run.slice(frame.body), header: frame.header }),
+                    Err(error) if error.is_soft() => {}
+                    Err(_) => return found,
                 }
             }
         }

@@ -11,7 +11,8 @@ use thiserror::Error;
 use super::header::{CommandName, RawHeader, shortened};
 use super::{
     Command, FRAME_HEAD_SIZE, FRAME_OVERHEAD, Frame, Header, LENGTHS_SIZE, MAGIC_AND_VERSION,
-    PACKAGE_LENGTH_MAX, PUBLISH_HEADER_AFTER_SEQ, PUBLISH_HEADER_BEFORE_SEQ, Properties, is_publish_seq,
+    PACKAGE_LENGTH_MAX, PUBLISH_HEADER_AFTER_SEQ, PUBLISH_HEADER_BEFORE_SEQ, Properties, SEQ_WIDTH,
+    is_publish_seq,
 };
 
 /// Why bytes are no frame. [`is_soft`](Self::is_soft) tells the two cases in which the stream can go on.
@@ -131,29 +132,89 @@ impl Decoder {
         result
     }
 
+    /// All whole frames at hand as one piece, which shares the memory that it was received in; `None` until there is one.
+    /// [`frames`](super::frames) tells them apart.
+    ///
+    /// # Errors
+    /// As [`next_frame`](Self::next_frame), but what is wrong inside a frame is told by `frames`.
+    pub fn next_run(&mut self) -> Result<Option<Bytes>, DecodeError> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
+        let mut size = 0;
+        let broken = loop {
+            match whole_frame(&self.buffer[size..], self.length_max) {
+                Ok(Some(layout)) => size += layout.frame_size,
+                Ok(None) => break None,
+                Err(error) => break Some(error),
+            }
+        };
+        match broken {
+            _ if size > 0 => Ok(Some(self.buffer.split_to(size).freeze())),
+            None => {
+                self.read_ahead();
+                Ok(None)
+            }
+            Some(error) => {
+                self.failed = Some(error.clone());
+                self.buffer = BytesMut::new();
+                Err(error)
+            }
+        }
+    }
+
     fn take(&mut self) -> Result<Option<Frame>, DecodeError> {
-        check_magic(&self.buffer)?;
-        let Some(head) = self.buffer.first_chunk::<FRAME_HEAD_SIZE>() else { return Ok(None) };
-        let length = package_length(head, self.length_max)?;
-        let header = i32::from_be_bytes([head[17], head[18], head[19], head[20]]);
-        let frame_size = length as usize + LENGTHS_SIZE;
-        // A header of length 0 or less is soft, but its frame still has to arrive to be skipped.
-        let header_size = u32::try_from(header).unwrap_or(0);
-        if header_size > length - FRAME_OVERHEAD as u32 {
-            return Err(DecodeError::HeaderLength { header: header_size, package: length });
-        }
-        if self.buffer.len() < frame_size {
-            self.buffer.reserve(frame_size.min(READ_AHEAD_MAX).saturating_sub(self.buffer.len()));
+        let Some(Layout { frame_size, body_at }) = whole_frame(&self.buffer, self.length_max)? else {
+            self.read_ahead();
             return Ok(None);
-        }
+        };
         let frame = self.buffer.split_to(frame_size).freeze();
-        if header_size == 0 {
-            return Err(DecodeError::MissingHeader);
-        }
-        let body_at = FRAME_HEAD_SIZE + header_size as usize;
-        let header = parse_header(&frame[FRAME_HEAD_SIZE..body_at], frame_size - body_at)?;
+        let header = header_of(&frame, body_at)?;
         Ok(Some(Frame { header, body: body_of(frame, body_at) }))
     }
+
+    /// Makes room for the rest of the frame that has begun.
+    fn read_ahead(&mut self) {
+        if let Some(head) = self.buffer.first_chunk::<FRAME_HEAD_SIZE>()
+            && let Ok(length) = package_length(head, self.length_max)
+        {
+            let frame_size = length as usize + LENGTHS_SIZE;
+            self.buffer.reserve(frame_size.min(READ_AHEAD_MAX).saturating_sub(self.buffer.len()));
+        }
+    }
+}
+
+/// How a frame lies in its bytes.
+pub(super) struct Layout {
+    pub(super) frame_size: usize,
+    /// Just behind the head where there is no header.
+    pub(super) body_at: usize,
+}
+
+/// The frame at the front of `bytes`; `None` while it is not whole.
+pub(super) fn whole_frame(bytes: &[u8], length_max: u32) -> Result<Option<Layout>, DecodeError> {
+    check_magic(bytes)?;
+    let Some(head) = bytes.first_chunk::<FRAME_HEAD_SIZE>() else { return Ok(None) };
+    let length = package_length(head, length_max)?;
+    let header = i32::from_be_bytes([head[17], head[18], head[19], head[20]]);
+    // A header of length 0 or less is soft, but its frame still has to arrive to be skipped.
+    let header_size = u32::try_from(header).unwrap_or(0);
+    if header_size > length - FRAME_OVERHEAD as u32 {
+        return Err(DecodeError::HeaderLength { header: header_size, package: length });
+    }
+    let layout = Layout {
+        frame_size: length as usize + LENGTHS_SIZE,
+        body_at: FRAME_HEAD_SIZE + header_size as usize,
+    };
+    Ok((bytes.len() >= layout.frame_size).then_some(layout))
+}
+
+/// The header of a whole frame.
+pub(super) fn header_of(frame: &[u8], body_at: usize) -> Result<Header, DecodeError> {
+    if body_at == FRAME_HEAD_SIZE {
+        return Err(DecodeError::MissingHeader);
+    }
+    parse_header(&frame[FRAME_HEAD_SIZE..body_at], frame.len() - body_at)
 }
 
 /// Memory that is asked for ahead of the bytes: a peer that only claims a large frame costs no more than this.
@@ -190,7 +251,7 @@ fn package_length(head: &[u8; FRAME_HEAD_SIZE], limit: u32) -> Result<u32, Decod
 }
 
 fn parse_header(json: &[u8], body_size: usize) -> Result<Header, DecodeError> {
-    if let Some(header) = own_publish(json).or_else(|| plain_ack(json)) {
+    if let Some(header) = own_publish(json).or_else(|| plain_ack(json)).or_else(|| plain_push(json)) {
         return Ok(header);
     }
     let raw: RawHeader =
@@ -222,6 +283,21 @@ pub(super) fn plain_ack(json: &[u8]) -> Option<Header> {
     Some(Header { desc, ..Header::request(Command::AsyncMessageToServerAck, seq) })
 }
 
+/// Recognises a push of an event in CloudEvents JSON, as the Java encoder writes it: the one header that a subscriber
+/// meets with every event.
+pub(super) fn plain_push(json: &[u8]) -> Option<Header> {
+    let seq = json.strip_prefix(PUSH_BEFORE_SEQ)?.strip_suffix(PUSH_AFTER_SEQ)?;
+    // A server counts, or sends numbers of ours on.
+    if seq.is_empty() || seq.len() > SEQ_WIDTH || !seq.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let seq = std::str::from_utf8(seq).ok()?;
+    Some(Header { properties: Properties::push(), ..Header::request(Command::AsyncMessageToClient, seq) })
+}
+
+const PUSH_BEFORE_SEQ: &[u8] = br#"{"cmd":"ASYNC_MESSAGE_TO_CLIENT","code":0,"seq":""#;
+const PUSH_AFTER_SEQ: &[u8] =
+    br#"","properties":{"protocoltype":"cloudevents"},"command":"ASYNC_MESSAGE_TO_CLIENT"}"#;
 const ACK_BEFORE_SEQ: &[u8] = br#"{"cmd":"ASYNC_MESSAGE_TO_SERVER_ACK","code":0,"desc":"success","seq":""#;
 const ACK_AFTER_SEQ: &[u8] = br#"","properties":{},"command":"ASYNC_MESSAGE_TO_SERVER_ACK"}"#;
 

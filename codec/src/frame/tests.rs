@@ -368,3 +368,53 @@ fn hello_and_subscription_bodies_follow_the_java_classes() {
         serde_json::from_str::<Subscription>(r#"{"topicList":[{"topic":"T","mode":"clustering"}]}"#).is_err()
     );
 }
+
+#[test]
+fn a_run_is_all_whole_frames_at_hand_and_shares_their_memory() {
+    let whole: Vec<u8> = golden_bytes().concat();
+    let mut decoder = Decoder::new();
+    assert_eq!(decoder.next_run(), Ok(None));
+    decoder.feed(&whole);
+    decoder.feed(&whole[..30]);
+    let run = decoder.next_run().expect("valid").expect("whole frames");
+    assert_eq!(run, whole);
+    let found: Vec<_> = frames(&run).map(|frame| frame.expect("valid")).collect();
+    for (found, expected) in found.iter().zip(golden_frames()) {
+        assert_eq!((&found.header, &run[found.body.clone()]), (&expected.header, &expected.body[..]));
+    }
+    assert_eq!(found.len(), GOLDEN.len());
+    assert_eq!(decoder.next_run(), Ok(None));
+    decoder.feed(&whole[30..]);
+    assert_eq!(decoder.next_run().expect("valid").expect("whole frames"), whole);
+}
+
+#[test]
+fn what_comes_before_a_broken_frame_is_still_a_run() {
+    let good = raw(r#"{"cmd":"LISTEN_REQUEST","seq":"1"}"#, "");
+    let mut decoder = Decoder::new();
+    decoder.feed(&[&good[..], b"EventMush0000"].concat());
+    assert_eq!(decoder.next_run().expect("the good one"), Some(good.clone().into()));
+    let error = decoder.next_run().expect_err("the broken one");
+    assert!(matches!(error, DecodeError::Magic(_)));
+    assert_eq!(decoder.next_run(), Err(error));
+
+    let (no_command, unknown) = (raw(r#"{"seq":"1"}"#, ""), raw(r#"{"cmd":"WHAT"}"#, ""));
+    let stream = [&no_command[..], &good, &unknown, &good].concat();
+    let kinds: Vec<_> = frames(&stream).map(|frame| frame.map(|frame| frame.header.command)).collect();
+    let unknown = DecodeError::UnknownCommand("WHAT".into());
+    assert_eq!(kinds, [Err(DecodeError::MissingCommand), Ok(Command::ListenRequest), Err(unknown)]);
+}
+
+#[test]
+fn a_push_of_a_java_server_is_read_alike_with_and_without_the_short_cut() {
+    for seq in ["1", "00000000000000000007", "a", "123456789012345678901", ""] {
+        let header =
+            Header { properties: Properties::push(), ..Header::request(Command::AsyncMessageToClient, seq) };
+        let frame = Frame { header, body: Bytes::from_static(b"{}") };
+        assert_eq!(decode_all(&encoded(&frame)), Ok(vec![frame]));
+    }
+    let mut bytes = Vec::new();
+    Header { properties: Properties::push(), ..Header::request(Command::AsyncMessageToClient, "7") }
+        .write(&mut bytes);
+    assert!(decoder::plain_push(&bytes).is_some(), "the short cut is the encoder's own form");
+}

@@ -1,5 +1,5 @@
-//! Targets: where finished events go. [`target`] publishes to EventMesh, [`jsonl`] and [`stdout`] write lines, [`mod@drop`]
-//! only counts.
+//! EventMesh, both ways, and the other places where finished events go: [`target`] publishes to EventMesh, [`jsonl`] and
+//! [`stdout`] write lines, [`mod@drop`] only counts.
 //!
 //! A target runs on one thread of its own. The mesh target keeps that: one thread, on it one event loop, in it all
 //! connections, which share the pool without a lock.
@@ -10,20 +10,13 @@
 pub mod config;
 pub mod drop;
 pub mod jsonl;
-pub mod stats;
+pub mod publish;
 pub mod stdout;
-pub mod target;
 
 mod address;
 mod arrival;
-mod bell;
-mod connection;
-mod letter;
 mod link;
 mod muffler;
-mod pool;
-mod session;
-mod shared;
 #[cfg(test)]
 mod testing;
 
@@ -31,4 +24,5 @@ mod testing;
 pub type Outgoing = flowd_engine::order::Keyed<flowd_codec::event::Framed>;
 
 pub use config::MeshConfig;
-pub use target::MeshTarget;
+pub use publish::stats;
+pub use publish::target::{self, MeshTarget};

@@ -35,10 +35,10 @@ impl NoLink {
     }
 }
 
-/// Connects to `address` and says HELLO, within the configured time.
-pub(crate) async fn open(address: &str, config: &MeshConfig) -> Result<Link, NoLink> {
+/// Connects to `address` and opens a session of this role, within the configured time.
+pub(crate) async fn open(address: &str, config: &MeshConfig, role: Role) -> Result<Link, NoLink> {
     let bound = config.timing.greet;
-    match tokio::time::timeout(bound, greet(address, config)).await {
+    match tokio::time::timeout(bound, greet(address, config, role)).await {
         Ok(result) => result,
         Err(_) => {
             Err(NoLink::Unreachable(format!("{address} did not greet within {} ms", bound.as_millis())))
@@ -46,13 +46,13 @@ pub(crate) async fn open(address: &str, config: &MeshConfig) -> Result<Link, NoL
     }
 }
 
-async fn greet(address: &str, config: &MeshConfig) -> Result<Link, NoLink> {
+async fn greet(address: &str, config: &MeshConfig, role: Role) -> Result<Link, NoLink> {
     let failed = |error: io::Error| NoLink::Unreachable(format!("{address}: {error}"));
     let stream = TcpStream::connect(address).await.map_err(failed)?;
     // Frames are written in large pieces; none should wait for a window of acknowledgements.
     stream.set_nodelay(true).map_err(failed)?;
     let timing = Timing { heartbeat: config.timing.heartbeat, answer: config.timing.heartbeat_answer };
-    let session = ClientSession::new(agent(config), Role::Publisher, timing);
+    let session = ClientSession::new(agent(config), role, timing);
     let mut link = Link { stream, decoder: Decoder::new(), session };
     let mut out = Vec::new();
     link.session.start(Instant::now(), &mut out);

@@ -3,12 +3,13 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use flowd_codec::session::Role;
 use tracing::{info, warn};
 
 use crate::address::Choice;
 use crate::link;
-use crate::session::{End, Session};
-use crate::shared::Shared;
+use crate::publish::session::{End, Session};
+use crate::publish::shared::Shared;
 
 /// How often addresses are probed and connections spread anew, at most.
 const SPREAD_EVERY: Duration = Duration::from_secs(1);
@@ -27,7 +28,7 @@ pub(crate) async fn keep(shared: Rc<Shared>, line: usize) {
         };
         let began_ms = shared.now_ms();
         let mut has_acked = false;
-        let end = match link::open(&address, &shared.config).await {
+        let end = match link::open(&address, &shared.config, Role::Publisher).await {
             Ok(link) => {
                 if !std::mem::take(&mut is_first) {
                     shared.stats.reconnects.add(1);
@@ -144,7 +145,7 @@ async fn probe(shared: &Shared) {
     let due = shared.addresses.borrow_mut().probe_due(shared.now_ms());
     let Some(index) = due else { return };
     let address = shared.addresses.borrow().text(index).to_owned();
-    if link::open(&address, &shared.config).await.is_ok() {
+    if link::open(&address, &shared.config, Role::Publisher).await.is_ok() {
         info!(address, "the mesh answers again");
         shared.addresses.borrow_mut().is_back(index);
     }

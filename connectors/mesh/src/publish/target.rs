@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use flowd_codec::session::Role;
 use flowd_engine::failure::Failure;
 use flowd_engine::worker::{Outlet, Target};
 use tokio::runtime::Builder;
@@ -16,10 +17,10 @@ use tracing::info;
 
 use crate::Outgoing;
 use crate::config::MeshConfig;
-use crate::connection;
 use crate::link::{self, NoLink};
-use crate::shared::Shared;
-use crate::stats::Stats;
+use crate::publish::connection;
+use crate::publish::shared::Shared;
+use crate::publish::stats::Stats;
 
 /// How exactly time-outs and back-offs are kept.
 const TICK: Duration = Duration::from_millis(25);
@@ -52,7 +53,9 @@ impl Target<Outgoing> for MeshTarget {
             let mut tries = JoinSet::new();
             for address in config.addresses.clone() {
                 let config = Rc::clone(&config);
-                tries.spawn_local(async move { link::open(&address, &config).await.map(drop) });
+                tries.spawn_local(
+                    async move { link::open(&address, &config, Role::Publisher).await.map(drop) },
+                );
             }
             let mut failures = Vec::new();
             while let Some(result) = tries.join_next().await {

@@ -35,9 +35,9 @@ use self::line::Line;
 use self::slot::{Slot, Stage};
 use crate::Outgoing;
 use crate::config::MeshConfig;
-use crate::letter::Head;
 use crate::muffler::Muffler;
-use crate::stats::Stats;
+use crate::publish::letter::Head;
+use crate::publish::stats::Stats;
 
 /// Larger windows than this, all lines together, stay partly unused: about 9 MB of slots.
 const LOOK_AHEAD_MAX: usize = 1 << 16;

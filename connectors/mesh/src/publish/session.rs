@@ -15,8 +15,8 @@ use tokio::time::{Sleep, sleep_until};
 use tracing::debug;
 
 use crate::link::Link;
-use crate::pool::{Given, Verdict};
-use crate::shared::Shared;
+use crate::publish::pool::{Given, Verdict};
+use crate::publish::shared::Shared;
 
 /// Frames that go into one write.
 const WRITE_FRAMES_MAX: usize = 64;

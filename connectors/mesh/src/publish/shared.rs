@@ -8,11 +8,11 @@ use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
 use crate::address::Addresses;
-use crate::bell::Bell;
 use crate::config::MeshConfig;
 use crate::muffler::Muffler;
-use crate::pool::Pool;
-use crate::stats::Stats;
+use crate::publish::bell::Bell;
+use crate::publish::pool::Pool;
+use crate::publish::stats::Stats;
 
 pub(crate) struct Shared {
     pub(crate) config: MeshConfig,

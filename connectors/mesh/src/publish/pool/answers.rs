@@ -4,7 +4,7 @@ use flowd_codec::session::{About, Ack, Outcome, Reason, Retry};
 use tracing::{debug, warn};
 
 use super::{Pool, Stage};
-use crate::letter::Head;
+use crate::publish::letter::Head;
 
 /// What the answer means for the connection that it came on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,0 +1,11 @@
+//! Publishing to EventMesh: a pool of connections, and the target that fills it.
+
+pub mod stats;
+pub mod target;
+
+mod bell;
+mod connection;
+mod letter;
+mod pool;
+mod session;
+mod shared;

@@ -11,7 +11,9 @@
 use crate::frame::{FRAME_HEAD_SIZE, FRAME_OVERHEAD, put_lengths};
 use crate::{json, time};
 
+pub mod batch;
 pub mod incoming;
+pub mod marker;
 mod stamp;
 pub mod view;
 
@@ -73,6 +75,11 @@ impl Template {
     pub fn framing(&self) -> Framing {
         self.framing
     }
+
+    /// Bytes of an event's JSON besides its id and what comes from its time on.
+    pub fn fixed_size(&self) -> usize {
+        self.before.len() - self.head_size + self.after.len()
+    }
 }
 
 /// A finished event: where its parts lie in the output buffer, from its first byte.
@@ -124,8 +131,8 @@ enum Part {
 }
 
 /// Writes one event: [`begin`](Self::begin), [`id`](Self::id), [`time_us`](Self::time_us),
-/// [`partition_key`](Self::partition_key), [`sequence`](Self::sequence) or [`snapshot_row`](Self::snapshot_row), and
-/// [`extension`](Self::extension) where wanted, [`data`](Self::data), [`finish`](Self::finish). Another order is a mistake of the caller: a debug assertion fails, and a release build
+/// [`partition_key`](Self::partition_key), [`sequence`](Self::sequence) or [`snapshot_row`](Self::snapshot_row),
+/// [`applied`](Self::applied) and [`extension`](Self::extension) where wanted, [`data`](Self::data), [`finish`](Self::finish). Another order is a mistake of the caller: a debug assertion fails, and a release build
 /// writes a broken event.
 #[derive(Debug)]
 pub struct EventWriter<'a> {
@@ -194,6 +201,12 @@ impl<'a> EventWriter<'a> {
         self.out.extend_from_slice(name.as_bytes());
         self.out.extend_from_slice(br#"":"#);
         json::write_string(self.out, value);
+    }
+
+    /// Says that the source waits until the event is applied.
+    #[inline]
+    pub fn applied(&mut self) {
+        self.extension("delivery", "applied");
     }
 
     /// Begins `data`: the caller appends exactly one JSON value to the buffer that it gets.

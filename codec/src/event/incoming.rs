@@ -5,6 +5,7 @@
 //! texts.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use serde::Deserialize as _;
 use serde_json::value::RawValue;
@@ -75,6 +76,13 @@ pub struct Chunk {
     pub run: u64,
     /// Which of that process's chunks.
     pub number: u64,
+}
+
+/// As on the wire.
+impl fmt::Display for Chunk {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{:0width$}-{}", self.run, self.number, width = EPOCH_WIDTH)
+    }
 }
 
 /// The text of `partitionkey`; for an event of ours the row's key as JSON.

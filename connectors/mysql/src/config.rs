@@ -168,11 +168,11 @@ pub struct Setting {
     pub help: &'static str,
 }
 
-const fn required(name: &'static str, kind: &'static str, help: &'static str) -> Setting {
+pub(crate) const fn required(name: &'static str, kind: &'static str, help: &'static str) -> Setting {
     Setting { name, kind, default: None, required: true, help }
 }
 
-const fn optional(
+pub(crate) const fn optional(
     name: &'static str,
     kind: &'static str,
     default: Option<&'static str>,
@@ -269,7 +269,7 @@ pub struct SettingError {
 }
 
 impl SettingError {
-    fn new(key: &'static str, value: impl Into<String>, allowed: impl Into<String>) -> Self {
+    pub(crate) fn new(key: &'static str, value: impl Into<String>, allowed: impl Into<String>) -> Self {
         Self { key, value: value.into(), allowed: allowed.into() }
     }
 }
@@ -470,4 +470,4 @@ pub fn derived_server_id(connector_name: &str) -> u32 {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

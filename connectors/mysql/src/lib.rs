@@ -1,4 +1,4 @@
-//! The mysql-cdc source.
+//! The mysql-cdc source and the mysql-sink ([`sink`]).
 //!
 //! From the bottom up: a connection ([`packet`], [`tls`], [`connection`], [`query`]), what the server is and has
 //! ([`server`], [`status`], [`catalog`], [`check`]), the binlog's way in ([`dump`], [`feed`], [`stream`], [`tables`]),
@@ -39,3 +39,5 @@ pub mod statement;
 pub mod stream;
 pub mod tables;
 pub mod transaction;
+
+pub mod sink;

@@ -7,7 +7,7 @@ use serde::de::{Error, Visitor};
 use super::*;
 
 /// A deserializer that gives no value and tells the fields that were asked for.
-struct Fields<'a>(&'a mut Vec<&'static str>);
+pub(crate) struct Fields<'a>(pub(crate) &'a mut Vec<&'static str>);
 
 impl<'de> Deserializer<'de> for Fields<'_> {
     type Error = ShapeError;

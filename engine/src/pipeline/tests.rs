@@ -13,6 +13,7 @@ use crate::parcel::{Parcel, Reject};
 use crate::record::{Batch, ConnectorRecord, Span};
 use crate::worker::{Closed, Delivery, Encode, Encoded, Intake, Outlet, SourceEnd};
 
+mod counting;
 mod failing;
 
 /// A record is its number, eight bytes in the batch.
@@ -28,6 +29,7 @@ impl Number {
 
 /// Batches of these sizes, numbered records; the position is the count of records so far.
 struct Sizes {
+    first: u64,
     sizes: Vec<u32>,
     encoder: Encoder,
     /// What to do once all are sent.
@@ -51,7 +53,7 @@ impl Source for Sizes {
     }
 
     fn run(self, intake: &mut dyn Intake<Number>) -> Result<SourceEnd, Failure> {
-        let mut next = 0u64;
+        let mut next = self.first;
         for size in self.sizes {
             let mut bytes = Vec::new();
             for number in next..next + u64::from(size) {
@@ -243,8 +245,9 @@ struct Fixture {
 fn fixture(sizes: &[u32], lanes: usize) -> Fixture {
     let world = Arc::new(World::default());
     let encoder = Encoder { parcel_rows: 7, at: 0, rejects: None, fails: None, panics: None };
+    let sizes = sizes.to_vec();
     let source =
-        Sizes { sizes: sizes.to_vec(), encoder, then: reached, reserve: 100, reserved_max: Arc::default() };
+        Sizes { first: 0, sizes, encoder, then: reached, reserve: 100, reserved_max: Arc::default() };
     let target = Window { world: world.clone(), window: 5, steps: vec![0, 2, 1, 3], recycles: true };
     let settings = Settings {
         lanes,

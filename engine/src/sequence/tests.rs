@@ -1,6 +1,9 @@
 //! Counting, and what is stored of it.
 
+use bytes::Bytes;
+
 use super::*;
+use crate::failure::Failure;
 
 fn place(topic: TopicId, lane: u16, numbering: Numbering) -> Place {
     Place { topic, lane: Lane(lane), numbering }

@@ -52,6 +52,12 @@ pub struct Dml {
 }
 
 impl Dml {
+    /// Makes the tables alone, for a copy of what is changed elsewhere; gives their names.
+    pub fn tables(sql: &mut Sql) -> &'static [&'static str] {
+        sql.run(SCHEMA);
+        &TABLES
+    }
+
     /// Makes the tables. The seed is printed, and `FLOWD_TEST_SEED` overrides it.
     pub fn new(sql: &mut Sql) -> Self {
         let given = std::env::var("FLOWD_TEST_SEED").ok();

@@ -1,4 +1,4 @@
-//! `flowd` as a child process: a job with its configuration file and state, a run of it, an embedded mesh beside it.
+//! `flowd` as a child process: a job with its configuration file and state, and a run of it.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::wait::PATIENCE;
-use super::{Events, Server, free_port, until};
+use super::{Events, Mesh, Server, until};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_flowd");
 
@@ -19,6 +19,7 @@ static SERVER_ID: AtomicU32 = AtomicU32::new(6000);
 
 /// A configuration with its own directory: `flowd.yaml`, `state/`, and `events.jsonl`, the target unless set otherwise.
 pub struct Job {
+    connector: &'static str,
     directory: tempfile::TempDir,
     settings: BTreeMap<String, BTreeMap<String, String>>,
 }
@@ -40,10 +41,9 @@ impl Job {
 
     /// The same for a port of this machine, whoever listens there.
     pub fn at(port: u16) -> Self {
-        let directory = tempfile::Builder::new().prefix("flowd-job-").tempdir().unwrap();
-        let target = format!("jsonl:{}", directory.path().join("events.jsonl").display());
-        Self { directory, settings: BTreeMap::new() }
-            .set("connectorConfig.connectorName", "orders")
+        let job = Self::empty("mysql-cdc");
+        let target = format!("jsonl:{}", job.path("events.jsonl").display());
+        job.set("connectorConfig.connectorName", "orders")
             .set("connectorConfig.hostname", "127.0.0.1")
             .set("connectorConfig.port", &port.to_string())
             .set("connectorConfig.user", "cdc")
@@ -53,6 +53,12 @@ impl Job {
             .set("offsetStorageConfig.offsetStorageAddr", "./state")
             .set("pipeline.startAt", "earliest")
             .set("pipeline.target", &target)
+    }
+
+    /// Of a connector, without a setting.
+    pub fn empty(connector: &'static str) -> Self {
+        let directory = tempfile::Builder::new().prefix("flowd-job-").tempdir().unwrap();
+        Self { connector, directory, settings: BTreeMap::new() }
     }
 
     /// Sets `section.key` to a YAML value.
@@ -80,8 +86,18 @@ impl Job {
         let mut text = String::new();
         for (section, keys) in &self.settings {
             text += &format!("{section}:\n");
+            let mut inside = "";
             for (key, value) in keys {
-                text += &format!("  {key}: {}\n", quoted(value));
+                match key.split_once('.') {
+                    Some((mapping, key)) => {
+                        if mapping != inside {
+                            text += &format!("  {mapping}:\n");
+                        }
+                        inside = mapping;
+                        text += &format!("    {key}: {}\n", quoted(value));
+                    }
+                    None => text += &format!("  {key}: {}\n", quoted(value)),
+                }
             }
         }
         text
@@ -92,16 +108,16 @@ impl Job {
         self.directory.path().join(name)
     }
 
-    /// `flowd --connector mysql-cdc` with further arguments.
+    /// `flowd --connector …` with further arguments.
     pub fn start(&self, arguments: &[&str]) -> Flowd {
-        let mut all = vec!["--connector", "mysql-cdc"];
+        let mut all = vec!["--connector", self.connector];
         all.extend(arguments);
         self.launch(&all, &[])
     }
 
     /// The same with an allocator that gives back at once, so that what is resident is what is held.
     pub fn start_frugal(&self, arguments: &[&str]) -> Flowd {
-        let mut all = vec!["--connector", "mysql-cdc"];
+        let mut all = vec!["--connector", self.connector];
         all.extend(arguments);
         let frugal = [("MIMALLOC_ARENA_EAGER_COMMIT", "0"), ("MIMALLOC_PURGE_DELAY", "0")];
         self.launch(&all, &frugal)
@@ -158,7 +174,7 @@ impl Job {
 
 /// A scalar that YAML would read as something else, or not at all, is quoted; lists and numbers stay.
 fn quoted(value: &str) -> String {
-    let plain = value.starts_with('[') || value.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let plain = value.starts_with(['[', '{']) || value.bytes().all(|byte| byte.is_ascii_alphanumeric());
     if plain { value.to_owned() } else { format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\"")) }
 }
 
@@ -287,62 +303,5 @@ impl Outcome {
     pub fn expect_log(&self, text: &str) -> &Self {
         assert!(self.log.contains(text), "the log does not say {text:?}:\n{}", self.log);
         self
-    }
-}
-
-/// `flowd mesh` with a data directory, on a port that it keeps across restarts.
-pub struct Mesh {
-    pub port: u16,
-    directory: tempfile::TempDir,
-    process: Option<Flowd>,
-}
-
-impl Mesh {
-    pub fn start() -> Self {
-        let directory = tempfile::Builder::new().prefix("flowd-mesh-").tempdir().unwrap();
-        let mut mesh = Self { port: free_port(), directory, process: None };
-        mesh.restart();
-        mesh
-    }
-
-    /// `kill -9`.
-    pub fn kill(&mut self) {
-        self.process.take().expect("the mesh runs").kill();
-    }
-
-    /// Starts it on what it stored.
-    pub fn restart(&mut self) {
-        let listen = format!("127.0.0.1:{}", self.port);
-        let data = self.directory.path().join("data").display().to_string();
-        self.process =
-            Some(Flowd::launch(self.directory.path(), &["mesh", "--listen", &listen, "--data", &data]));
-        until("the mesh to listen", || std::net::TcpStream::connect(&listen).ok());
-    }
-
-    /// The process, while it runs.
-    pub fn process(&self) -> &Flowd {
-        self.process.as_ref().expect("the mesh runs")
-    }
-
-    /// Stops it from reading and answering, without closing a connection (`STOP`), or lets it go on (`CONT`).
-    pub fn signal(&self, name: &str) {
-        self.process().signal(name);
-    }
-
-    /// A `flowd tail` of one topic.
-    pub fn tail(&self, topic: &str) -> Flowd {
-        let address = format!("127.0.0.1:{}", self.port);
-        Flowd::launch(self.directory.path(), &["tail", "--mesh", &address, "--topic", topic])
-    }
-
-    /// Reads a topic from its oldest event until `enough`.
-    pub fn read(&self, topic: &str, enough: impl Fn(&Events) -> bool) -> Events {
-        let mut tail = self.tail(topic);
-        let events = until(&format!("enough events of {topic}"), || {
-            assert!(tail.is_running(), "flowd tail ended: {}", tail.log());
-            Some(Events::parse(&tail.output())).filter(&enough)
-        });
-        tail.kill();
-        events
     }
 }

@@ -18,6 +18,7 @@ mod snapshot;
 mod snapshot_defaults;
 mod snapshot_index;
 mod snapshot_versioned;
+mod sink;
 mod source;
 mod startup;
 

@@ -8,19 +8,29 @@ use flowd_mysql::connection::Connection;
 use flowd_mysql::dump::Replica;
 
 use crate::cli::RunArgs;
-use crate::config::Flag;
+use crate::config::{Connector, Flag, Source};
 use crate::exit::Ending;
 use crate::load::{Naming, load};
 use crate::run::registry_name;
 
 pub(crate) fn command(args: &RunArgs, flags: Vec<Flag>) -> Result<(), Ending> {
     let config = load(args, flags, Naming::Optional)?;
-    let replica = Replica::new(&config.connector, &registry_name(&config.offset_storage.offset_storage_addr));
+    match &config.connector {
+        Connector::MySqlCdc(source) => of_source(source),
+        Connector::MySqlSink(..) | Connector::FileSink(..) | Connector::StdoutSink(_) => {
+            Err(Ending::Unusable("sinks cannot be run yet".to_owned()))
+        }
+    }
+}
+
+fn of_source(source: &Source) -> Result<(), Ending> {
+    let mysql = &source.mysql;
+    let replica = Replica::new(mysql, &registry_name(&source.offset_storage.offset_storage_addr));
     let ourselves = Ourselves { uuid: replica.uuid, host: replica.host };
-    let address = config.connector.address();
-    let mut connection = Connection::connect(&config.connector)?;
-    let snapshot = config.connector.snapshot.mode != SnapshotMode::Never;
-    let findings = check(&mut connection, &config.connector, &ourselves, snapshot)
+    let address = mysql.address();
+    let mut connection = Connection::connect(mysql)?;
+    let snapshot = mysql.snapshot.mode != SnapshotMode::Never;
+    let findings = check(&mut connection, mysql, &ourselves, snapshot)
         .map_err(|error| Ending::Unusable(format!("{address}: {error}")))?;
     connection.close();
     crate::answer(&describe(&address, &findings))?;

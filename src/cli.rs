@@ -23,7 +23,8 @@ FLOWD_LOG (or RUST_LOG) filters the logs: info, debug, flowd_mysql=debug, …
 Exit codes: 0 finished or stopped cleanly; 2 configuration; 3 source or target not usable at start;
 4 fatal error while running; 5 the drain bound passed; 128 + n after a second signal n.";
 
-/// Copies a database's rows and streams its changes to Apache EventMesh as CloudEvents.
+/// Copies a database's rows and streams its changes to Apache EventMesh as CloudEvents, and from there into other
+/// databases and files.
 #[derive(Debug, Parser)]
 #[command(name = "flowd", version, after_help = AFTER_HELP, args_conflicts_with_subcommands = true)]
 pub struct Cli {
@@ -55,12 +56,13 @@ pub enum LogFormat {
 /// What flowd can do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Read the rows that are there (snapshotMode), then stream changes until stopped (the same as without a subcommand)
+    /// Run the connector: a source reads the rows that are there (snapshotMode), then streams changes; a sink applies what
+    /// its topics bring; until stopped (the same as without a subcommand)
     #[command(after_help = AFTER_HELP)]
     Run(RunArgs),
     /// Print how far the flow has come: read, emitted and acknowledged, as of the last checkpoint
     Position(PositionArgs),
-    /// Tell what the source lacks, each with the statement or the configuration line that mends it
+    /// Tell what the source or the sink's target lacks, each with the statement or the configuration line that mends it
     Check(RunArgs),
     /// Print the table of connectors and targets and of every setting
     Connectors,
@@ -73,7 +75,7 @@ pub enum Command {
 /// Arguments of `flowd run` and `flowd check`.
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// The connector, as `flowd connectors` lists them: mysql-cdc
+    /// The connector, as `flowd connectors` lists them: mysql-cdc, mysql-sink, file-sink, stdout-sink
     #[arg(long, value_name = "NAME")]
     pub connector: Option<String>,
     /// What it is told.
@@ -109,7 +111,7 @@ pub struct ShortFlags(pub Vec<Flag>);
 
 impl Args for ShortFlags {
     fn augment_args(command: clap::Command) -> clap::Command {
-        short_settings().fold(command, |command, (flag, setting)| {
+        setting::with_flag().fold(command, |command, (flag, setting)| {
             let default = match setting.preset {
                 setting::Preset::Value(text) => format!(" [default: {text}]"),
                 setting::Preset::Required | setting::Preset::Without(_) => String::new(),
@@ -138,7 +140,7 @@ impl FromArgMatches for ShortFlags {
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
-        for (flag, setting) in short_settings() {
+        for (flag, setting) in setting::with_flag() {
             if let Some(value) = matches.get_one::<String>(flag) {
                 self.0.push(Flag {
                     typed: format!("--{flag}"),
@@ -150,10 +152,6 @@ impl FromArgMatches for ShortFlags {
         }
         Ok(())
     }
-}
-
-fn short_settings() -> impl Iterator<Item = (&'static str, &'static setting::Setting)> {
-    setting::TABLE.iter().filter_map(|setting| setting.flag.map(|flag| (flag, setting)))
 }
 
 /// The command line, with the keys that were set on it.
@@ -244,7 +242,7 @@ mod tests {
     fn the_command_is_well_formed_and_every_short_flag_is_in_its_help() {
         Cli::command().debug_assert();
         let help = Cli::command().render_long_help().to_string();
-        for (flag, _) in short_settings() {
+        for (flag, _) in setting::with_flag() {
             assert!(help.contains(&format!("--{flag} ")), "{flag} in {help}");
         }
     }

@@ -2,71 +2,126 @@
 
 use std::fmt::Write;
 
-use crate::config::setting::{Preset, Section, Setting, TABLE};
+use crate::config::setting::{self, Preset, Section, Setting};
 
-/// A connector or target that flowd knows.
-#[derive(Debug, Clone, Copy)]
-pub struct Known {
-    /// As it is written on the command line.
-    pub name: &'static str,
-    /// What it is.
-    pub help: &'static str,
+/// Which way a connector works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// From a system into EventMesh.
+    Source,
+    /// From EventMesh into a system.
+    Sink,
 }
 
-/// The source connectors.
-pub const SOURCES: &[Known] = &[Known {
-    name: MYSQL_CDC,
-    help: "rows and changes of MySQL 8.0 to 9.x and MariaDB 10.11 and later: a snapshot, then the binlog",
-}];
+/// A connector that flowd knows, by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Named {
+    /// The binlog source.
+    MySqlCdc,
+    /// The database sink.
+    MySqlSink,
+    /// Files of JSON lines.
+    FileSink,
+    /// Lines on standard output.
+    StdoutSink,
+}
 
-/// The targets.
-pub const TARGETS: &[Known] = &[
-    Known { name: "mesh", help: "EventMesh over TCP, or the embedded server" },
-    Known {
-        name: "jsonl:PATH",
-        help: "a file of one event a line, fsynced before it counts as acknowledged",
-    },
-    Known { name: "stdout", help: "standard output, one event a line" },
-    Known { name: "drop", help: "nowhere; for measuring" },
-];
+impl Named {
+    /// In the order in which they are told.
+    pub const ALL: [Self; 4] = [Self::MySqlCdc, Self::MySqlSink, Self::FileSink, Self::StdoutSink];
 
-/// The binlog connector.
-pub const MYSQL_CDC: &str = "mysql-cdc";
+    /// As it is written on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::MySqlCdc => "mysql-cdc",
+            Self::MySqlSink => "mysql-sink",
+            Self::FileSink => "file-sink",
+            Self::StdoutSink => "stdout-sink",
+        }
+    }
 
-/// Checks the name of `--connector`.
-///
-/// # Errors
-/// What is wrong, with the known names.
-pub fn check(name: Option<&str>) -> Result<(), String> {
-    let known: Vec<&str> = SOURCES.iter().map(|source| source.name).collect();
-    match name {
-        Some(name) if known.contains(&name) => Ok(()),
-        Some(name) => Err(format!("\"{name}\" is not known; known: {}", known.join(", "))),
-        None => Err(format!("is required; known: {}", known.join(", "))),
+    /// Which way it works.
+    pub fn direction(self) -> Direction {
+        match self {
+            Self::MySqlCdc => Direction::Source,
+            Self::MySqlSink | Self::FileSink | Self::StdoutSink => Direction::Sink,
+        }
+    }
+
+    fn help(self) -> &'static str {
+        match self {
+            Self::MySqlCdc => {
+                "rows and changes of MySQL 8.0 to 9.x and MariaDB 10.11 and later: a snapshot, then the binlog"
+            }
+            Self::MySqlSink => {
+                "tables of MySQL and MariaDB: each change applied once, in the order of its lane"
+            }
+            Self::FileSink => "files of one event a line, fsynced before they count as acknowledged",
+            Self::StdoutSink => "standard output, one event a line",
+        }
+    }
+
+    /// The connector that `--connector` names.
+    ///
+    /// # Errors
+    /// What is wrong, with the known names.
+    pub fn parse(name: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|connector| connector.name() == name);
+        found.ok_or_else(|| format!("\"{name}\" is not known; known: {}", known()))
     }
 }
+
+/// The names of all connectors.
+pub fn known() -> String {
+    Named::ALL.map(Named::name).join(", ")
+}
+
+/// The targets of a source.
+const TARGETS: &[(&str, &str)] = &[
+    ("mesh", "EventMesh over TCP, or the embedded server"),
+    ("jsonl:PATH", "a file of one event a line, fsynced before it counts as acknowledged"),
+    ("stdout", "standard output, one event a line"),
+    ("drop", "nowhere; for measuring"),
+];
 
 /// The whole table as text.
 pub fn table() -> String {
-    let mut out = String::with_capacity(8192);
-    for (title, rows) in [("Sources (--connector)", SOURCES), ("Targets (--target)", TARGETS)] {
-        writeln!(out, "{title}").expect("a string takes everything");
-        for Known { name, help } in rows {
-            writeln!(out, "  {name:<12} {help}").expect("a string takes everything");
-        }
-        out.push('\n');
-    }
+    let mut out = String::with_capacity(16 << 10);
+    let of = |direction| Named::ALL.into_iter().filter(move |connector| connector.direction() == direction);
+    let rows = |direction| of(direction).map(|connector| (connector.name(), connector.help())).collect();
+    group(&mut out, "Sources (--connector)", rows(Direction::Source));
+    group(&mut out, "Sinks (--connector)", rows(Direction::Sink));
+    group(&mut out, "Targets of a source (--target)", TARGETS.to_vec());
     for section in Section::ALL {
-        writeln!(out, "{}", section.name()).expect("a string takes everything");
-        for setting in TABLE.iter().filter(|setting| setting.section == section) {
-            row(&mut out, setting);
+        if section == Section::Connector {
+            Named::ALL.into_iter().for_each(|connector| own_settings(&mut out, connector));
+        } else {
+            settings(&mut out, section.name(), setting::all().filter(|setting| setting.section == section));
         }
-        out.push('\n');
     }
     out.push_str(
         "Flags (--section.key=VALUE) win over variables (FLOWD_SECTION_KEY), those over the file.\n",
     );
     out
+}
+
+fn group(out: &mut String, title: &str, rows: Vec<(&str, &str)>) {
+    writeln!(out, "{title}").expect("a string takes everything");
+    for (name, help) in rows {
+        writeln!(out, "  {name:<12} {help}").expect("a string takes everything");
+    }
+    out.push('\n');
+}
+
+fn own_settings(out: &mut String, connector: Named) {
+    let title = format!("{} of {}", Section::Connector.name(), connector.name());
+    settings(out, &title, setting::of(connector).filter(|setting| setting.section == Section::Connector));
+}
+
+fn settings(out: &mut String, title: &str, settings: impl Iterator<Item = &'static Setting>) {
+    writeln!(out, "{title}").expect("a string takes everything");
+    settings.for_each(|setting| row(out, setting));
+    out.push('\n');
 }
 
 fn row(out: &mut String, setting: &Setting) {
@@ -76,9 +131,13 @@ fn row(out: &mut String, setting: &Setting) {
         Preset::Value(text) => format!("default: {text}"),
         Preset::Without(words) => format!("default: {words}"),
     };
+    let owner = match setting.owner {
+        owner @ (setting::Owner::Sources | setting::Owner::Sinks) => format!("{owner} only; "),
+        setting::Owner::Any | setting::Owner::One(_) => String::new(),
+    };
     let flag = setting.flag.map_or_else(String::new, |flag| format!("; short: --{flag}"));
     let (name, help, kind) = (setting.name, setting.help(), setting.kind);
-    writeln!(out, "  {name:<22} {help}\n  {:<22} {preset}; allowed: {kind}{flag}", "")
+    writeln!(out, "  {name:<22} {help}\n  {:<22} {owner}{preset}; allowed: {kind}{flag}", "")
         .expect("a string takes everything");
 }
 
@@ -89,7 +148,7 @@ mod tests {
     #[test]
     fn the_table_shows_every_setting_with_default_and_help() {
         let table = table();
-        for setting in TABLE {
+        for setting in setting::all() {
             assert!(
                 table.contains(&format!("  {:<22} {}", setting.name, setting.help())),
                 "{}",
@@ -100,10 +159,25 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_connector_is_answered_with_the_known_ones() {
-        assert_eq!(check(Some("mysql-cdc")), Ok(()));
-        for name in [Some("mysql"), None] {
-            assert!(check(name).expect_err("unknown").contains("known: mysql-cdc"));
+    fn every_connector_is_shown_with_its_own_settings() {
+        let table = table();
+        for connector in Named::ALL {
+            let from = table.find(&format!("\nconnectorConfig of {}\n", connector.name())).expect("a title");
+            let part = table[from..].split("\n\n").next().expect("an end");
+            for setting in setting::all().filter(|setting| setting.section == Section::Connector) {
+                let shown = part.contains(&format!("\n  {:<22} ", setting.name));
+                let known = setting::find(connector, Section::Connector, setting.name).is_some();
+                assert_eq!(shown, known, "{} of {}", setting.name, connector.name());
+            }
         }
+    }
+
+    #[test]
+    fn an_unknown_connector_is_answered_with_the_known_ones() {
+        for connector in Named::ALL {
+            assert_eq!(Named::parse(connector.name()), Ok(connector));
+        }
+        let told = Named::parse("mysql").expect_err("unknown");
+        assert!(told.ends_with("known: mysql-cdc, mysql-sink, file-sink, stdout-sink"), "{told}");
     }
 }

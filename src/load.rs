@@ -4,7 +4,7 @@ use std::env;
 
 use crate::cli::RunArgs;
 use crate::config::{self, Config, Flag, Origin, Problem, Problems, Sources};
-use crate::connectors;
+use crate::connectors::{self, Named};
 use crate::exit::Ending;
 
 /// Whether `--connector` must be there.
@@ -12,39 +12,26 @@ use crate::exit::Ending;
 pub(crate) enum Naming {
     /// It says what to run.
     Required,
-    /// There is only one that it could be.
+    /// Without it, it is mysql-cdc.
     Optional,
 }
 
 /// Loads the configuration and logs its warnings.
 ///
 /// # Errors
-/// Every problem of it, an unknown connector too.
+/// Every problem of it. Of a connector that is not known no settings are known either: then that alone.
 pub(crate) fn load(args: &RunArgs, flags: Vec<Flag>, naming: Naming) -> Result<Config, Ending> {
     let named = match (naming, &args.connector) {
-        (Naming::Optional, None) => Ok(()),
-        (_, name) => connectors::check(name.as_deref()),
+        (_, Some(name)) => Named::parse(name).map_err(|text| (text, Origin::Flag("--connector".to_owned()))),
+        (Naming::Optional, None) => Ok(Named::MySqlCdc),
+        (Naming::Required, None) => {
+            Err((format!("is required; known: {}", connectors::known()), Origin::Default))
+        }
     };
-    let mut problems = Problems::default();
-    if let Err(text) = named {
-        let origin = match &args.connector {
-            Some(_) => Origin::Flag("--connector".to_owned()),
-            None => Origin::Default,
-        };
-        problems.0.push(Problem { key: "--connector".to_owned(), text, origin });
-    }
-    let config = config::load(&sources(args, flags)?);
-    match config {
-        Ok(config) if problems.0.is_empty() => {
-            config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-            Ok(config)
-        }
-        Ok(_) => Err(problems.into()),
-        Err(found) => {
-            problems.0.extend(found.0);
-            Err(problems.into())
-        }
-    }
+    let problem = |(text, origin)| Problems(vec![Problem { key: "--connector".to_owned(), text, origin }]);
+    let config = config::load(named.map_err(problem)?, &sources(args, flags)?)?;
+    config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    Ok(config)
 }
 
 fn sources(args: &RunArgs, mut flags: Vec<Flag>) -> Result<Sources, Ending> {

@@ -10,16 +10,25 @@ use flowd_mysql::snapshot::state::{OpenTable, SnapshotState};
 use serde_json::{Value, json};
 
 use crate::cli::PositionArgs;
-use crate::config::Flag;
+use crate::config::{Connector, Flag, Source};
 use crate::exit::Ending;
 use crate::load::{Naming, load};
 
 pub(crate) fn command(args: &PositionArgs, flags: Vec<Flag>) -> Result<(), Ending> {
     let config = load(&args.run, flags, Naming::Optional)?;
-    let name = &config.connector.connector_name;
-    let stored = flowd_registry::read_checkpoint(&config.offset_storage.offset_storage_addr, name)?;
+    match &config.connector {
+        Connector::MySqlCdc(source) => of_source(source, args.json),
+        Connector::MySqlSink(..) | Connector::FileSink(..) | Connector::StdoutSink(_) => {
+            Err(Ending::Unusable("sinks cannot be run yet".to_owned()))
+        }
+    }
+}
+
+fn of_source(source: &Source, json: bool) -> Result<(), Ending> {
+    let name = &source.mysql.connector_name;
+    let stored = flowd_registry::read_checkpoint(&source.offset_storage.offset_storage_addr, name)?;
     let report = Report::of(name, stored.as_ref().map(|stored| &stored.checkpoint))?;
-    crate::answer(&if args.json { report.json() } else { report.text() })
+    crate::answer(&if json { report.json() } else { report.text() })
 }
 
 /// The three positions, in words.

@@ -14,6 +14,7 @@ mod nearest;
 mod problem;
 mod resolve;
 pub mod setting;
+mod unknown;
 mod values;
 
 use std::path::{Path, PathBuf};
@@ -21,12 +22,16 @@ use std::path::{Path, PathBuf};
 pub use self::given::Flag;
 pub use self::problem::{Origin, Problem, Problems};
 pub(crate) use self::resolve::parse_address;
-pub use self::resolve::{Config, MeshAddress, OffsetStorage, OnReject, Order, Pipeline, PubSub, Target};
+pub use self::resolve::{
+    Applied, Batching, Config, Connector, FileSink, MeshAddress, OffsetStorage, OnReject, Order, Pipeline,
+    PubSub, Publishing, Reading, Source, Target,
+};
 pub use self::values::Secret;
 pub(crate) use self::values::bytes;
 
 use self::given::Layers;
 use self::values::Values;
+use crate::connectors::Named;
 
 /// A configuration file larger than this is none, bytes.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -47,12 +52,12 @@ pub struct Sources {
     pub working_directory: PathBuf,
 }
 
-/// Reads and checks all of it.
+/// Reads and checks all of it, for this connector.
 ///
 /// # Errors
 /// Every problem that there is, in the order: file, environment, flags, then by the table.
-pub fn load(sources: &Sources) -> Result<Config, Problems> {
-    let mut layers = Layers::default();
+pub fn load(connector: Named, sources: &Sources) -> Result<Config, Problems> {
+    let mut layers = Layers::new(connector);
     let mut file_directory = sources.working_directory.clone();
     if let Some(path) = &sources.file {
         let full = sources.working_directory.join(path);

@@ -1,13 +1,15 @@
-//! The table of every setting: name, kind, default, short flag, help. `flowd connectors` prints it, `values` reads
-//! by it, and a test holds it against the resolved structs.
+//! What a setting is, and which there are: [`of`] gives those of a connector, in the order in which a file is best
+//! written. The rows are in `table`, a list for each connector and one that all share. `flowd connectors` prints them,
+//! `values` reads by them, and a test holds them against what is read.
 
 use std::fmt;
 
-use flowd_engine::budget::Shares;
-use flowd_mysql::config::{SETTINGS, SnapshotSettings};
+use crate::connectors::{Direction, Named};
+
+mod table;
 
 /// A section of the configuration file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Section {
     /// How to reach EventMesh, named as in its own connector files.
     PubSub,
@@ -56,6 +58,8 @@ pub enum Kind {
     Choice(&'static [&'static str]),
     /// Texts: a YAML list, or comma-separated.
     List,
+    /// Names with a name each: a YAML mapping, or comma-separated `from=to`.
+    Pairs,
     /// A file or directory.
     Path,
     /// Its own form, in words.
@@ -75,6 +79,7 @@ impl fmt::Display for Kind {
             Self::Switch => formatter.write_str("true or false"),
             Self::Choice(words) => formatter.write_str(&words.join(", ")),
             Self::List => formatter.write_str("a list, or comma-separated"),
+            Self::Pairs => formatter.write_str("a mapping {from: to}, or comma-separated from=to"),
             Self::Path => formatter.write_str("a path"),
             Self::Form(words) => formatter.write_str(words),
         }
@@ -105,12 +110,50 @@ pub enum Preset {
     Without(&'static str),
 }
 
+/// Who has a setting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    /// Every connector.
+    Any,
+    /// Every source.
+    Sources,
+    /// Every sink.
+    Sinks,
+    /// This connector.
+    One(Named),
+}
+
+impl Owner {
+    /// Whether this connector is among them.
+    pub fn has(self, connector: Named) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Sources => connector.direction() == Direction::Source,
+            Self::Sinks => connector.direction() == Direction::Sink,
+            Self::One(one) => one == connector,
+        }
+    }
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => formatter.write_str("every connector"),
+            Self::Sources => formatter.write_str("sources"),
+            Self::Sinks => formatter.write_str("sinks"),
+            Self::One(one) => formatter.write_str(one.name()),
+        }
+    }
+}
+
 /// One setting.
 #[derive(Debug, Clone, Copy)]
 pub struct Setting {
+    /// Who has it.
+    pub owner: Owner,
     /// Its section.
     pub section: Section,
-    /// Its key in the section.
+    /// Its key in the section; `outer.inner` where the section holds a mapping.
     pub name: &'static str,
     /// What its value may be.
     pub kind: Kind,
@@ -118,7 +161,7 @@ pub struct Setting {
     pub preset: Preset,
     /// The short flag that is its alias, without `--`.
     pub flag: Option<&'static str>,
-    /// One line for the reader; of the connector's settings see [`Self::help`].
+    /// One line for the reader; of a database connector's settings see [`Self::help`].
     help: &'static str,
 }
 
@@ -130,13 +173,12 @@ impl Setting {
 
     /// The environment variable.
     pub fn variable(&self) -> String {
-        format!("FLOWD_{}_{}", self.section.name(), self.name).to_uppercase()
+        format!("FLOWD_{}_{}", self.section.name(), self.name).replace('.', "_").to_uppercase()
     }
 
     /// One line for the reader.
     pub fn help(&self) -> &'static str {
-        let own = SETTINGS.iter().find(|own| self.section == Section::Connector && own.name == self.name);
-        own.map_or(self.help, |own| own.help)
+        if self.help.is_empty() { table::own_help(self) } else { self.help }
     }
 
     const fn flag(mut self, flag: &'static str) -> Self {
@@ -145,177 +187,62 @@ impl Setting {
     }
 }
 
-/// The setting of this section and name.
-pub fn find(section: Section, name: &str) -> Option<&'static Setting> {
-    TABLE.iter().find(|setting| setting.section == section && setting.name == name)
+/// Every setting of a connector.
+pub fn of(connector: Named) -> impl Iterator<Item = &'static Setting> {
+    all().filter(move |setting| setting.owner.has(connector))
 }
 
-/// The setting behind a short flag (`target`, without `--`).
-pub fn by_flag(flag: &str) -> Option<&'static Setting> {
-    TABLE.iter().find(|setting| setting.flag == Some(flag))
+/// Every setting there is; several have the same key, of different owners.
+pub fn all() -> impl Iterator<Item = &'static Setting> {
+    table::ALL.iter().flat_map(|rows| rows.iter())
 }
 
-const fn new(
-    section: Section,
-    name: &'static str,
-    kind: Kind,
-    preset: Preset,
-    help: &'static str,
-) -> Setting {
-    Setting { section, name, kind, preset, flag: None, help }
+/// The connector's setting of this section and name.
+pub fn find(connector: Named, section: Section, name: &str) -> Option<&'static Setting> {
+    of(connector).find(|setting| setting.section == section && setting.name == name)
 }
 
-/// A setting of the connector: its help is the connector's own.
-const fn connector(name: &'static str, kind: Kind, preset: Preset) -> Setting {
-    new(Section::Connector, name, kind, preset, "")
+/// Whether the section holds a mapping of this name.
+pub fn has_inner(section: Section, outer: &str) -> bool {
+    let is_inner = |name: &str| name.split_once('.').is_some_and(|(before, _)| before == outer);
+    all().any(|setting| setting.section == section && is_inner(setting.name))
 }
 
-use Kind::{Choice, Form, Integer, List, Path, Secret, Size, Switch, Text};
-use Preset::{Required, Value, Without};
-use Section::{OffsetStorage, Pipeline, PubSub};
+/// Whose setting it is, where it is another connector's.
+pub fn owner(section: Section, name: &str) -> Option<Owner> {
+    all().find(|setting| setting.section == section && setting.name == name).map(|setting| setting.owner)
+}
 
-const DAY_MS: u64 = 86_400_000;
-
-/// Every setting, in the order in which a file is best written.
-pub const TABLE: &[Setting] = &[
-    new(
-        PubSub,
-        "meshAddress",
-        Form("host:port, several comma-separated, or `embedded`"),
-        Value("127.0.0.1:10000"),
-        "EventMesh servers of the pool; `embedded` starts one in this process, on 127.0.0.1:10000",
-    ),
-    new(
-        PubSub,
-        "subject",
-        Form("a topic: letters, digits, `.`, `_`, `-`, and the fields {db} and {table}"),
-        Value("{db}.{table}"),
-        "topic: a fixed name or a template",
-    ),
-    new(PubSub, "idc", Text, Value("DC1"), "data centre, told to EventMesh at hello"),
-    new(PubSub, "env", Text, Value("PRD"), "environment, told to EventMesh at hello"),
-    new(PubSub, "group", Text, Value("flowd"), "producer group, told to EventMesh at hello"),
-    new(PubSub, "appId", Text, Value("flowd"), "subsystem, told to EventMesh at hello"),
-    new(PubSub, "userName", Text, Value("flowd"), "user at EventMesh"),
-    new(PubSub, "passWord", Secret, Value(""), "password at EventMesh"),
-    connector("connectorName", Form("1 to 64 of letters, digits, `.`, `_`, `-`"), Required),
-    connector("hostname", Text, Required),
-    connector("port", Integer(1, 65_535), Value("3306")),
-    connector("user", Text, Required),
-    connector("password", Secret, Value("")),
-    connector("serverId", Integer(1, 4_294_967_295), Without("derived from connectorName")),
-    connector(
-        "sslMode",
-        Choice(&["disabled", "preferred", "required", "verify-ca", "verify-identity"]),
-        Value("preferred"),
-    ),
-    connector("sslCa", Path, Without("only for verify-ca and verify-identity, which need it")),
-    connector("sslCert", Path, Without("no client certificate")),
-    connector("sslKey", Path, Without("no client certificate")),
-    connector("tableIncludeList", List, Without("all tables but those of the server's own schemas")),
-    connector("tableExcludeList", List, Without("nothing")),
-    connector("columnExcludeList", List, Without("nothing")),
-    connector("snapshotMode", Choice(&["initial", "initialOnly", "never", "whenNeeded"]), Value("initial")),
-    connector(
-        "parallelism",
-        Integer(SnapshotSettings::PARALLELISM.0, SnapshotSettings::PARALLELISM.1),
-        Value("4"),
-    ),
-    connector(
-        "chunkBytes",
-        Size(SnapshotSettings::CHUNK_BYTES.0, SnapshotSettings::CHUNK_BYTES.1),
-        Value("4MiB"),
-    ),
-    connector("snapshotRowsPerSecond", Integer(1, 1 << 40), Without("no bound")),
-    connector("snapshotBytesPerSecond", Size(1 << 10, 1 << 40), Without("no bound")),
-    connector("snapshotMaxRunning", Integer(1, 1_000_000), Without("no bound")),
-    connector("snapshotForShare", Switch, Value("false")),
-    connector("invalidText", Choice(&["stop", "replace"]), Value("stop")),
-    new(OffsetStorage, "offsetStorageType", Choice(&["rocksdb"]), Value("rocksdb"), "where progress is kept"),
-    new(OffsetStorage, "offsetStorageAddr", Path, Value("./state"), "directory of the registry"),
-    new(Pipeline, "target", Form("mesh, jsonl:PATH, stdout, drop"), Value("mesh"), "where events go")
-        .flag("target"),
-    new(
-        Pipeline,
-        "startAt",
-        Form("earliest, latest, gtid:SET or BINLOG_FILE:POSITION"),
-        Value("latest"),
-        "where a first start without a snapshot (snapshotMode: never) begins; a stored position always wins",
-    )
-    .flag("start-at"),
-    new(
-        Pipeline,
-        "stopAt",
-        Form("end or gtid:SET"),
-        Without("run for ever"),
-        "where to finish; `end` is the end of the binlog at the start of the process; inclusive; a snapshot ends first",
-    )
-    .flag("stop-at"),
-    new(
-        Pipeline,
-        "memory",
-        Size(Shares::MEMORY_MIN as u64, 1 << 40),
-        Value("256MiB"),
-        "the sum of all buffers stays under it",
-    )
-    .flag("memory"),
-    new(Pipeline, "connections", Integer(1, 256), Value("4"), "connections to EventMesh").flag("connections"),
-    new(Pipeline, "window", Integer(1, 65_536), Value("64"), "unacknowledged publishes a connection")
-        .flag("window"),
-    new(Pipeline, "order", Choice(&["key", "total", "none"]), Value("key"), "what order is promised")
-        .flag("order"),
-    new(
-        Pipeline,
-        "onReject",
-        Choice(&["stop", "deadLetter"]),
-        Value("stop"),
-        "what to do with an event that EventMesh can never take",
-    )
-    .flag("on-reject"),
-    new(Pipeline, "deadLetterFile", Path, Value("./dead-letters.jsonl"), "where onReject: deadLetter writes")
-        .flag("dead-letter-file"),
-    new(Pipeline, "checkpointMs", Integer(10, DAY_MS), Value("1000"), "how often progress is saved, ms")
-        .flag("checkpoint-ms"),
-    new(
-        Pipeline,
-        "drainMs",
-        Integer(0, DAY_MS),
-        Value("30000"),
-        "how long a stop waits for acknowledgements, ms",
-    )
-    .flag("drain-ms"),
-    new(
-        Pipeline,
-        "startMs",
-        Integer(0, DAY_MS),
-        Value("30000"),
-        "how long a start retries what cannot be reached, ms; 0: one try",
-    )
-    .flag("start-ms"),
-    new(Pipeline, "metrics", Form("host:port"), Without("no metrics endpoint"), "serve Prometheus text here")
-        .flag("metrics"),
-    new(
-        Pipeline,
-        "clockFields",
-        Switch,
-        Value("true"),
-        "write the envelope's own ts_*, which differ from replay to replay",
-    )
-    .flag("clock-fields"),
-];
+/// The settings with a short flag, each flag once.
+pub fn with_flag() -> impl Iterator<Item = (&'static str, &'static Setting)> {
+    all().filter_map(|setting| setting.flag.map(|flag| (flag, setting)))
+}
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn names_and_flags_are_unique() {
-        for (index, setting) in TABLE.iter().enumerate() {
-            for other in &TABLE[index + 1..] {
-                assert_ne!(setting.path(), other.path());
-                assert_ne!(setting.variable(), other.variable());
-                assert!(setting.flag.is_none() || setting.flag != other.flag);
+    fn names_variables_and_flags_of_a_connector_are_unique() {
+        for connector in Named::ALL {
+            let settings: Vec<&Setting> = of(connector).collect();
+            for (index, setting) in settings.iter().enumerate() {
+                for other in &settings[index + 1..] {
+                    assert_ne!(setting.path(), other.path());
+                    assert_ne!(setting.variable(), other.variable());
+                }
             }
+        }
+        let flags: Vec<&str> = with_flag().map(|(flag, _)| flag).collect();
+        for (index, flag) in flags.iter().enumerate() {
+            assert!(!flags[index + 1..].contains(flag), "{flag}");
+        }
+    }
+
+    #[test]
+    fn every_setting_has_a_help() {
+        for setting in all() {
+            assert!(!setting.help().is_empty(), "{} of {}", setting.path(), setting.owner);
         }
     }
 }

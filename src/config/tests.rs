@@ -5,35 +5,70 @@ use std::fs;
 
 use flowd_mysql::config::{SETTINGS, SnapshotMode, SnapshotSettings};
 use flowd_mysql::position::{StartAt, StopAt};
-use serde_json::Value;
+use flowd_mysql::sink::config::SINK_SETTINGS;
 
-use super::setting::{Kind, Preset, Section, TABLE};
+use super::setting::{Kind, Preset, Section};
 use super::*;
+
+mod publishing;
+mod sink;
 
 const REQUIRED: &str = "connectorConfig:\n  connectorName: orders\n  hostname: db\n  user: cdc\n";
 
-/// Loads a file of this text, with these variables and these flags (`section.key=value`).
-fn load_text(text: &str, variables: &[(&str, &str)], flags: &[&str]) -> Result<Config, Problems> {
+/// Loads a file of the source with this text, with these variables and these flags (`section.key=value`).
+fn load_text(text: &str, variables: &[(&str, &str)], flags: &[&str]) -> Result<Loaded, Problems> {
+    load_for(Named::MySqlCdc, text, variables, flags).map(Loaded::of)
+}
+
+/// The configuration of the source, with its parts at hand.
+#[derive(Debug)]
+struct Loaded {
+    config: Config,
+    source: Source,
+}
+
+impl Loaded {
+    fn of(config: Config) -> Self {
+        let Connector::MySqlCdc(source) = &config.connector else { panic!("no source: {config:?}") };
+        Self { source: (**source).clone(), config }
+    }
+}
+
+/// The same for any connector.
+fn load_for(
+    connector: Named,
+    text: &str,
+    variables: &[(&str, &str)],
+    flags: &[&str],
+) -> Result<Config, Problems> {
     let directory = tempfile::tempdir().expect("a directory");
     fs::write(directory.path().join("flowd.yaml"), text).expect("written");
     fs::write(directory.path().join("secret"), "s3cret\n").expect("written");
-    let flags = flags.iter().map(|flag| {
-        let (path, value) = flag.split_once('=').expect("a value");
-        let (section, key) = path.split_once('.').expect("a section");
-        Flag { typed: format!("--{path}"), section: section.into(), key: key.into(), value: value.into() }
-    });
-    load(&Sources {
+    let sources = Sources {
         file: Some(PathBuf::from("flowd.yaml")),
         environment: variables
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect(),
-        flags: flags.collect(),
+        flags: flags.iter().map(|flag| as_flag(flag)).collect(),
         working_directory: directory.path().to_owned(),
-    })
+    };
+    load(connector, &sources)
 }
 
-fn config(text: &str) -> Config {
+/// Only flags, in a directory that is always the same.
+fn load_without_file(connector: Named, flags: &[&str]) -> Result<Config, Problems> {
+    let flags = flags.iter().map(|flag| as_flag(flag)).collect();
+    load(connector, &Sources { flags, working_directory: PathBuf::from("/w"), ..Sources::default() })
+}
+
+fn as_flag(flag: &str) -> Flag {
+    let (path, value) = flag.split_once('=').expect("a value");
+    let (section, key) = path.split_once('.').expect("a section");
+    Flag { typed: format!("--{path}"), section: section.into(), key: key.into(), value: value.into() }
+}
+
+fn config(text: &str) -> Loaded {
     load_text(&format!("{REQUIRED}{text}"), &[], &[]).unwrap_or_else(|problems| panic!("{problems}"))
 }
 
@@ -78,17 +113,14 @@ pipeline:
   onReject: stop
   checkpointMs: 1000
 "#;
-    let config = load_text(text, &[("MESH_PASSWORD", "pw")], &[]).expect("valid");
+    let Loaded { config, source } = load_text(text, &[("MESH_PASSWORD", "pw")], &[]).expect("valid");
     let servers = ["127.0.0.1:10000", "mesh2:10000"].map(str::to_owned).to_vec();
     assert_eq!(config.pub_sub.mesh_address, MeshAddress::Servers(servers));
     assert_eq!((config.pub_sub.app_id.as_str(), config.pub_sub.pass_word.expose()), ("5032", "pw"));
-    assert_eq!((config.connector.server_id, config.connector.password.reveal()), (5400, "s3cret"));
-    assert!(
-        config.connector.filter.captures("shop", "orders")
-            && !config.connector.filter.captures("crm", "orders")
-    );
-    assert!(config.offset_storage.offset_storage_addr.is_absolute());
-    assert!(config.offset_storage.offset_storage_addr.ends_with("state"));
+    assert_eq!((source.mysql.server_id, source.mysql.password.reveal()), (5400, "s3cret"));
+    assert!(source.mysql.filter.captures("shop", "orders") && !source.mysql.filter.captures("crm", "orders"));
+    assert!(source.offset_storage.offset_storage_addr.is_absolute());
+    assert!(source.offset_storage.offset_storage_addr.ends_with("state"));
     assert_eq!((config.pipeline.memory, config.pipeline.drain_ms), (256 << 20, 30_000));
     assert_eq!(config.warnings, Vec::<String>::new());
 }
@@ -99,7 +131,8 @@ fn a_flag_wins_over_the_environment_and_that_over_the_file() {
     let variables =
         [("FLOWD_CONNECTORCONFIG_PORT", "2"), ("FLOWD_PIPELINE_WINDOW", "2"), ("FLOWD_LOG", "info")];
     let config = load_text(&text, &variables, &["connectorConfig.port=3"]).expect("valid");
-    assert_eq!((config.connector.port, config.pipeline.window, config.pipeline.connections), (3, 2, 1));
+    let publishing = &config.source.publishing;
+    assert_eq!((config.source.mysql.port, publishing.window, publishing.connections), (3, 2, 1));
 }
 
 #[test]
@@ -110,7 +143,7 @@ fn lists_are_comma_separated_in_flags_and_variables() {
     let captured =
         [("a", "z", true), ("a", "x", false), ("a", "y", false), ("b", "t", true), ("b", "u", false)];
     for (schema, table, expected) in captured {
-        assert_eq!(config.connector.filter.captures(schema, table), expected, "{schema}.{table}");
+        assert_eq!(config.source.mysql.filter.captures(schema, table), expected, "{schema}.{table}");
     }
 }
 
@@ -119,10 +152,10 @@ fn a_configuration_needs_no_file_and_json_is_one() {
     let variable = |name: &str, value: &str| (format!("FLOWD_CONNECTORCONFIG_{name}"), value.to_owned());
     let environment = vec![variable("CONNECTORNAME", "o"), variable("HOSTNAME", "h"), variable("USER", "u")];
     let sources = Sources { environment, working_directory: PathBuf::from("/w"), ..Sources::default() };
-    let without_file = load(&sources).expect("valid");
-    assert_eq!(without_file.offset_storage.offset_storage_addr, PathBuf::from("/w/state"));
+    let without_file = load(Named::MySqlCdc, &sources).map(Loaded::of).expect("valid");
+    assert_eq!(without_file.source.offset_storage.offset_storage_addr, PathBuf::from("/w/state"));
     let json = r#"{"connectorConfig": {"connectorName": "o", "hostname": "h", "user": "u", "port": 3307}}"#;
-    assert_eq!(load_text(json, &[], &[]).expect("valid").connector.port, 3307);
+    assert_eq!(load_text(json, &[], &[]).expect("valid").source.mysql.port, 3307);
 }
 
 #[test]
@@ -146,10 +179,10 @@ fn relative_paths_count_from_where_they_are_written() {
         working_directory: directory.path().to_owned(),
         ..Sources::default()
     };
-    let config = load(&sources).expect("valid");
-    assert_eq!(config.pipeline.target, Target::JsonLines(directory.path().join("etc/out.jsonl")));
-    assert_eq!(config.pipeline.dead_letter_file, directory.path().join("dead.jsonl"));
-    assert_eq!(config.offset_storage.offset_storage_addr, directory.path().join("etc/state"));
+    let config = load(Named::MySqlCdc, &sources).map(Loaded::of).expect("valid");
+    assert_eq!(config.source.publishing.target, Target::JsonLines(directory.path().join("etc/out.jsonl")));
+    assert_eq!(config.config.pipeline.dead_letter_file, directory.path().join("dead.jsonl"));
+    assert_eq!(config.source.offset_storage.offset_storage_addr, directory.path().join("etc/state"));
 }
 
 #[test]
@@ -194,7 +227,7 @@ fn a_secret_is_never_shown() {
     assert!(shown.contains("pubSubConfig.passWord: is a list"), "{shown}");
     assert!(!shown.contains("hunter2"), "{shown}");
     let config = config("  password: hunter2\n");
-    let printed = format!("{config:?}{}", serde_json::to_string(&config.pub_sub).expect("JSON"));
+    let printed = format!("{config:?}");
     assert!(!printed.contains("hunter2"), "{printed}");
 }
 
@@ -202,7 +235,7 @@ fn a_secret_is_never_shown() {
 fn keys_of_eventmesh_without_meaning_are_warned_of_once_each() {
     let text = "pollConfig: {capacity: 1024, maxBatchSize: 10}\noffsetStorageConfig:\n  offsetStorageType: rocksdb\n  \
                 extensions: {dataId: T, group: g}\n  dataSourceType: MYSQL\n  dataSinkType: MYSQL\n";
-    let warnings = config(text).warnings;
+    let warnings = config(text).config.warnings;
     assert_eq!(warnings.len(), 4, "{warnings:?}");
     for key in ["pollConfig:", "offsetStorageConfig.extensions:", "offsetStorageConfig.dataSourceType:"] {
         assert!(warnings.iter().any(|warning| warning.starts_with(key)), "{warnings:?}");
@@ -269,7 +302,7 @@ fn values_that_do_not_go_together_are_problems() {
 
 #[test]
 fn a_snapshot_is_configured_like_everything_else() {
-    let snapshot = config("").connector.snapshot;
+    let snapshot = config("").source.mysql.snapshot;
     assert_eq!(snapshot, SnapshotSettings::default());
     let text = "  snapshotMode: initialOnly\n  parallelism: 8\n  chunkBytes: 512 KiB\n  snapshotRowsPerSecond: 20000\n  \
                 snapshotBytesPerSecond: 10MB\n  snapshotMaxRunning: 40\n  snapshotForShare: true\n";
@@ -282,12 +315,12 @@ fn a_snapshot_is_configured_like_everything_else() {
         max_running: Some(40),
         for_share: true,
     };
-    assert_eq!(config(text).connector.snapshot, expected);
+    assert_eq!(config(text).source.mysql.snapshot, expected);
     let variables = [("FLOWD_CONNECTORCONFIG_CHUNKBYTES", "1GiB")];
     let flagged =
         load_text(REQUIRED, &variables, &["connectorConfig.snapshotMode=whenNeeded"]).expect("valid");
-    assert_eq!(flagged.connector.snapshot.mode, SnapshotMode::WhenNeeded);
-    assert_eq!(flagged.connector.snapshot.chunk_bytes, 1 << 30);
+    assert_eq!(flagged.source.mysql.snapshot.mode, SnapshotMode::WhenNeeded);
+    assert_eq!(flagged.source.mysql.snapshot.chunk_bytes, 1 << 30);
 }
 
 #[test]
@@ -315,58 +348,69 @@ fn wrong_values_of_a_snapshot_name_key_value_and_what_is_allowed() {
 fn a_start_that_a_snapshot_overrules_is_warned_of_once() {
     let start = "pipeline: {startAt: earliest}\n";
     for mode in ["initial", "initialOnly", "whenNeeded"] {
-        let warnings = config(&format!("  snapshotMode: {mode}\n{start}")).warnings;
+        let warnings = config(&format!("  snapshotMode: {mode}\n{start}")).config.warnings;
         let [warning] = warnings.as_slice() else { panic!("{mode}: {warnings:?}") };
         for part in ["pipeline.startAt", &format!("connectorConfig.snapshotMode: {mode}"), "does not count"] {
             assert!(warning.contains(part), "{warning}");
         }
         assert!(warning.ends_with("(flowd.yaml line 6)"), "{warning}");
     }
-    assert_eq!(config(start).warnings.len(), 1, "the default is a snapshot");
+    assert_eq!(config(start).config.warnings.len(), 1, "the default is a snapshot");
     for quiet in ["  snapshotMode: never\npipeline: {startAt: earliest}\n", "  snapshotMode: initial\n"] {
-        assert_eq!(config(quiet).warnings, Vec::<String>::new(), "{quiet}");
+        assert_eq!(config(quiet).config.warnings, Vec::<String>::new(), "{quiet}");
     }
 }
 
 #[test]
 fn positions_are_read_in_both_notations() {
     let uuid = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
-    let mysql = config(&format!("pipeline: {{startAt: 'gtid:{uuid}:1-5', stopAt: end}}\n")).pipeline;
+    let mysql = config(&format!("pipeline: {{startAt: 'gtid:{uuid}:1-5', stopAt: end}}\n")).source.publishing;
     assert_eq!(mysql.start_at, StartAt::Gtid(format!("{uuid}:1-5")));
     assert_eq!(mysql.stop_at, Some(StopAt::End));
-    let mariadb = config("pipeline: {startAt: 'binlog.000003:157', stopAt: 'gtid:0-1-5,1-2-9'}\n").pipeline;
+    let mariadb =
+        config("pipeline: {startAt: 'binlog.000003:157', stopAt: 'gtid:0-1-5,1-2-9'}\n").source.publishing;
     assert_eq!(mariadb.start_at, StartAt::Place("binlog.000003".into(), 157));
     assert_eq!(mariadb.stop_at, Some(StopAt::Gtid("0-1-5,1-2-9".into())));
 }
 
-/// The keys and values of a section, as its struct has them.
-fn section_of(config: &Config, section: Section) -> Value {
-    let value = match section {
-        Section::PubSub => serde_json::to_value(&config.pub_sub),
-        Section::OffsetStorage => serde_json::to_value(&config.offset_storage),
-        Section::Pipeline => serde_json::to_value(&config.pipeline),
-        Section::Connector => Ok(SETTINGS.iter().map(|own| (own.name.to_owned(), Value::Null)).collect()),
-    };
-    value.expect("JSON")
+/// The flags that the connector requires.
+fn required(connector: Named) -> &'static [&'static str] {
+    const SOURCE: &[&str] =
+        &["connectorConfig.connectorName=o", "connectorConfig.hostname=h", "connectorConfig.user=u"];
+    const PLAIN: &[&str] = &["pubSubConfig.subject=t", "connectorConfig.connectorName=o"];
+    const DATABASE: &[&str] = &[
+        "pubSubConfig.subject=t",
+        "connectorConfig.connectorName=o",
+        "connectorConfig.hostname=h",
+        "connectorConfig.user=u",
+        "connectorConfig.database=d",
+    ];
+    match connector {
+        Named::MySqlCdc => SOURCE,
+        Named::MySqlSink => DATABASE,
+        Named::FileSink | Named::StdoutSink => PLAIN,
+    }
 }
 
 #[test]
-fn the_table_and_the_structs_have_the_same_keys() {
-    let config = config("");
-    for section in Section::ALL {
-        let Value::Object(fields) = section_of(&config, section) else {
-            panic!("no keys: {}", section.name())
-        };
-        let fields: BTreeSet<&str> = fields.keys().map(String::as_str).collect();
-        let rows = TABLE.iter().filter(|setting| setting.section == section).map(|setting| setting.name);
-        assert_eq!(fields, rows.collect(), "{}", section.name());
+fn every_setting_of_the_table_is_read_and_no_other() {
+    for connector in Named::ALL {
+        let layers = Layers::new(connector);
+        let mut values = Values::new(&layers, PathBuf::from("/"), PathBuf::from("/"), &|_| None);
+        resolve::resolve(&mut values);
+        let table: BTreeSet<_> =
+            setting::of(connector).map(|setting| (setting.section, setting.name)).collect();
+        assert_eq!(values.read, table, "{}", connector.name());
     }
 }
 
 #[test]
 fn the_table_and_the_connector_agree_on_what_is_required_and_on_defaults() {
-    for own in SETTINGS {
-        let row = setting::find(Section::Connector, own.name).expect("in the table");
+    let of = |connector, settings: &'static [flowd_mysql::config::Setting]| {
+        settings.iter().map(move |own| (connector, own))
+    };
+    for (connector, own) in of(Named::MySqlCdc, SETTINGS).chain(of(Named::MySqlSink, SINK_SETTINGS)) {
+        let row = setting::find(connector, Section::Connector, own.name).expect("in the table");
         assert_eq!(row.preset == Preset::Required, own.required, "{}", own.name);
         assert!(!row.help().is_empty());
         let Preset::Value(text) = row.preset else { continue };
@@ -380,18 +424,25 @@ fn the_table_and_the_connector_agree_on_what_is_required_and_on_defaults() {
 
 #[test]
 fn every_default_of_the_table_is_a_value_that_may_be_written() {
-    let with_default = config("");
-    for setting in TABLE {
-        let Preset::Value(text) = setting.preset else { continue };
-        if text.is_empty() {
-            assert_eq!(setting.kind, Kind::Secret);
-            continue;
-        }
-        let flag = format!("{}={text}", setting.path());
-        let written = load_text(REQUIRED, &[], &[&flag]).unwrap_or_else(|problems| panic!("{problems}"));
-        let value = |config: &Config| section_of(config, setting.section)[setting.name].clone();
-        if setting.kind != Kind::Path {
-            assert_eq!(value(&written), value(&with_default), "{}", setting.path());
+    for connector in Named::ALL {
+        let load = |flags: &[&str]| load_without_file(connector, &[required(connector), flags].concat());
+        let shown =
+            |config: Config| format!("{:?}{:?}{:?}", config.pub_sub, config.connector, config.pipeline);
+        let with_default = shown(load(&[]).unwrap_or_else(|problems| panic!("{problems}")));
+        for setting in setting::of(connector).filter(|setting| setting.kind != Kind::Path) {
+            let Preset::Value(text) = setting.preset else { continue };
+            if text.is_empty() {
+                assert_eq!(setting.kind, Kind::Secret);
+                continue;
+            }
+            // It counts only beside another setting, which has no default.
+            let beside =
+                if setting.name == "batch.lingerMs" { &["pipeline.batch.bytes=64KiB"][..] } else { &[] };
+            let flag = format!("{}={text}", setting.path());
+            let written = load(&[beside, &[&flag]].concat()).unwrap_or_else(|problems| panic!("{problems}"));
+            let expected =
+                if beside.is_empty() { with_default.clone() } else { shown(load(beside).expect("valid")) };
+            assert_eq!(shown(written), expected, "{}", setting.path());
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Invariant: the text of a secret never reaches a problem.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -10,7 +11,8 @@ use serde::{Serialize, Serializer};
 use super::expand::{expand, secret_file};
 use super::given::{Layers, Written};
 use super::problem::{Origin, Problems};
-use super::setting::{self, Kind, Preset, Section, Setting};
+use super::setting::{self, Kind, Owner, Preset, Section, Setting};
+use crate::connectors::Named;
 
 /// A text that is never printed.
 #[derive(Clone, PartialEq, Eq, Default)]
@@ -41,6 +43,8 @@ pub(crate) struct Values<'a> {
     file_directory: PathBuf,
     working_directory: PathBuf,
     lookup: &'a dyn Fn(&str) -> Option<String>,
+    /// Which settings were asked for; a test holds them against the table.
+    pub(crate) read: BTreeSet<(Section, &'static str)>,
     pub(crate) problems: Problems,
 }
 
@@ -53,7 +57,13 @@ impl<'a> Values<'a> {
         working_directory: PathBuf,
         lookup: &'a dyn Fn(&str) -> Option<String>,
     ) -> Self {
-        Self { layers, file_directory, working_directory, lookup, problems: Problems::default() }
+        let (read, problems) = (BTreeSet::new(), Problems::default());
+        Self { layers, file_directory, working_directory, lookup, read, problems }
+    }
+
+    /// Whose settings they are.
+    pub(crate) fn connector(&self) -> Named {
+        self.layers.connector()
     }
 
     /// A text; empty after a problem.
@@ -63,7 +73,7 @@ impl<'a> Values<'a> {
 
     /// A secret: its text, or what the file holds that `file:PATH` names.
     pub(crate) fn secret(&mut self, section: Section, name: &str) -> Secret {
-        let setting = known(section, name);
+        let setting = self.known(section, name);
         let Some((written, origin)) = self.one(setting) else { return Secret::default() };
         let read = match written.strip_prefix("file:") {
             Some(path) => self.expanded(path).and_then(|path| secret_file(&self.absolute(&path, &origin))),
@@ -80,7 +90,7 @@ impl<'a> Values<'a> {
 
     /// A whole number within the table's bounds; `None` where it is not given and has no default.
     pub(crate) fn number(&mut self, section: Section, name: &str) -> Option<u64> {
-        let setting = known(section, name);
+        let setting = self.known(section, name);
         let (min, max, read): (_, _, fn(&str) -> Option<u64>) = match setting.kind {
             Kind::Integer(min, max) => (min, max, |text| text.parse().ok()),
             Kind::Size(min, max) => (min, max, bytes),
@@ -111,7 +121,7 @@ impl<'a> Values<'a> {
         words: &[(&str, T)],
         fallback: T,
     ) -> T {
-        let kind = known(section, name).kind;
+        let kind = self.known(section, name).kind;
         debug_assert!(
             matches!(kind, Kind::Choice(allowed) if allowed.iter().eq(words.iter().map(|(word, _)| word)))
         );
@@ -124,14 +134,14 @@ impl<'a> Values<'a> {
 
     /// A list of texts, each not empty; from a flag, a variable or one YAML text, separated by commas.
     pub(crate) fn list(&mut self, section: Section, name: &str) -> Vec<String> {
-        let setting = known(section, name);
+        let setting = self.known(section, name);
         let Some(given) = self.layers.get(setting) else { return Vec::new() };
         let origin = given.origin.clone();
         let items: Option<Vec<String>> = match &given.written {
             Written::Text(text) if text.trim().is_empty() => Some(Vec::new()),
             Written::Text(text) => Some(text.split(',').map(|item| item.trim().to_owned()).collect()),
             Written::List(items) => items.iter().cloned().collect(),
-            Written::Map => None,
+            Written::Map(_) | Written::Nothing => None,
         };
         let items = items.filter(|items| items.iter().all(|item| !item.is_empty()));
         let Some(items) = items else {
@@ -146,6 +156,37 @@ impl<'a> Values<'a> {
         })
     }
 
+    /// Names with a name each: a mapping, or `from=to` separated by commas.
+    pub(crate) fn pairs(&mut self, section: Section, name: &str) -> Vec<(String, String)> {
+        let setting = self.known(section, name);
+        let Some(given) = self.layers.get(setting) else { return Vec::new() };
+        let origin = given.origin.clone();
+        let split = |text: &str| {
+            text.split_once('=').map(|(from, to)| (from.trim().to_owned(), to.trim().to_owned()))
+        };
+        let pairs: Option<Vec<(String, String)>> = match &given.written {
+            Written::Text(text) if text.trim().is_empty() => Some(Vec::new()),
+            Written::Text(text) => text.split(',').map(split).collect(),
+            Written::List(items) => items.iter().map(|item| split(item.as_deref()?)).collect(),
+            Written::Map(entries) => {
+                entries.iter().map(|(from, to)| Some((from.clone(), to.clone()?))).collect()
+            }
+            Written::Nothing => None,
+        };
+        let pairs = pairs.filter(|pairs| pairs.iter().all(|(from, to)| !from.is_empty() && !to.is_empty()));
+        let expanded = match pairs {
+            Some(pairs) => {
+                let expand = |(from, to): (String, String)| Ok((self.expanded(&from)?, self.expanded(&to)?));
+                pairs.into_iter().map(expand).collect()
+            }
+            None => Err(format!("must be names with a name each, not empty; allowed: {}", setting.kind)),
+        };
+        expanded.unwrap_or_else(|text: String| {
+            self.problems.push(setting.path(), text, origin);
+            Vec::new()
+        })
+    }
+
     /// A value with its own form. `read` gives back what is allowed, in words, where the text is not it.
     pub(crate) fn parsed<T>(
         &mut self,
@@ -153,7 +194,7 @@ impl<'a> Values<'a> {
         name: &str,
         read: impl FnOnce(&str, &Origin) -> Result<T, String>,
     ) -> Option<T> {
-        let setting = known(section, name);
+        let setting = self.known(section, name);
         let (written, origin) = self.one(setting)?;
         let result = match self.expanded(&written) {
             Ok(text) if text.is_empty() => Err(format!("is empty; allowed: {}", setting.kind)),
@@ -165,14 +206,16 @@ impl<'a> Values<'a> {
     }
 
     /// Where a value stands, for problems found later.
-    pub(crate) fn origin(&self, section: Section, name: &str) -> Origin {
-        self.layers.get(known(section, name)).map_or(Origin::Default, |given| given.origin.clone())
+    pub(crate) fn origin(&mut self, section: Section, name: &str) -> Origin {
+        let setting = self.known(section, name);
+        self.layers.get(setting).map_or(Origin::Default, |given| given.origin.clone())
     }
 
     /// Notes a problem that several values make together.
     pub(crate) fn problem(&mut self, section: Section, name: &str, text: impl Into<String>) {
         let origin = self.origin(section, name);
-        self.problems.push(known(section, name).path(), text, origin);
+        let path = self.known(section, name).path();
+        self.problems.push(path, text, origin);
     }
 
     /// Makes a path absolute from where it was written.
@@ -205,7 +248,7 @@ impl<'a> Values<'a> {
                     };
                     (format!("{value}is a list; allowed: {}", setting.kind), given.origin.clone())
                 }
-                Written::Map => {
+                Written::Map(_) | Written::Nothing => {
                     (format!("is a mapping or nothing; allowed: {}", setting.kind), given.origin.clone())
                 }
             },
@@ -214,18 +257,21 @@ impl<'a> Values<'a> {
         None
     }
 
-    /// `meshAddress` is one text in EventMesh's files, and several addresses with us: a list is as clear.
+    /// One text in EventMesh's files, and several addresses or topics with us: a list is as clear.
     fn joins(setting: &Setting) -> bool {
-        setting.name == "meshAddress"
+        setting.name == "meshAddress" || (setting.name == "subject" && setting.owner == Owner::Sinks)
+    }
+
+    fn known(&mut self, section: Section, name: &str) -> &'static Setting {
+        let setting = setting::find(self.connector(), section, name);
+        let setting = setting.expect("only settings of the table are read");
+        self.read.insert((section, setting.name));
+        setting
     }
 
     fn expanded(&self, text: &str) -> Result<String, String> {
         expand(text, self.lookup)
     }
-}
-
-fn known(section: Section, name: &str) -> &'static Setting {
-    setting::find(section, name).expect("only settings of the table are read")
 }
 
 fn absolute(path: &str, origin: &Origin, file: &Path, working: &Path) -> PathBuf {

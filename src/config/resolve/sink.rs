@@ -1,0 +1,63 @@
+//! What a sink is told: the topics that it reads, and where it puts what they bring.
+
+use std::path::PathBuf;
+
+use super::{CONNECTOR_NAME, harmless, is_connector_name, topic};
+use crate::config::problem::Origin;
+use crate::config::setting::Section;
+use crate::config::values::Values;
+
+/// What every sink is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reading {
+    /// The logical name.
+    pub connector_name: String,
+    /// Topics to read; at least one.
+    pub topics: Vec<String>,
+    /// Where it tells what it applied; `None`: as each source's name says.
+    pub applied_topic: Option<String>,
+}
+
+/// The file-sink's own settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileSink {
+    /// The file that is written, absolute.
+    pub path: PathBuf,
+}
+
+pub(super) fn reading(values: &mut Values<'_>) -> Reading {
+    let name = values.parsed(Section::Connector, "connectorName", |text, _| {
+        is_connector_name(text).then(|| text.to_owned()).ok_or_else(|| CONNECTOR_NAME.to_owned())
+    });
+    Reading {
+        connector_name: name.unwrap_or_else(harmless),
+        topics: values.parsed(Section::PubSub, "subject", |text, _| topics(text)).unwrap_or_default(),
+        applied_topic: values.parsed(Section::Pipeline, "appliedTopic", |text, _| topic(text)),
+    }
+}
+
+/// Each once, in the order in which they are written.
+fn topics(text: &str) -> Result<Vec<String>, String> {
+    let mut topics: Vec<String> = Vec::new();
+    for one in text.split(',').map(str::trim) {
+        if one.contains(['{', '}']) {
+            return Err(
+                "topics by their full names, comma-separated; the fields {db} and {table} are a source's"
+                    .to_owned(),
+            );
+        }
+        let one =
+            topic(one).map_err(|_| "topics, comma-separated, each of letters, digits, `.`, `_`, `-`")?;
+        if !topics.contains(&one) {
+            topics.push(one);
+        }
+    }
+    Ok(topics)
+}
+
+pub(super) fn file(values: &mut Values<'_>, reading: &Reading) -> FileSink {
+    let section = Section::Connector;
+    let beside = format!("{}.jsonl", reading.connector_name);
+    let path = values.path(section, "path");
+    FileSink { path: path.unwrap_or_else(|| values.absolute(&beside, &Origin::Default)) }
+}

@@ -1,0 +1,193 @@
+//! What the configuration of a sink promises to its user.
+
+use super::*;
+
+const PLAIN: &str = "pubSubConfig: {subject: shop.orders}\nconnectorConfig: {connectorName: copy}\n";
+fn reading(config: &Config) -> &Reading {
+    match &config.connector {
+        Connector::MySqlSink(reading, _)
+        | Connector::FileSink(reading, _)
+        | Connector::StdoutSink(reading) => reading,
+        Connector::MySqlCdc(_) => panic!("a source"),
+    }
+}
+
+fn sink_problems(connector: Named, text: &str) -> String {
+    load_for(connector, text, &[], &[]).expect_err("problems").to_string()
+}
+
+#[test]
+fn a_sink_reads_several_topics_in_a_group_of_its_own() {
+    let text = "pubSubConfig: {subject: 'shop.orders, shop.items,shop.orders'}\nconnectorConfig: {connectorName: copy}\n";
+    let config = load_for(Named::StdoutSink, text, &[], &[]).expect("valid");
+    assert_eq!(reading(&config).topics, ["shop.orders", "shop.items"]);
+    assert_eq!((config.pub_sub.group.as_str(), &reading(&config).applied_topic), ("copy", &None));
+    let text = "pubSubConfig: {subject: [a, b], group: g}\nconnectorConfig: {connectorName: copy}\npipeline: {appliedTopic: t}\n";
+    let config = load_for(Named::StdoutSink, text, &[], &[]).expect("valid");
+    assert_eq!(reading(&config).topics, ["a", "b"]);
+    assert_eq!((config.pub_sub.group.as_str(), reading(&config).applied_topic.as_deref()), ("g", Some("t")));
+}
+
+#[test]
+fn wrong_topics_of_a_sink_are_told_with_what_is_allowed() {
+    for (subject, expected) in [
+        ("'{db}.{table}'", "the fields {db} and {table} are a source's"),
+        ("'a,,b'", "topics, comma-separated"),
+        ("'a b'", "topics, comma-separated"),
+        ("''", "topics, a list or comma-separated"),
+    ] {
+        let text =
+            format!("pubSubConfig: {{subject: {subject}}}\nconnectorConfig: {{connectorName: copy}}\n");
+        let shown = sink_problems(Named::FileSink, &text);
+        assert!(shown.starts_with("pubSubConfig.subject: ") && shown.contains(expected), "{shown}");
+    }
+    let shown = sink_problems(Named::FileSink, "connectorConfig: {connectorName: copy}\n");
+    assert!(shown.starts_with("pubSubConfig.subject: is required"), "{shown}");
+    let shown = sink_problems(
+        Named::FileSink,
+        "pubSubConfig: {subject: t, meshAddress: embedded}\nconnectorConfig: {connectorName: c}\n",
+    );
+    assert!(shown.starts_with("pubSubConfig.meshAddress: \"embedded\" is not allowed"), "{shown}");
+}
+
+#[test]
+fn a_setting_of_another_connector_is_told_whose_it_is() {
+    let text = format!("{PLAIN}pipeline: {{target: mesh, window: 3, memory: 64MiB}}\n");
+    let shown = sink_problems(Named::StdoutSink, &text);
+    for expected in [
+        "pipeline.target: is a setting of sources, and stdout-sink has none of that name; remove it",
+        "pipeline.window: is a setting of sources",
+    ] {
+        assert!(shown.contains(expected), "{shown}");
+    }
+    assert_eq!(shown.lines().count(), 2, "{shown}");
+    let shown = problems("  path: x.jsonl\n");
+    assert!(
+        shown.starts_with("connectorConfig.path: is a setting of file-sink, and mysql-cdc has none"),
+        "{shown}"
+    );
+    let variables = [("FLOWD_CONNECTORCONFIG_SNAPSHOTMODE", "never")];
+    let shown = load_for(Named::FileSink, PLAIN, &variables, &[]).expect_err("a source's").to_string();
+    assert!(shown.starts_with("connectorConfig.snapshotMode: is a setting of mysql-cdc"), "{shown}");
+}
+
+#[test]
+fn a_sink_needs_no_place_for_progress_and_says_so() {
+    let text = format!("{PLAIN}offsetStorageConfig: {{offsetStorageType: nacos, offsetStorageAddr: x}}\n");
+    let warnings = load_for(Named::StdoutSink, &text, &[], &[]).expect("valid").warnings;
+    let [warning] = warnings.as_slice() else { panic!("{warnings:?}") };
+    assert!(warning.starts_with("offsetStorageConfig: has no meaning and is ignored"), "{warning}");
+}
+
+#[test]
+fn the_file_of_eventmeshs_file_sink_is_read_as_it_stands() {
+    let text = "pubSubConfig:\n    meshAddress: 127.0.0.1:10000\n    subject: TopicTest\n    idc: FT\n    env: PRD\n    \
+                group: fileSink\n    appId: 5031\n    userName: fileSinkUser\n    passWord: filePassWord\n\
+                connectorConfig:\n    connectorName: fileSink\n    topic: TopicTest\n";
+    let config = load_for(Named::FileSink, text, &[], &[]).expect("valid");
+    let Connector::FileSink(reading, file) = &config.connector else { panic!("no file sink") };
+    assert_eq!(
+        (reading.topics.as_slice(), config.pub_sub.group.as_str()),
+        (&["TopicTest".to_owned()][..], "fileSink")
+    );
+    assert!(file.path.is_absolute() && file.path.ends_with("fileSink.jsonl"), "{file:?}");
+    let [warning] = config.warnings.as_slice() else { panic!("{:?}", config.warnings) };
+    assert!(warning.starts_with("connectorConfig.topic: is ignored"), "{warning}");
+}
+
+/// What the configuration of a database sink comes to.
+fn database(config: &Config) -> &flowd_mysql::sink::config::MySqlSinkConfig {
+    let Connector::MySqlSink(_, database) = &config.connector else { panic!("no database sink") };
+    database
+}
+
+const JDBC: &str = "pubSubConfig:\n  meshAddress: 127.0.0.1:10001\n  subject: TopicTest\n  idc: FT\n  env: PRD\n  \
+                    group: rocketmqSource\n  appId: 5032\n  userName: jdbcSourceUser\n  passWord: jdbcPassWord\n\
+                    sinkConnectorConfig:\n  connectorName: \"EventMesh-sink\"\n  jdbcConfig:\n    hostname: localhost\n    \
+                    port: 3406\n    user: root\n    password: xxxx\n";
+
+#[test]
+fn the_file_of_eventmeshs_jdbc_sink_is_read_as_it_stands() {
+    for database_line in [
+        "    url: \"jdbc:mysql://localhost:3406/shop?useSSL=false\"\n",
+        "    databaseName: shop\n    url: \"jdbc:mysql://other:1\"\n",
+    ] {
+        let text = format!("{JDBC}{database_line}");
+        let config =
+            load_for(Named::MySqlSink, &text, &[], &[]).unwrap_or_else(|problems| panic!("{problems}"));
+        assert_eq!(
+            (config.connector.name(), reading(&config).topics.as_slice()),
+            ("EventMesh-sink", &["TopicTest".to_owned()][..])
+        );
+        let sink = database(&config);
+        assert_eq!(
+            (sink.server.hostname.as_str(), sink.server.port, sink.server.user.as_str()),
+            ("localhost", 3406, "root")
+        );
+        assert_eq!((sink.server.password.reveal(), sink.database.as_str()), ("xxxx", "shop"));
+        assert_eq!(config.warnings, Vec::<String>::new());
+    }
+    let text = format!("{JDBC}    url: \"jdbc:mysql://localhost:3406\"\n");
+    let shown = sink_problems(Named::MySqlSink, &text);
+    assert!(shown.starts_with("connectorConfig.database: is required; write it in the file"), "{shown}");
+    assert_eq!(shown.lines().count(), 1, "{shown}");
+    let flag = ["connectorConfig.database=shop"];
+    assert_eq!(database(&load_for(Named::MySqlSink, &text, &[], &flag).expect("valid")).database, "shop");
+}
+
+#[test]
+fn keys_of_the_canal_and_jdbc_sinks_are_answered_with_ours() {
+    let text = "pubSubConfig: {subject: t}\nsupportDelete: true\nsinkConnectorConfig:\n  connectorName: c\n  dbAddress: x\n  \
+                dbPort: 1\n  passWord: y\n  databases: [{schemaName: d, tables: []}]\n  skipException: true\n  useBatch: true\n  \
+                poolSize: 5\n  url: odd\n";
+    let shown = sink_problems(Named::MySqlSink, text);
+    for (key, ours) in [
+        ("connectorConfig.dbAddress", "`hostname`"),
+        ("connectorConfig.dbPort", "`port`"),
+        ("connectorConfig.passWord", "`password`"),
+        ("connectorConfig.databases", "`tableMapping`"),
+        ("connectorConfig.skipException", "`pipeline.onReject`"),
+        ("connectorConfig.useBatch", "`pipeline.memory`"),
+        ("connectorConfig.poolSize", "remove it"),
+        ("sinkConnectorConfig.url", "`hostname` and `port`"),
+    ] {
+        let found = shown.lines().find(|shown| shown.starts_with(&format!("{key}:")));
+        assert!(found.is_some_and(|found| found.contains(ours)), "{key}: {found:?} in\n{shown}");
+    }
+    let shown = problems("sinkConnectorConfig: {connectorName: c}\n");
+    assert!(shown.contains("`flowd --connector mysql-sink`"), "{shown}");
+    let both = "pubSubConfig: {subject: t}\nconnectorConfig: {connectorName: c}\nsinkConnectorConfig: {connectorName: d}\n";
+    let shown = sink_problems(Named::StdoutSink, both);
+    assert!(
+        shown.starts_with("sinkConnectorConfig: holds the connector's settings, as `connectorConfig` does"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn tables_are_mapped_by_a_mapping_a_list_or_one_text() {
+    let base = "pubSubConfig: {subject: t}\nconnectorConfig:\n  connectorName: c\n  hostname: h\n  user: u\n  database: d\n";
+    for mapping in [
+        "{shop.orders: copies, 'crm.*': crm.old_*}",
+        "[shop.orders=copies, 'crm.* = crm.old_*']",
+        "'shop.orders=copies,crm.*=crm.old_*'",
+    ] {
+        let text = format!("{base}  tableMapping: {mapping}\n");
+        let config =
+            load_for(Named::MySqlSink, &text, &[], &[]).unwrap_or_else(|problems| panic!("{problems}"));
+        let target = |db, table| database(&config).target(db, table).to_string();
+        assert_eq!(
+            [target("shop", "orders"), target("crm", "a"), target("x", "y")],
+            ["d.copies", "crm.old_a", "d.y"]
+        );
+    }
+    for (mapping, expected) in [
+        ("{shop.orders: [a]}", "must be names with a name each"),
+        ("'shop.orders'", "must be names with a name each"),
+        ("{orders: x}", "\"orders\" is not allowed"),
+    ] {
+        let shown = sink_problems(Named::MySqlSink, &format!("{base}  tableMapping: {mapping}\n"));
+        assert!(shown.starts_with("connectorConfig.tableMapping: ") && shown.contains(expected), "{shown}");
+        assert_eq!(shown.lines().count(), 1, "{shown}");
+    }
+}

@@ -4,9 +4,11 @@
 
 use std::hint::black_box;
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use flowd_codec::event::view::decode_event;
-use flowd_codec::event::{EventWriter, Framed, Framing, Template};
+use criterion::measurement::WallTime;
+use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
+use flowd_codec::event::incoming::{self, Order};
+use flowd_codec::event::view::{Data, decode_event};
+use flowd_codec::event::{EventWriter, Framed, Framing, Template, batch, stamp};
 use flowd_codec::frame::{Command, Decoder, Header, encode_parts, set_publish_seq};
 use flowd_codec::json;
 use flowd_codec::session::publish_ack;
@@ -25,7 +27,8 @@ fn template(framing: Framing) -> Template {
     Template::new(framing, "/flowd/mysql/orders", "flowd.change.c", "shop.orders")
 }
 
-/// Nine attributes: specversion, id, source, type, datacontenttype, subject, time, partitionkey, sequence.
+/// Eleven attributes: specversion, id, source, type, datacontenttype, subject, time, partitionkey, and the three of the
+/// event's place.
 #[inline]
 fn write_head<'a>(out: &'a mut Vec<u8>, template: &'a Template, index: u64) -> EventWriter<'a> {
     let mut writer = EventWriter::begin(out, template);
@@ -36,7 +39,7 @@ fn write_head<'a>(out: &'a mut Vec<u8>, template: &'a Template, index: u64) -> E
     });
     writer.time_us(1_764_028_800_000_000 + index as i64);
     writer.partition_key(br#"{"id":1234567}"#);
-    writer.extension("sequence", "00000000000000000017");
+    writer.sequence(3);
     writer
 }
 
@@ -96,6 +99,7 @@ fn write_many(
             out.clear();
         }
         let written = write(out, template, index);
+        stamp(out, &written, 1_764_028_800_000_000, index + 1);
         set_publish_seq(&mut out[written.start as usize..], index);
     }
     black_box(out.as_slice());
@@ -109,7 +113,7 @@ fn check_written(template: &Template) {
     assert_eq!(write_typed(&mut typed, template, 7), at);
     assert_eq!(spliced, typed);
     let event = decode_event(&spliced[at.body as usize..at.body_end as usize]).expect("a CloudEvent");
-    assert_eq!(event.extensions.len(), 2);
+    assert_eq!(event.extensions.len(), 4);
     assert!(event.id.ends_with(":17:7"));
 }
 
@@ -128,10 +132,50 @@ fn write(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// A hundred events in one, unpacked.
+fn read_batch(group: &mut BenchmarkGroup<'_, WallTime>, json: &[u8]) {
+    let members = [batch::Member { id: ID, json }; 100];
+    let mut out = Vec::new();
+    let template = batch::template(Framing::Bare, "/flowd/mysql/orders", "shop.orders");
+    let written = batch::write(&mut out, &template, 0, &members);
+    group.throughput(Throughput::Elements(100));
+    group.bench_function("incoming_in_a_batch", |bench| {
+        bench.iter(|| {
+            let event = incoming::read(black_box(written.json(&out))).expect("valid");
+            let Data::Json(data) = event.data else { panic!("a batch has JSON") };
+            let members =
+                batch::members(data.get()).map(|json| incoming::read(json).expect("valid").id.len());
+            assert!(members.sum::<usize>() > 100);
+        });
+    });
+    group.throughput(Throughput::Elements(1));
+}
+
+/// What it costs to set epoch and number.
+fn number(criterion: &mut Criterion) {
+    let (mut out, mut events) = (Vec::new(), Vec::new());
+    let template = template(Framing::EventMesh);
+    for index in 0..400 {
+        events.push(write_spliced(&mut out, &template, index));
+    }
+    let mut group = criterion.benchmark_group("stamp");
+    group.throughput(Throughput::Elements(400));
+    group.bench_function("parcel", |bench| {
+        bench.iter(|| {
+            for (event, sequence) in events.iter().zip(1_234_567..) {
+                stamp(&mut out, event, 1_764_028_800_000_000, sequence);
+            }
+            black_box(out.as_slice());
+        });
+    });
+    group.finish();
+}
+
 fn read(criterion: &mut Criterion) {
     let template = template(Framing::EventMesh);
     let mut frame = Vec::new();
     let at = write_spliced(&mut frame, &template, 7);
+    stamp(&mut frame, &at, 1_764_028_800_000_000, 17);
     let stream = frame.repeat(100);
     let json = &frame[at.body as usize..at.body_end as usize];
     let mut group = criterion.benchmark_group("read");
@@ -152,6 +196,12 @@ fn read(criterion: &mut Criterion) {
     group.bench_function("event", |bench| {
         bench.iter(|| black_box(decode_event(black_box(json)).expect("valid")).id.len());
     });
+    let order = incoming::read(json).expect("valid").order;
+    assert_eq!(order, Order::Counted { epoch: 1_764_028_800_000_000, lane: 3, sequence: 17 });
+    group.bench_function("incoming", |bench| {
+        bench.iter(|| black_box(incoming::read(black_box(json)).expect("valid")).id.len());
+    });
+    read_batch(&mut group, json);
     let bean = [br#"{"data":{"node":"#, ROW, br#"},"source":"/","id":"1","attributeNames":["id"]}"#].concat();
     group.bench_function("id_of_an_ack_body", |bench| {
         bench.iter(|| assert_eq!(json::find_top_level_string(black_box(&bean), "id").as_deref(), Some("1")));
@@ -198,5 +248,5 @@ fn escape(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, write, read, escape);
+criterion_group!(benches, write, number, read, escape);
 criterion_main!(benches);

@@ -250,12 +250,19 @@ impl ClientSession {
         }
         if self.heartbeat_due.is_some_and(|due| now >= due) {
             self.heartbeat_due = Some(now + self.timing.heartbeat);
+            let asked = self.ask(Command::HeartbeatRequest, &[], now, out);
             // One unanswered heartbeat decides; a second one must not give the server more time.
-            if self.heartbeat.is_none() {
-                self.heartbeat = Some(self.ask(Command::HeartbeatRequest, &[], now, out));
-            }
+            self.heartbeat.get_or_insert(asked);
         }
         Ok(())
+    }
+
+    /// Something came, or waits to be read: the answer to a heartbeat is waited for from now on again. A subscriber that
+    /// cannot take more pushes leaves them in the socket, and what the server answered behind them.
+    pub fn heard(&mut self, now: Instant) {
+        if let Some(heartbeat) = &mut self.heartbeat {
+            heartbeat.until = now + self.timing.answer;
+        }
     }
 
     /// When [`tick`](Self::tick) has to be called next; `None` before the start and after the end.

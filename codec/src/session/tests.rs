@@ -148,6 +148,18 @@ fn a_heartbeat_unanswered_for_20_seconds_is_the_end() {
 }
 
 #[test]
+fn a_session_that_hears_something_waits_longer_for_the_answer_and_goes_on_calling() {
+    let mut play = Play::publisher();
+    assert_eq!(play.tick_at(25), Ok(()));
+    for seconds in (35..200).step_by(10) {
+        play.session.heard(play.at(seconds));
+        assert_eq!(play.tick_at(seconds), Ok(()));
+    }
+    assert_eq!(play.sent_commands(), [Command::HeartbeatRequest; 7], "one every 25 s");
+    assert!(matches!(play.tick_at(215), Err(SessionError::Silent { .. })));
+}
+
+#[test]
 fn a_heartbeat_refused_for_want_of_a_session_is_the_end() {
     let mut play = Play::publisher();
     assert_eq!(play.tick_at(25), Ok(()));

@@ -7,7 +7,10 @@
 use crate::gtid::{MariaGtid, Uuid};
 use crate::read::{Reader, Truncated};
 
-pub use crate::statement::{Statement, defines, mentions, qualifiers, savepoint, words};
+pub use crate::statement::{
+    NamedTable, Statement, Uniqueness, defines, defines_any, mentions, qualifiers, savepoint, truncated,
+    uniqueness, words,
+};
 
 /// Event type codes, in decimal as the servers' sources list them.
 pub mod kind {

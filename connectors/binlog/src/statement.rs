@@ -3,6 +3,10 @@
 
 use std::borrow::Cow;
 
+mod named;
+
+pub use named::{NamedTable, Uniqueness, defines_any, truncated, uniqueness};
+
 /// What a QUERY does to the transaction that it stands in, by its first words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Statement {

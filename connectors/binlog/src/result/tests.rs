@@ -270,3 +270,16 @@ fn a_row_of_which_every_column_is_excluded_is_an_empty_object() {
     assert_eq!(select_list(&table), "NULL");
     assert_eq!(encoded(&table, &[0, 0b100]), Ok(("{}".into(), String::new())));
 }
+
+#[test]
+fn a_key_is_exact_where_equal_values_are_written_alike() {
+    let exact = |column_type: &str, charset| table(&[("a", column_type, charset)], &[0]).has_exact_key();
+    for column_type in ["int unsigned", "decimal(9,2)", "varbinary(9)", "binary(16)", "datetime(3)", "bit(9)"]
+    {
+        assert!(exact(column_type, None), "{column_type}");
+    }
+    assert!(exact("enum('a','b')", Some("utf8mb4")));
+    assert!(!exact("varchar(9)", Some("utf8mb4")));
+    assert!(!exact("double", None));
+    assert!(!table(&[("a", "int", None)], &[]).has_exact_key());
+}

@@ -233,6 +233,14 @@ impl Table {
     pub fn has_key(&self) -> bool {
         !self.key.is_empty()
     }
+
+    /// Whether the table has a key, and two keys are one to the server only where their values are written alike: not
+    /// those of texts, which a collation compares (with `_bin` too, where spaces at the end do not count), nor of
+    /// approximate numbers (-0 is 0). The binlog's table and the catalog's give the same answer.
+    pub fn has_exact_key(&self) -> bool {
+        let exact = |plan: &Plan| !matches!(plan, Plan::Text(_) | Plan::Json | Plan::F32 | Plan::F64);
+        self.has_key() && self.key.iter().all(|key| key.by_number || exact(&self.columns[key.index].plan))
+    }
 }
 
 /// A TABLE_MAP taken apart, not yet interpreted.

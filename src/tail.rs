@@ -1,13 +1,15 @@
 //! `flowd tail`: a subscriber that prints events, one JSON a line.
 //!
 //! It speaks the EventMesh TCP protocol to any server, acknowledges an event after its line is written, and reconnects
-//! when the connection is lost. Invariant: no event is acknowledged that was not printed; an event may be printed
-//! again after a lost connection (delivery is at least once).
+//! when the connection is lost. Of a batch it prints the members. Invariant: no event is acknowledged that was not
+//! printed; an event may be printed again after a lost connection (delivery is at least once).
 
 use std::io::{self, BufWriter, Write};
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use flowd_codec::event::view::Data;
+use flowd_codec::event::{batch, incoming};
 use flowd_codec::frame::{Command, Decoder, Frame, Subscription, SubscriptionMode, UserAgent};
 use flowd_codec::session::{ClientSession, Push, Received, Role, SessionError, Timing};
 use flowd_engine::back_off::BackOff;
@@ -166,8 +168,9 @@ impl<W: Write> Tail<W> {
         while let Some(frame) = link.next_frame()? {
             match link.take(&frame)? {
                 Received::Push(push) if self.left > 0 => {
-                    self.print_push(&push)?;
-                    pushes.push(push);
+                    if self.print_push(&push)? {
+                        pushes.push(push);
+                    }
                 }
                 Received::Ready if !std::mem::replace(&mut self.listened, true) => {
                     tracing::info!(topic = %self.arguments.topic, group = %self.arguments.group, "listening");
@@ -180,13 +183,23 @@ impl<W: Write> Tail<W> {
         Ok(())
     }
 
-    fn print_push(&mut self, push: &Push) -> Result<(), TailError> {
-        if push.code == 0 && !push.body.is_empty() {
-            self.left -= 1;
-            return self.write_line(&push.body).map_err(TailError::Output);
+    /// Whether all of it was printed: a batch may hold more events than were asked for.
+    fn print_push(&mut self, push: &Push) -> Result<bool, TailError> {
+        if push.code != 0 || push.body.is_empty() {
+            tracing::warn!(
+                reason = push.reason.as_deref(),
+                "the server pushed an event that it could not write"
+            );
+            return Ok(true);
         }
-        tracing::warn!(reason = push.reason.as_deref(), "the server pushed an event that it could not write");
-        Ok(())
+        for event in members(&push.body).unwrap_or_else(|| vec![&push.body]) {
+            if self.left == 0 {
+                return Ok(false);
+            }
+            self.left -= 1;
+            self.write_line(event).map_err(TailError::Output)?;
+        }
+        Ok(true)
     }
 
     /// A line break in an event's JSON can only be white space.
@@ -198,6 +211,15 @@ impl<W: Write> Tail<W> {
             self.output.write_all(piece)?;
         }
         self.output.write_all(b"\n")
+    }
+}
+
+/// The events of a batch; `None` for anything else.
+fn members(body: &[u8]) -> Option<Vec<&[u8]>> {
+    let event = incoming::read(body).ok().filter(|event| event.event_type == batch::EVENT_TYPE)?;
+    match event.data {
+        Data::Json(members) => Some(batch::members(members.get()).collect()),
+        Data::Absent | Data::Base64(_) => None,
     }
 }
 
@@ -287,14 +309,21 @@ mod tests {
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
     }
 
+    fn event(id: &str, event_type: &str, data: &str) -> String {
+        format!(
+            "{{\"specversion\":\"1.0\",\"id\":\"{id}\",\"source\":\"/s\",\"type\":\"{event_type}\",\"subject\":\"T\",\n\"datacontenttype\":\"application/cloudevents+json\",\"data\":{data}}}"
+        )
+    }
+
     fn publish(mesh: &str, ids: std::ops::Range<u32>) {
+        publish_all(mesh, ids.map(|id| event(&id.to_string(), "t", &format!("{{\"n\":{id}}}"))).collect());
+    }
+
+    fn publish_all(mesh: &str, events: Vec<String>) {
         runtime().block_on(async {
             let session = ClientSession::new(agent("p"), Role::Publisher, Timing::default());
             let mut link = Link::open(mesh, session).await.expect("the mesh listens");
-            for id in ids.clone() {
-                let event = format!(
-                    "{{\"specversion\":\"1.0\",\"id\":\"{id}\",\"source\":\"/s\",\"type\":\"t\",\"subject\":\"T\",\n\"datacontenttype\":\"application/cloudevents+json\",\"data\":{{\"n\":{id}}}}}"
-                );
+            for (id, event) in events.iter().enumerate() {
                 let header = Header {
                     properties: Properties::publish(),
                     ..Header::request(Command::AsyncMessageToServer, id.to_string())
@@ -302,7 +331,7 @@ mod tests {
                 encode_parts(&header, event.as_bytes(), &mut link.out);
             }
             let mut acks = Vec::new();
-            while acks.len() < ids.len() {
+            while acks.len() < events.len() {
                 link.receive().await.expect("the mesh answers");
                 while let Some(frame) = link.next_frame().expect("sound frames") {
                     if let Received::Ack(ack) = link.take(&frame).expect("greeted") {
@@ -344,6 +373,21 @@ mod tests {
         publish(&mesh, 0..200);
         assert_eq!(tail(&mesh, 120).join().expect("no panic"), ids(0..120));
         assert_eq!(tail(&mesh, 80).join().expect("no panic"), ids(120..200));
+        server.shutdown().expect("a clean end");
+    }
+
+    #[test]
+    fn of_a_batch_every_member_is_a_line_and_what_was_not_printed_is_not_acknowledged() {
+        let server = Server::start(ServerConfig::new("127.0.0.1:0", None)).expect("a free port");
+        let mesh = server.address().to_string();
+        let members = |ids: std::ops::Range<u32>| {
+            let members: Vec<_> = ids.map(|id| event(&id.to_string(), "t", "{\"a\":[1,{}]}")).collect();
+            event("x", batch::EVENT_TYPE, &format!("[{}]", members.join(",")))
+        };
+        let plain = event("7", "t", "\"flowd.batch\"");
+        publish_all(&mesh, vec![members(0..3), members(3..7), plain]);
+        assert_eq!(tail(&mesh, 5).join().expect("no panic"), ids(0..5));
+        assert_eq!(tail(&mesh, 5).join().expect("no panic"), ids(3..8));
         server.shutdown().expect("a clean end");
     }
 

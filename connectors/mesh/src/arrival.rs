@@ -37,7 +37,7 @@ pub(crate) fn next_until<E>(parcels: &mut dyn Outlet<E>, deadline: Instant) -> A
 }
 
 /// Wakes the thread that waits.
-struct Unpark(Thread);
+pub(crate) struct Unpark(pub(crate) Thread);
 
 impl Wake for Unpark {
     fn wake(self: Arc<Self>) {

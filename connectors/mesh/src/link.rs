@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Instant;
 
-use flowd_codec::frame::{Decoder, UserAgent};
+use flowd_codec::frame::{Decoder, Frame, UserAgent};
 use flowd_codec::session::{ClientSession, Received, Role, SessionError, Timing};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -16,6 +16,8 @@ pub(crate) struct Link {
     pub(crate) stream: TcpStream,
     pub(crate) decoder: Decoder,
     pub(crate) session: ClientSession,
+    /// Pushes that came before the session was ready.
+    pub(crate) early: Vec<Frame>,
 }
 
 /// Why there is none.
@@ -53,7 +55,7 @@ async fn greet(address: &str, config: &MeshConfig, role: Role) -> Result<Link, N
     stream.set_nodelay(true).map_err(failed)?;
     let timing = Timing { heartbeat: config.timing.heartbeat, answer: config.timing.heartbeat_answer };
     let session = ClientSession::new(agent(config), role, timing);
-    let mut link = Link { stream, decoder: Decoder::new(), session };
+    let mut link = Link { stream, decoder: Decoder::new(), session, early: Vec::new() };
     let mut out = Vec::new();
     link.session.start(Instant::now(), &mut out);
     while !link.session.is_ready() {
@@ -82,12 +84,14 @@ impl Link {
                 Ok(Received::Redirected(_)) => {
                     return Err(NoLink::Unreachable(format!("{address} redirected instead of greeting")));
                 }
-                Ok(_) => {}
+                Ok(Received::Push(_)) => {}
+                Ok(_) => continue,
                 Err(error @ SessionError::Refused { .. }) => {
                     return Err(NoLink::Refused(format!("{address}: {error}")));
                 }
                 Err(error) => return Err(NoLink::Unreachable(format!("{address}: {error}"))),
             }
+            self.early.push(frame);
         }
         Ok(())
     }

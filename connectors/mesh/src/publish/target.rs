@@ -1,6 +1,6 @@
 //! The target `mesh`: one thread, on it one runtime, in it all connections of the pool.
 
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -10,14 +10,13 @@ use std::time::Duration;
 use flowd_codec::session::Role;
 use flowd_engine::failure::Failure;
 use flowd_engine::worker::{Outlet, Target};
-use tokio::runtime::Builder;
-use tokio::task::{JoinSet, LocalSet};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep, sleep};
 use tracing::info;
 
 use crate::Outgoing;
 use crate::config::MeshConfig;
-use crate::link::{self, NoLink};
+use crate::event_loop::{block_on, greet_any};
 use crate::publish::connection;
 use crate::publish::shared::Shared;
 use crate::publish::stats::Stats;
@@ -48,25 +47,7 @@ impl MeshTarget {
 impl Target<Outgoing> for MeshTarget {
     /// At least one address must greet. A HELLO that is refused is a matter of configuration and not tried again.
     fn start(&mut self) -> Result<(), Failure> {
-        let config = Rc::new(self.config.clone());
-        block_on(async {
-            let mut tries = JoinSet::new();
-            for address in config.addresses.clone() {
-                let config = Rc::clone(&config);
-                tries.spawn_local(
-                    async move { link::open(&address, &config, Role::Publisher).await.map(drop) },
-                );
-            }
-            let mut failures = Vec::new();
-            while let Some(result) = tries.join_next().await {
-                match result {
-                    Ok(Ok(())) => return Ok(()),
-                    Ok(Err(error)) => failures.push(error),
-                    Err(panic) => failures.push(NoLink::Unreachable(panic.to_string())),
-                }
-            }
-            Err(none_greeted(&failures))
-        })
+        greet_any(&self.config, &Role::Publisher)
     }
 
     fn run(self: Box<Self>, parcels: &mut dyn Outlet<Outgoing>) -> Result<(), Failure> {
@@ -93,25 +74,6 @@ impl Target<Outgoing> for MeshTarget {
             Ok(())
         })
     }
-}
-
-/// Runs a future and the tasks that it spawns on this thread.
-fn block_on(future: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
-    let runtime = Builder::new_current_thread().enable_io().enable_time().max_blocking_threads(2).build();
-    let runtime = runtime.map_err(|error| {
-        Failure::Fatal(format!("cannot set up the mesh connections' event loop: {error}"))
-    })?;
-    let result = LocalSet::new().block_on(&runtime, future);
-    // A name that is still being resolved is not waited for.
-    runtime.shutdown_background();
-    result
-}
-
-fn none_greeted(failures: &[NoLink]) -> Failure {
-    let texts: Vec<&str> = failures.iter().map(NoLink::text).collect();
-    let text = format!("pubSubConfig.meshAddress: no mesh server can be used: {}", texts.join("; "));
-    let is_refused = failures.iter().any(|failure| matches!(failure, NoLink::Refused(_)));
-    if is_refused { Failure::Unusable(text) } else { Failure::Retry(text) }
 }
 
 /// Moves parcels in and acknowledgements out until all is done.

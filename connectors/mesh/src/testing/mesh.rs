@@ -17,6 +17,10 @@ const QUIET: Duration = Duration::from_millis(5);
 #[derive(Debug, Clone)]
 pub(crate) enum Happening {
     Publish(Publish),
+    /// A connection subscribed and listens.
+    Listening(usize),
+    /// A push was acknowledged, on that connection with that seq.
+    PushAcked(usize, String),
     /// Nothing came on some connection for a moment.
     Quiet,
 }
@@ -44,6 +48,13 @@ pub(crate) struct World {
     pub(crate) heartbeat_refusals: usize,
     pub(crate) hellos: Vec<Value>,
     pub(crate) goodbyes: usize,
+    pub(crate) subscriptions: Vec<Value>,
+    /// Connections that ever listened.
+    pub(crate) listeners: Vec<usize>,
+    /// Pushed before the answer to LISTEN.
+    pub(crate) early: Option<Vec<u8>>,
+    /// Connections and seqs of acknowledged pushes, in order.
+    pub(crate) push_acks: Vec<(usize, String)>,
     /// Every publish, in the order of arrival.
     pub(crate) arrivals: Vec<Publish>,
     /// Ids that were acknowledged, or at least written to be.
@@ -97,6 +108,22 @@ impl World {
     pub(crate) fn bounce(&mut self, publish: &Publish) {
         let text = "java.lang.NullPointerException";
         self.send(publish.connection, Command::AsyncMessageToServer, 1, text, Some(&publish.seq), b"");
+    }
+
+    /// Pushes an event.
+    pub(crate) fn push(&mut self, connection: usize, seq: &str, body: &[u8]) {
+        self.send(connection, Command::AsyncMessageToClient, 0, "", Some(seq), body);
+    }
+
+    /// Pushes what the server could not write.
+    pub(crate) fn push_unreadable(&mut self, connection: usize, seq: &str) {
+        self.send(connection, Command::AsyncMessageToClient, 1, "no such format", Some(seq), b"");
+    }
+
+    pub(crate) fn close(&mut self, connection: usize) {
+        if let Some(stream) = self.peers[connection].take() {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
     }
 
     pub(crate) fn goodbye(&mut self, connection: usize) {
@@ -295,6 +322,32 @@ fn take(
             };
             world.arrive(&publish);
             script(world, Happening::Publish(publish));
+        }
+        (command, Some(number)) => listen(world, script, number, command, frame),
+        _ => {}
+    }
+}
+
+/// What a subscriber sends.
+fn listen(world: &mut World, script: &mut Script, number: usize, command: Command, frame: &Frame) {
+    let seq = frame.header.seq.as_deref();
+    match command {
+        Command::SubscribeRequest => {
+            world.subscriptions.push(serde_json::from_slice(&frame.body).unwrap());
+            world.send(number, Command::SubscribeResponse, 0, "success", seq, b"");
+        }
+        Command::ListenRequest => {
+            if let Some(body) = world.early.take() {
+                world.push(number, "0", &body);
+            }
+            world.send(number, Command::ListenResponse, 0, "success", seq, b"");
+            world.listeners.push(number);
+            script(world, Happening::Listening(number));
+        }
+        command if command.is_push_ack() => {
+            let seq = seq.unwrap().to_owned();
+            world.push_acks.push((number, seq.clone()));
+            script(world, Happening::PushAcked(number, seq));
         }
         _ => {}
     }

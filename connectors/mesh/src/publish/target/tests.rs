@@ -311,6 +311,7 @@ fn a_server_slower_than_the_time_out_gets_repeats_but_is_not_given_up() {
             world.ack(&publish);
         }
         Happening::Quiet => held.drain(..).for_each(|publish| world.ack(&publish)),
+        _ => {}
     }));
     let config = MeshConfig { ack_timeout: Duration::from_millis(30), ..config(&[&server]) };
     let ran = check(&server, config, 2, 40, 40);
@@ -445,6 +446,7 @@ fn unruly(seed: u64) -> Script {
     let mut held: Vec<Publish> = Vec::new();
     Box::new(move |world, happening| {
         match happening {
+            Happening::Listening(_) | Happening::PushAcked(..) => {}
             Happening::Quiet => held.drain(..).for_each(|publish| world.ack(&publish)),
             Happening::Publish(publish) => match chance.random_range(0..1000) {
                 0..4 => world.reset_inside_a_frame(&publish),

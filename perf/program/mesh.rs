@@ -1,8 +1,9 @@
-//! The embedded mesh of a measurement.
+//! The embedded mesh of a measurement, and a subscriber of any.
 
+use std::fs;
 use std::io::BufReader;
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
@@ -13,7 +14,6 @@ use crate::database::free_port;
 
 /// An embedded mesh in a process of its own, which keeps all that it is given.
 pub(crate) struct Mesh {
-    program: PathBuf,
     pub(crate) port: u16,
     child: Child,
     // Held so that the events' directory goes with the mesh.
@@ -21,17 +21,19 @@ pub(crate) struct Mesh {
 }
 
 impl Mesh {
-    pub(crate) fn start(program: &Path, directory: &Path) -> Result<Self, Failure> {
+    /// With further options of `flowd mesh`.
+    pub(crate) fn start(program: &Path, directory: &Path, options: &[&str]) -> Result<Self, Failure> {
         let data = tempfile::Builder::new().prefix("mesh-").tempdir_in(directory)?;
         let port = free_port()?;
         let address = format!("127.0.0.1:{port}");
         let child = Command::new(program)
             .args(["mesh", "--listen", &address, "--retain", "64GiB", "--data"])
             .arg(data.path())
+            .args(options)
             .stdin(Stdio::null())
             .stderr(Stdio::null())
             .spawn()?;
-        let mut mesh = Self { program: program.to_owned(), port, child, _data: data };
+        let mut mesh = Self { port, child, _data: data };
         while TcpStream::connect(&address).is_err() {
             if let Some(status) = mesh.child.try_wait()? {
                 return Err(format!("flowd mesh ended with {status}").into());
@@ -41,23 +43,44 @@ impl Mesh {
         Ok(mesh)
     }
 
-    /// Hands a topic's events, one a line, to `read`, which says when it has seen enough.
-    pub(crate) fn read(
-        &self,
-        topic: &str,
-        read: impl FnOnce(BufReader<ChildStdout>) -> Result<(), Failure>,
-    ) -> Result<(), Failure> {
-        let mut tail = Command::new(&self.program)
-            .args(["tail", "--mesh", &format!("127.0.0.1:{}", self.port), "--topic", topic])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()?;
-        let output = tail.stdout.take().ok_or("tail has no stdout")?;
-        let result = read(BufReader::new(output));
-        tail.kill()?;
-        tail.wait()?;
-        result
+    pub(crate) fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+}
+
+/// Hands a topic's events, one a line, to `read` once the server has taken the subscription; `read` says when it has seen
+/// enough.
+pub(crate) fn subscribe(
+    program: &Path,
+    address: &str,
+    topic: &str,
+    read: impl FnOnce(BufReader<ChildStdout>) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let log = tempfile::NamedTempFile::new()?;
+    let mut tail = Command::new(program)
+        .args(["tail", "--mesh", address, "--topic", topic])
+        .env("FLOWD_LOG", "info")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(log.reopen()?)
+        .spawn()?;
+    let output = tail.stdout.take().ok_or("tail has no stdout")?;
+    let result = listening(&mut tail, log.path()).and_then(|()| read(BufReader::new(output)));
+    tail.kill()?;
+    tail.wait()?;
+    result
+}
+
+fn listening(tail: &mut Child, log: &Path) -> Result<(), Failure> {
+    loop {
+        let said = fs::read_to_string(log)?;
+        if said.contains("listening") {
+            return Ok(());
+        }
+        if let Some(status) = tail.try_wait()? {
+            return Err(format!("flowd tail ended with {status}: {said}").into());
+        }
+        std::thread::sleep(Duration::from_millis(10));
     }
 }
 

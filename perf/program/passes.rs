@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use crate::cargo::{Cargo, Ids};
 use crate::dropped::Dropped;
 use crate::measure::{self, Cost};
-use crate::mesh::Mesh;
+use crate::mesh::{self, Mesh};
 use crate::tables::{Content, Size, Tables, Workload};
 use crate::{Arguments, Failure};
 
@@ -159,11 +159,13 @@ impl<'a> Passes<'a> {
     /// The embedded mesh, measured; the figures are given only if it holds every row.
     pub(crate) fn published(&self, parallelism: u32) -> Result<Pass, Failure> {
         let size = Size::Part;
-        let mesh = Mesh::start(&self.programs.join("flowd"), self.directory.path())?;
+        let program = self.programs.join("flowd");
+        let mesh = Mesh::start(&program, self.directory.path(), &[])?;
         let (mut command, _) = self.flowd("mesh", size, parallelism, Some(mesh.port))?;
         let pass = self.costs(|| Ok(measure::run(&mut command)?.0))?;
         let mut cargo = Cargo::new(self.expected(size).rows);
-        mesh.read(self.workload.table(size), |lines| cargo.read(lines, true))?;
+        let topic = self.workload.table(size);
+        mesh::subscribe(&program, &mesh.address(), topic, |lines| cargo.read(lines, true))?;
         self.verify(&cargo, size, "the mesh")?;
         Ok(pass)
     }

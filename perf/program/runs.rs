@@ -11,7 +11,7 @@ use crate::backlog::{Backlog, Counter, Workload};
 use crate::database::Database;
 use crate::dropped::Dropped;
 use crate::measure::{self, Cost};
-use crate::mesh::Mesh;
+use crate::mesh::{self, Mesh};
 use crate::{Arguments, Failure};
 
 /// The binlog is one file, and a transaction of wide rows fits.
@@ -92,12 +92,14 @@ impl<'a> Bench<'a> {
     }
 
     fn published(&self) -> Result<Cost, Failure> {
-        let mesh = Mesh::start(&self.programs.join("flowd"), self.directory.path())?;
+        let program = self.programs.join("flowd");
+        let mesh = Mesh::start(&program, self.directory.path(), &[])?;
         let (cost, _) = measure::run(&mut self.flowd("mesh", Some(mesh.port))?)?;
         let mut counter = Counter::default();
         let share = self.backlog.expected.events / self.backlog.topics.len() as u64;
         for (index, topic) in self.backlog.topics.iter().enumerate() {
-            mesh.read(topic, |lines| counter.read(lines, share * (index as u64 + 1)))?;
+            let upto = share * (index as u64 + 1);
+            mesh::subscribe(&program, &mesh.address(), topic, |lines| counter.read(lines, upto))?;
         }
         self.verify(&counter, "the mesh")?;
         Ok(cost)

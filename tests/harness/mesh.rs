@@ -90,7 +90,7 @@ pub fn publish(mesh: &Mesh, events: &[String]) {
         purpose: text("pub"),
         ..UserAgent::of_process(std::process::id())
     };
-    publisher.ask(Header::request(Command::HelloRequest, "hello"), &serde_json::to_vec(&agent).unwrap());
+    publisher.ask(&Header::request(Command::HelloRequest, "hello"), &serde_json::to_vec(&agent).unwrap());
     for (number, event) in events.iter().enumerate() {
         let mut header = Header::request(Command::AsyncMessageToServer, number.to_string());
         for (name, value) in
@@ -98,7 +98,7 @@ pub fn publish(mesh: &Mesh, events: &[String]) {
         {
             header.properties.set(name, value);
         }
-        publisher.ask(header, event.as_bytes());
+        publisher.ask(&header, event.as_bytes());
     }
 }
 
@@ -108,9 +108,9 @@ struct Publisher {
 }
 
 impl Publisher {
-    fn ask(&mut self, header: Header, body: &[u8]) {
+    fn ask(&mut self, header: &Header, body: &[u8]) {
         let mut out = Vec::new();
-        encode_parts(&header, body, &mut out);
+        encode_parts(header, body, &mut out);
         self.stream.write_all(&out).unwrap();
         let answer = self.answer();
         assert_eq!(Some(answer.header.command), header.command.answer());

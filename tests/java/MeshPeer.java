@@ -8,8 +8,12 @@ import java.io.InputStreamReader;
 import java.io.PrintStream;
 import java.net.URI;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.time.OffsetDateTime;
+import java.util.ArrayList;
 import java.util.Iterator;
+import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import org.apache.eventmesh.client.tcp.EventMeshTCPClient;
@@ -26,11 +30,13 @@ import org.apache.eventmesh.common.protocol.tcp.UserAgent;
  * <pre>
  * MeshPeer subscribe HOST PORT TOPIC GROUP [clustering|broadcasting] [holdMillis]
  * MeshPeer publish   HOST PORT
+ * MeshPeer replay    HOST PORT TOPIC FILE
  * </pre>
  *
  * subscribe prints every event as one JSON line on stdout (all attributes and extensions, `data` as JSON) until stdin
  * ends or the process is killed; "ready" on stderr says that LISTEN was answered. publish reads structured CloudEvents,
- * one JSON line each, from stdin, and prints one line per answer: id, code, desc, body.
+ * one JSON line each, from stdin, and prints one line per answer: id, code, desc, body. replay reads such lines from a
+ * file first, and then publishes them to a topic, one at a time, as fast as the answers come; the first refusal ends it.
  */
 public final class MeshPeer {
     private static final ObjectMapper JSON = new ObjectMapper();
@@ -50,8 +56,16 @@ public final class MeshPeer {
             subscribe(connect(host, port, "sub", arguments[4]), arguments[3], broadcast, hold);
         } else if (arguments[0].equals("publish")) {
             publish(connect(host, port, "pub", "mesh-peer-publisher"));
+        } else if (arguments[0].equals("replay")) {
+            List<CloudEvent> events = new ArrayList<>();
+            try (BufferedReader lines = Files.newBufferedReader(Path.of(arguments[4]))) {
+                for (String line; (line = lines.readLine()) != null; ) {
+                    events.add(CloudEventBuilder.v1(fromJson(JSON.readTree(line))).withSubject(arguments[3]).build());
+                }
+            }
+            replay(connect(host, port, "pub", "mesh-peer-publisher"), events);
         } else {
-            throw new IllegalArgumentException("first argument: subscribe or publish, not " + arguments[0]);
+            throw new IllegalArgumentException("first argument: subscribe, publish or replay, not " + arguments[0]);
         }
     }
 
@@ -125,6 +139,18 @@ public final class MeshPeer {
         }
         client.close();
         System.exit(refused == 0 ? 0 : 1);
+    }
+
+    private static void replay(EventMeshTCPClient<CloudEvent> client, List<CloudEvent> events) throws Exception {
+        for (CloudEvent event : events) {
+            Header header = client.publish(event, 10_000).getHeader();
+            if (header.getCode() != 0) {
+                System.err.println(event.getId() + ": " + header.getDesc());
+                System.exit(1);
+            }
+        }
+        client.close();
+        System.exit(0);
     }
 
     private static CloudEvent fromJson(JsonNode event) throws Exception {

@@ -5,7 +5,8 @@
 //! a release frees exactly the successors that were linked, so every step is O(1) however long a key's queue is.
 //! Events that may go are handed out in the order in which they were admitted. Not here: sending, time, retries.
 //!
-//! Memory: about 40 bytes a slot plus a map of at most two entries a slot, all allocated by [`Gate::new`].
+//! Memory: about 48 bytes a slot plus a map of at most two entries a slot, all allocated by [`Gate::new`]. Events that hold
+//! many keys, as batches do, cost 16 bytes and an entry of the map more for each; both grow to what is in flight at most.
 
 use ahash::AHashMap;
 
@@ -55,8 +56,8 @@ const TOTAL: [u64; 2] = [1, 0];
 enum State {
     /// Released, or never used.
     Free,
-    /// Waits for as many links to be freed (one or two).
-    Blocked(u8),
+    /// Waits for as many links to be freed.
+    Blocked(u32),
     /// May be taken.
     Ready,
     /// Handed out, not yet released.
@@ -69,6 +70,33 @@ struct Slot {
     keys: [u64; 2],
     /// Who waits next for each of `keys`.
     next: [u32; 2],
+    /// The first link of its further keys.
+    more: u32,
+}
+
+/// A key that an event holds beyond two.
+#[derive(Debug, Clone, Copy)]
+struct Link {
+    key: u64,
+    /// Who waits next for it.
+    next: u32,
+    /// The event's next link, or the next free one.
+    sibling: u32,
+}
+
+/// Who holds a key last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Holder {
+    slot: u32,
+    by: HeldBy,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum HeldBy {
+    /// One of the slot's own two keys.
+    Own(u8),
+    /// A link.
+    Link(u32),
 }
 
 /// The gate. Slots are numbered `0..capacity` and used in rotation, so that slot number = admission number mod capacity.
@@ -80,7 +108,10 @@ pub struct Gate {
     head: u64,
     tail: u64,
     ready: ReadySet,
-    last_holder: AHashMap<u64, u32>,
+    last_holder: AHashMap<u64, Holder>,
+    links: Vec<Link>,
+    /// The first of the links that nobody uses.
+    free_link: u32,
 }
 
 impl Gate {
@@ -89,7 +120,7 @@ impl Gate {
     pub fn new(order: Order, capacity: usize) -> Self {
         let capacity = capacity.max(64).next_power_of_two();
         assert!(capacity <= 1 << 24, "a look-ahead of {capacity} events is not a look-ahead");
-        let free = Slot { state: State::Free, keys: [0; 2], next: [NONE; 2] };
+        let free = Slot { state: State::Free, keys: [0; 2], next: [NONE; 2], more: NONE };
         Self {
             order,
             slots: vec![free; capacity],
@@ -98,6 +129,8 @@ impl Gate {
             ready: ReadySet::new(capacity),
             // Twice what can be in it, so that removals never make the map grow or rehash into new memory.
             last_holder: AHashMap::with_capacity(capacity * 4),
+            links: Vec::new(),
+            free_link: NONE,
         }
     }
 
@@ -142,39 +175,78 @@ impl Gate {
     /// # Panics
     /// Without room: the caller asks [`Gate::room`] first.
     pub fn admit(&mut self, keys: [u64; 2]) -> u64 {
+        self.admit_all(keys, &[])
+    }
+
+    /// As [`admit`](Self::admit), for an event that holds more keys than two: those of a batch's members. A key may occur
+    /// more than once.
+    ///
+    /// # Panics
+    /// Without room.
+    pub fn admit_all(&mut self, keys: [u64; 2], more: &[u64]) -> u64 {
         assert!(self.room() > 0, "the gate is full at {} events", self.slots.len());
         let admission = self.tail;
         let slot = self.slot(admission);
         debug_assert_eq!(self.slots[slot as usize].state, State::Free);
         self.tail += 1;
-        let mut keys = match self.order {
-            Order::Key => keys,
-            Order::Total => TOTAL,
-            Order::None => [0; 2],
+        let (mut keys, more) = match self.order {
+            Order::Key => (keys, more),
+            Order::Total => (TOTAL, &[][..]),
+            Order::None => ([0; 2], &[][..]),
         };
         if keys[0] == keys[1] {
             keys[1] = 0;
         }
-        let blockers = self.wait_behind(keys[0], slot) + self.wait_behind(keys[1], slot);
+        let mut blockers = self.wait_behind(keys[0], Holder { slot, by: HeldBy::Own(0) });
+        blockers += self.wait_behind(keys[1], Holder { slot, by: HeldBy::Own(1) });
+        let mut first = NONE;
+        for key in more {
+            let is_held = self.last_holder.get(key).is_some_and(|holder| holder.slot == slot);
+            if *key != 0 && !is_held {
+                first = self.link(*key, first);
+                blockers += self.wait_behind(*key, Holder { slot, by: HeldBy::Link(first) });
+            }
+        }
         let state = if blockers == 0 { State::Ready } else { State::Blocked(blockers) };
-        self.slots[slot as usize] = Slot { state, keys, next: [NONE; 2] };
+        self.slots[slot as usize] = Slot { state, keys, next: [NONE; 2], more: first };
         if blockers == 0 {
             self.ready.insert(slot);
         }
         admission
     }
 
-    /// Makes `slot` the last holder of `key`; 1 if there is one before it.
-    fn wait_behind(&mut self, key: u64, slot: u32) -> u8 {
+    /// A link for a key, before `sibling`.
+    fn link(&mut self, key: u64, sibling: u32) -> u32 {
+        let link = Link { key, next: NONE, sibling };
+        if self.free_link == NONE {
+            self.links.push(link);
+            return u32::try_from(self.links.len() - 1).expect("fewer keys in flight than 32 bits count");
+        }
+        let at = self.free_link;
+        self.free_link = self.links[at as usize].sibling;
+        self.links[at as usize] = link;
+        at
+    }
+
+    /// Makes somebody the last holder of `key`; 1 if there is one before.
+    fn wait_behind(&mut self, key: u64, holder: Holder) -> u32 {
         if key == 0 {
             return 0;
         }
-        let Some(before) = self.last_holder.insert(key, slot) else { return 0 };
-        let before = &mut self.slots[before as usize];
-        let link = usize::from(before.keys[0] != key);
-        debug_assert_eq!(before.keys[link], key);
-        debug_assert_eq!(before.next[link], NONE);
-        before.next[link] = slot;
+        let Some(before) = self.last_holder.insert(key, holder) else { return 0 };
+        let next = match before.by {
+            HeldBy::Own(which) => {
+                let before = &mut self.slots[before.slot as usize];
+                debug_assert_eq!(before.keys[usize::from(which)], key);
+                &mut before.next[usize::from(which)]
+            }
+            HeldBy::Link(link) => {
+                debug_assert_eq!(self.links[link as usize].key, key);
+                &mut self.links[link as usize].next
+            }
+        };
+        debug_assert_eq!(*next, NONE);
+        *next = holder.slot;
         1
     }
 
@@ -191,19 +263,32 @@ impl Gate {
     /// # Panics
     /// If the event was not taken, or released already.
     pub fn release(&mut self, slot: u32) {
-        let Slot { state, keys, next } = self.slots[slot as usize];
+        let Slot { state, keys, next, more } = self.slots[slot as usize];
         assert_eq!(state, State::Taken, "slot {slot} is not in flight");
         self.slots[slot as usize].state = State::Free;
         for (key, successor) in keys.into_iter().zip(next) {
-            if successor != NONE {
-                self.unblock(successor);
-            } else if key != 0 {
-                let holder = self.last_holder.remove(&key);
-                debug_assert_eq!(holder, Some(slot));
-            }
+            self.pass_on(slot, key, successor);
+        }
+        let mut at = more;
+        while at != NONE {
+            let Link { key, next, sibling } = self.links[at as usize];
+            self.pass_on(slot, key, next);
+            self.links[at as usize].sibling = self.free_link;
+            self.free_link = at;
+            at = sibling;
         }
         while self.head < self.tail && self.slots[self.slot(self.head) as usize].state == State::Free {
             self.head += 1;
+        }
+    }
+
+    /// Whoever waits next for the key waits for it no longer; where nobody does, nobody holds it any more.
+    fn pass_on(&mut self, slot: u32, key: u64, successor: u32) {
+        if successor != NONE {
+            self.unblock(successor);
+        } else if key != 0 {
+            let holder = self.last_holder.remove(&key);
+            debug_assert_eq!(holder.map(|holder| holder.slot), Some(slot));
         }
     }
 
@@ -271,152 +356,4 @@ impl ReadySet {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::{HashMap, HashSet};
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn a_waiting_key_does_not_hold_up_others_and_the_oldest_goes_first() {
-        let mut gate = Gate::new(Order::Key, 64);
-        for keys in [[7, 0], [7, 0], [8, 0], [7, 0]] {
-            gate.admit(keys);
-        }
-        assert_eq!((gate.take(), gate.take(), gate.take()), (Some(0), Some(2), None));
-        gate.admit([9, 0]);
-        gate.release(0);
-        assert_eq!((gate.take(), gate.take(), gate.take()), (Some(1), Some(4), None));
-        gate.release(1);
-        assert_eq!(gate.take(), Some(3));
-    }
-
-    #[test]
-    fn a_key_change_waits_for_both_keys_and_holds_both() {
-        let mut gate = Gate::new(Order::Key, 64);
-        for keys in [[1, 0], [2, 0], [1, 2], [1, 2], [2, 0]] {
-            gate.admit(keys);
-        }
-        assert_eq!((gate.take(), gate.take(), gate.take()), (Some(0), Some(1), None));
-        gate.release(1);
-        assert_eq!(gate.take(), None);
-        gate.release(0);
-        assert_eq!((gate.take(), gate.take()), (Some(2), None));
-        gate.release(2);
-        assert_eq!((gate.take(), gate.take()), (Some(3), None));
-        gate.release(3);
-        assert_eq!(gate.take(), Some(4));
-        gate.release(4);
-        assert!(gate.is_empty() && gate.last_holder.is_empty());
-    }
-
-    #[test]
-    fn total_order_is_one_at_a_time_and_none_is_all_at_once() {
-        let mut total = Gate::new(Order::Total, 64);
-        let mut none = Gate::new(Order::None, 64);
-        for keys in [[1, 0], [2, 0], [0, 0]] {
-            total.admit(keys);
-            none.admit([5, 0]);
-            assert_eq!(none.ready_count(), none.admitted().count());
-        }
-        for slot in 0..3 {
-            assert_eq!((total.take(), total.take()), (Some(slot), None));
-            total.release(slot);
-        }
-    }
-
-    #[test]
-    fn the_look_ahead_is_bounded_by_the_oldest_unreleased_event() {
-        let mut gate = Gate::new(Order::None, 64);
-        let admitted: Vec<u64> = (0..64).map(|_| gate.admit([0; 2])).collect();
-        let taken: Vec<u32> = std::iter::from_fn(|| gate.take()).collect();
-        assert_eq!((admitted.len(), taken.len()), (64, 64));
-        (1..64).for_each(|slot| gate.release(slot));
-        assert_eq!(gate.room(), 0);
-        gate.release(0);
-        assert_eq!(gate.room(), 64);
-    }
-
-    /// What the gate promises, said naively: an event may go when no earlier unreleased event shares a key with it.
-    struct Model {
-        events: Vec<([u64; 2], bool)>,
-        taken: HashSet<u64>,
-    }
-
-    impl Model {
-        fn next(&self) -> Option<u64> {
-            let shares = |a: [u64; 2], b: [u64; 2]| a.iter().any(|key| *key != 0 && b.contains(key));
-            (0..self.events.len())
-                .find(|&index| {
-                    let (keys, released) = self.events[index];
-                    let free =
-                        self.events[..index].iter().all(|(other, done)| *done || !shares(keys, *other));
-                    !released && free && !self.taken.contains(&(index as u64))
-                })
-                .map(|index| index as u64)
-        }
-    }
-
-    #[derive(Debug, Clone)]
-    enum Step {
-        Admit([u64; 2]),
-        Take,
-        Release(prop::sample::Index),
-    }
-
-    fn steps() -> impl Strategy<Value = Vec<Step>> {
-        let step = prop_oneof![
-            3 => (0..6u64, prop_oneof![4 => Just(0u64), 1 => 1..6u64]).prop_map(|(a, b)| Step::Admit([a, b])),
-            3 => Just(Step::Take),
-            2 => any::<prop::sample::Index>().prop_map(Step::Release),
-        ];
-        prop::collection::vec(step, 0..400)
-    }
-
-    proptest! {
-        #[test]
-        fn the_gate_does_what_the_naive_model_does(steps in steps()) {
-            let mut gate = Gate::new(Order::Key, 64);
-            let mut model = Model { events: Vec::new(), taken: HashSet::new() };
-            let mut in_flight = Vec::new();
-            let mut first_sent: HashMap<u64, u64> = HashMap::new();
-            for step in steps.into_iter().chain(std::iter::repeat_n(Step::Take, 64)) {
-                match step {
-                    Step::Admit(keys) if gate.room() > 0 => {
-                        prop_assert_eq!(gate.admit(keys), model.events.len() as u64);
-                        model.events.push((keys, false));
-                    }
-                    Step::Admit(_) => {}
-                    Step::Take => {
-                        let taken = gate.take();
-                        let expected = model.next();
-                        prop_assert_eq!(taken, expected.map(|admission| gate.slot(admission)));
-                        if let Some(admission) = expected {
-                            for key in model.events[admission as usize].0.into_iter().filter(|key| *key != 0) {
-                                prop_assert!(first_sent.insert(key, admission).is_none_or(|before| before <= admission));
-                            }
-                            model.taken.insert(admission);
-                            in_flight.push(admission);
-                        }
-                    }
-                    Step::Release(_) if in_flight.is_empty() => {}
-                    Step::Release(index) => {
-                        let admission = in_flight.swap_remove(index.index(in_flight.len()));
-                        gate.release(gate.slot(admission));
-                        model.events[admission as usize].1 = true;
-                    }
-                }
-            }
-            // Everything that was admitted gets its turn.
-            while let Some(admission) = in_flight.pop() {
-                gate.release(gate.slot(admission));
-                while let Some(slot) = gate.take() {
-                    let next = gate.admitted().find(|admission| gate.slot(*admission) == slot);
-                    in_flight.push(next.expect("a taken slot is admitted"));
-                }
-            }
-            prop_assert!(gate.is_empty() && gate.last_holder.is_empty());
-        }
-    }
-}
+mod tests;

@@ -34,6 +34,9 @@ pub enum Framing {
     Bare,
 }
 
+/// What every event of ours begins with.
+const BEGIN: &[u8] = br#"{"specversion":"1.0","id":""#;
+
 /// The attributes that do not change, prepared once for each source, type and subject.
 #[derive(Debug, Clone)]
 pub struct Template {
@@ -57,7 +60,7 @@ impl Template {
             crate::frame::write_publish_head(&mut before);
         }
         let head_size = before.len();
-        before.extend_from_slice(br#"{"specversion":"1.0","id":""#);
+        before.extend_from_slice(BEGIN);
 
         let mut after = br#"","source":"#.to_vec();
         json::write_string(&mut after, source);
@@ -248,6 +251,32 @@ impl<'a> EventWriter<'a> {
     }
 }
 
+/// Appends an event that [`EventWriter`] wrote, given as its JSON, in another framing or by itself: a member of a batch.
+/// `None` where it is no event of ours, and nothing is appended then.
+pub fn frame_again(out: &mut Vec<u8>, framing: Framing, json: &[u8]) -> Option<Framed> {
+    let after_begin = json.strip_prefix(BEGIN)?;
+    let id_size = memchr::memchr(b'"', after_begin)?;
+    let template = Template { framing, head_size: 0, before: Vec::new(), after: Vec::new() };
+    let start = out.len();
+    if framing == Framing::EventMesh {
+        crate::frame::write_publish_head(out);
+    }
+    let head_size = out.len() - start;
+    out.extend_from_slice(&json[..json.len() - 1]);
+    let id = start + head_size + BEGIN.len();
+    let writer = EventWriter {
+        template: &Template { head_size, ..template },
+        start,
+        id,
+        id_end: id + id_size,
+        stamp: 0,
+        data: 0,
+        next: Part::Data,
+        out,
+    };
+    Some(writer.finish())
+}
+
 fn offset(at: usize) -> u32 {
     u32::try_from(at).unwrap_or(u32::MAX)
 }
@@ -295,6 +324,19 @@ mod tests {
                 Framing::Bare => assert_eq!(around, (0, "")),
             }
         }
+    }
+
+    #[test]
+    fn an_event_is_framed_again_from_its_json() {
+        let (out, at) = written(Framing::EventMesh, b"");
+        let (mut again, mut before) = (b"earlier".to_vec(), out.clone());
+        let framed = frame_again(&mut again, Framing::EventMesh, at.json(&out)).expect("an event of ours");
+        assert_eq!(framed.frame(&again), at.frame(&out));
+        assert_eq!((framed.id(&again), framed.json(&again)), (at.id(&out), at.json(&out)));
+        for foreign in [&b"{}"[..], b"", br#"{"id":"1","specversion":"1.0"}"#] {
+            assert_eq!(frame_again(&mut before, Framing::EventMesh, foreign), None);
+        }
+        assert_eq!(before, out);
     }
 
     #[test]

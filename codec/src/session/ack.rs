@@ -80,6 +80,11 @@ impl<'a> Reason<'a> {
         Self { code: header.code, text: header.desc.as_deref().unwrap_or_default(), remedy: None }
     }
 
+    /// Whether the event was larger than the server takes: a smaller one may pass.
+    pub fn is_size_limit(&self) -> bool {
+        self.text.contains(SIZE)
+    }
+
     fn says(&self, phrases: &[&str]) -> bool {
         phrases.iter().any(|phrase| self.text.contains(phrase))
     }
@@ -146,7 +151,7 @@ fn own_seq(seq: &str) -> Option<u64> {
 
 fn refused(reason: Reason<'_>) -> Outcome<'_> {
     match reason {
-        _ if reason.text.contains(SIZE) => Outcome::Permanent(Reason { remedy: Some(SIZE_REMEDY), ..reason }),
+        _ if reason.is_size_limit() => Outcome::Permanent(Reason { remedy: Some(SIZE_REMEDY), ..reason }),
         _ if reason.code == CODE_OVERLOAD || reason.says(&OVERLOAD) => {
             Outcome::Retryable(Retry::Overload, reason)
         }

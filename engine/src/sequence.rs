@@ -38,6 +38,9 @@ pub enum Numbering {
     Counted,
     /// It takes none, and is stamped with the last one: a row of a snapshot.
     Behind,
+    /// It takes the next number, and its whole topic waits for it: it is sent once all that came before it is
+    /// acknowledged, and nothing behind it before it is itself. A TRUNCATE.
+    Barrier,
 }
 
 /// Where an event is counted.
@@ -149,7 +152,7 @@ impl<E> Sequencer<E> {
             let place = (self.settings.place)(event);
             let number = match place.numbering {
                 Numbering::None => continue,
-                Numbering::Counted => self.next(place),
+                Numbering::Counted | Numbering::Barrier => self.next(place),
                 Numbering::Behind => self.last(place),
             };
             (self.settings.stamp)(&mut parcel.buffer, event, self.epoch, number);

@@ -136,7 +136,7 @@ fn expected(rows: u64) -> BTreeMap<u64, u64> {
         let count = counts.entry((topic, lane)).or_default();
         match numbering {
             Numbering::None => return (event, 0),
-            Numbering::Counted => *count += 1,
+            Numbering::Counted | Numbering::Barrier => *count += 1,
             Numbering::Behind => {}
         }
         (event, *count)

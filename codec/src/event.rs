@@ -17,7 +17,7 @@ pub mod marker;
 mod stamp;
 pub mod view;
 
-pub use stamp::{EPOCH_WIDTH, NUMBER_WIDTH, stamp};
+pub use stamp::{EPOCH_WIDTH, NUMBER_WIDTH, chunk, stamp};
 
 /// The only content type that the Java EventMesh can push to a subscriber (protocol manual, section 4.4).
 pub const DATA_CONTENT_TYPE: &str = "application/cloudevents+json";
@@ -121,6 +121,30 @@ impl Framed {
     /// The event's `id`, which never needs JSON escaping.
     pub fn id<'a>(&self, buffer: &'a [u8]) -> &'a [u8] {
         &buffer[self.id as usize..self.id_end as usize]
+    }
+
+    /// The event's `type`, as long as it and the `source` need no JSON escaping.
+    pub fn event_type<'a>(&self, buffer: &'a [u8]) -> Option<&'a [u8]> {
+        const NAME: &[u8] = br#"","type":""#;
+        let behind_id = &buffer[self.id_end as usize + 1..self.body_end as usize];
+        let from = memchr::memmem::find(behind_id, NAME)? + NAME.len();
+        let size = memchr::memchr(b'"', &behind_id[from..])?;
+        Some(&behind_id[from..from + size])
+    }
+
+    /// The same event where its buffer has been copied to another place, `from` there being where it began.
+    #[must_use]
+    pub fn moved(&self, from: u32, to: u32) -> Self {
+        let moved = |at: u32| at - from + to;
+        Self {
+            start: moved(self.start),
+            body: moved(self.body),
+            body_end: moved(self.body_end),
+            end: moved(self.end),
+            id: moved(self.id),
+            id_end: moved(self.id_end),
+            stamp: if self.stamp == 0 { 0 } else { moved(self.stamp) },
+        }
     }
 }
 
@@ -332,6 +356,8 @@ mod tests {
         let (mut again, mut before) = (b"earlier".to_vec(), out.clone());
         let framed = frame_again(&mut again, Framing::EventMesh, at.json(&out)).expect("an event of ours");
         assert_eq!(framed.frame(&again), at.frame(&out));
+        assert_eq!(at.event_type(&out), Some(&b"flowd.change.c"[..]));
+        assert_eq!(at.moved(at.start, framed.start), framed);
         assert_eq!((framed.id(&again), framed.json(&again)), (at.id(&out), at.json(&out)));
         for foreign in [&b"{}"[..], b"", br#"{"id":"1","specversion":"1.0"}"#] {
             assert_eq!(frame_again(&mut before, Framing::EventMesh, foreign), None);

@@ -79,6 +79,20 @@ pub fn stamp(buffer: &mut [u8], event: &Framed, epoch: u64, sequence: u64) {
     put_digits(&mut digits[to_number..to_number + NUMBER_WIDTH], sequence);
 }
 
+/// The text of `chunk` of a row of a snapshot that was written with [`EventWriter::snapshot_row`]; `None` for any other
+/// event.
+pub fn chunk<'a>(buffer: &'a [u8], event: &Framed) -> Option<&'a [u8]> {
+    const NAME: &[u8] = br#","chunk":""#;
+    let digits = event.stamp as usize;
+    if digits == 0 || buffer[digits + EPOCH_WIDTH] != b'-' {
+        return None;
+    }
+    let before = &buffer[event.start as usize..digits];
+    let from = memchr::memmem::rfind(before, NAME)? + NAME.len();
+    let size = memchr::memchr(b'"', &before[from..])?;
+    Some(&before[from..from + size])
+}
+
 /// Writes a number over zeros or older digits, with leading zeros.
 #[inline]
 fn put_digits(place: &mut [u8], number: u64) {
@@ -116,6 +130,8 @@ mod tests {
             stamp(&mut out, &event, epoch, sequence);
         }
         let view = decode_event(event.json(&out)).expect("a CloudEvent");
+        let expected_chunk = expected.iter().find(|(name, _)| *name == "chunk");
+        assert_eq!(chunk(&out, &event), expected_chunk.map(|(_, text)| text.as_bytes()));
         for (name, value) in expected {
             assert_eq!(view.extension(name), Some(&ExtensionValue::String((*value).into())), "{name}");
         }

@@ -18,7 +18,7 @@ impl Event {
         self.json["id"].as_str().expect("an event has an id")
     }
 
-    /// `c`, `u` or `d`.
+    /// `r`, `c`, `u`, `d` or `t`.
     pub fn op(&self) -> &str {
         self.data()["op"].as_str().expect("an event has an op")
     }
@@ -44,10 +44,19 @@ impl Event {
         self.json.get("partitionkey").map(|key| key.as_str().expect("partitionkey is a string"))
     }
 
-    /// The text up to the envelope's own `ts_*`, which say when the event was built and differ between replays. They
-    /// are the last of what flowd writes; what stands behind them are the attributes that a mesh adds on the way.
-    pub fn lasting(&self) -> &str {
-        self.text.rfind(r#","ts_ms":"#).map_or(&self.text, |end| &self.text[..end])
+    /// The text without what differs between replays and runs: the envelope's own `ts_*`, which say when the event was
+    /// built and are the last of what flowd writes (what stands behind them are the attributes that a mesh adds on the
+    /// way), and the place in a sequence, which is another in another epoch or run of a snapshot.
+    pub fn lasting(&self) -> String {
+        let text = self.text.rfind(r#","ts_ms":"#).map_or(self.text.as_str(), |end| &self.text[..end]);
+        let attributes = &text[..text.find(r#","data":"#).unwrap_or(text.len())];
+        for (first, last) in [(r#","epoch":""#, r#","sequence":""#), (r#","snapshot":""#, r#","after":""#)] {
+            let Some(begin) = attributes.find(first) else { continue };
+            let value = begin + attributes[begin..].find(last).expect("they stand together") + last.len();
+            let end = value + attributes[value..].find('"').expect("a text ends") + 1;
+            return [&text[..begin], &text[end..]].concat();
+        }
+        text.to_owned()
     }
 }
 
@@ -91,7 +100,7 @@ impl Events {
 
     /// The same without copies.
     pub fn first(&self) -> Vec<&Event> {
-        let mut seen: HashMap<&str, &str> = HashMap::new();
+        let mut seen: HashMap<&str, String> = HashMap::new();
         let mut first = Vec::new();
         for event in self.iter() {
             let lasting = event.lasting();

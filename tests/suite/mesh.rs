@@ -23,8 +23,8 @@ fn a_subscriber_gets_every_event_as_it_was_published() {
             Some(crate::harness::Events::parse(&tail.output())).filter(|events| events.len() >= 400)
         });
         let (filed, received) = (file.events().of("t"), events.first_occurrences());
-        let mut published: Vec<&str> = filed.iter().map(Event::lasting).collect();
-        let mut received: Vec<&str> = received.iter().map(Event::lasting).collect();
+        let mut published: Vec<String> = filed.iter().map(Event::lasting).collect();
+        let mut received: Vec<String> = received.iter().map(Event::lasting).collect();
         published.sort();
         received.sort();
         assert_eq!(received, published);

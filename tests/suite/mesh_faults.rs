@@ -432,7 +432,7 @@ fn id(event: &Event) -> String {
 
 /// Every id with its lasting bytes; panics where a repeated id has other ones.
 fn by_id(events: &Events) -> BTreeMap<String, String> {
-    events.first_occurrences().iter().map(|event| (id(event), event.lasting().to_owned())).collect()
+    events.first_occurrences().iter().map(|event| (id(event), event.lasting())).collect()
 }
 
 fn by_id_of(output: &str) -> BTreeMap<String, String> {

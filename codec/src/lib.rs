@@ -8,6 +8,7 @@
 pub mod json;
 pub mod time;
 
+pub mod applied;
 pub mod dead_letter;
 pub mod event;
 pub mod frame;

@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use super::{Events, Flowd, Job, Mesh, Server, Sql, until};
 
 impl Job {
-    /// A `mysql-sink` called `copy`, which reads `topics` of `mesh` into the schema `database` of `server`.
-    pub fn into_database(mesh: &Mesh, topics: &str, server: &Server, database: &str) -> Self {
-        Self::sink("mysql-sink", mesh, topics)
+    /// A `mysql-sink` called `copy`, which reads `topics` of the mesh at `address` into the schema `database` of `server`.
+    pub fn into_database(address: &str, topics: &str, server: &Server, database: &str) -> Self {
+        Self::sink("mysql-sink", address, topics)
             .set("connectorConfig.hostname", "127.0.0.1")
             .set("connectorConfig.port", &server.port.to_string())
             .set("connectorConfig.user", "app")
@@ -17,10 +17,10 @@ impl Job {
     }
 
     /// Any sink, called `copy`.
-    pub fn sink(connector: &'static str, mesh: &Mesh, topics: &str) -> Self {
+    pub fn sink(connector: &'static str, address: &str, topics: &str) -> Self {
         Self::empty(connector)
             .set("connectorConfig.connectorName", "copy")
-            .set("pubSubConfig.meshAddress", &mesh.address())
+            .set("pubSubConfig.meshAddress", address)
             .set("pubSubConfig.subject", topics)
     }
 
@@ -77,7 +77,7 @@ impl<'a> Flow<'a> {
             .publishing_to(&mesh)
             .set("pipeline.checkpointMs", "50")
             .set("connectorConfig.tableIncludeList", &format!("[{}]", included.join(",")));
-        let sink = Job::into_database(&mesh, &topics.join(","), to, target);
+        let sink = Job::into_database(&mesh.address(), &topics.join(","), to, target);
         Self { from, to, schemas: (schema, target), tables: tables.to_vec(), mesh, source, sink }
     }
 

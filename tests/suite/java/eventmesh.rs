@@ -133,6 +133,42 @@ fn a_server_that_says_goodbye_and_comes_back_in_the_middle_gets_the_rest() {
     });
 }
 
+/// Copies the rows of `test.t` with delivery: applied, and demands that they are there when the source says so.
+fn copied(server: &Server, runtime: &Runtime, change: impl FnOnce(Job) -> Job) {
+    server.run("CREATE OR REPLACE DATABASE test_copy; CREATE TABLE test_copy.t LIKE test.t");
+    let (topic, applied) = (runtime.new_name("copy"), runtime.new_name("applied"));
+    let sink = Job::into_database(&runtime.address, &topic, server, "test_copy")
+        .set("pubSubConfig.group", &runtime.new_name("group"))
+        .set("pipeline.appliedTopic", &applied);
+    let source = change(publishing(server, runtime, &topic))
+        .until_applied()
+        .set("connectorConfig.tableIncludeList", "[\"test.t\"]")
+        .set("pipeline.appliedTopic", &applied);
+    let mut sink = sink.start(&[]);
+    source.catch_up();
+    let rows = |schema: &str| server.run(&format!("SELECT * FROM {schema}.t ORDER BY id"));
+    assert_eq!(rows("test_copy"), rows("test"));
+    assert!(sink.is_running(), "the sink ended by itself: {}", sink.log());
+}
+
+#[test]
+fn a_table_is_copied_over_any_server_with_delivery_applied() {
+    on_every_runtime(&[], |server, runtime| {
+        rows(server, 400);
+        server
+            .run("UPDATE test.t SET s = 'changed' WHERE id MOD 3 = 0; DELETE FROM test.t WHERE id MOD 7 = 0");
+        copied(server, runtime, |job| job);
+    });
+}
+
+#[test]
+fn batches_shrink_to_what_a_server_takes_and_none_is_lost() {
+    on_every_runtime(&[], |server, runtime| {
+        rows(server, 400);
+        copied(server, runtime, |job| job.set("pipeline.batch.bytes", "64KiB"));
+    });
+}
+
 #[test]
 fn broadcasting_subscribers_of_one_group_each_get_every_event() {
     for runtime in Runtime::all(|name| std::env::var(name).ok()) {

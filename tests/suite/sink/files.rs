@@ -39,7 +39,7 @@ fn written(job: &Job) -> (usize, Events) {
 }
 
 fn into_files(mesh: &Mesh) -> Job {
-    let job = Job::sink("file-sink", mesh, "test.t");
+    let job = Job::sink("file-sink", &mesh.address(), "test.t");
     fs::create_dir(job.path("out")).unwrap();
     let path = job.path("out/events.jsonl").display().to_string();
     job.set("connectorConfig.path", &path)
@@ -96,7 +96,7 @@ fn a_stdout_sink_prints_events_and_nothing_else() {
     on(&[Kind::MariaDb11], &[], |server| {
         let mesh = Mesh::start();
         let all = filled(server, &mesh);
-        let mut flowd = Job::sink("stdout-sink", &mesh, "test.t").start(&[]);
+        let mut flowd = Job::sink("stdout-sink", &mesh.address(), "test.t").start(&[]);
         // Parsing demands that every line is an event.
         until("every event", || {
             assert!(flowd.is_running(), "the sink ended by itself: {}", flowd.log());

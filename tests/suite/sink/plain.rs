@@ -19,7 +19,7 @@ fn plain_events_are_upserted_by_the_configured_key_into_the_configured_table() {
              total DECIMAL(10,2), placed DATETIME(3), paid BOOLEAN NOT NULL DEFAULT FALSE, note TEXT)",
         );
         let mesh = Mesh::start();
-        let job = Job::into_database(&mesh, "orders", server, "test")
+        let job = Job::into_database(&mesh.address(), "orders", server, "test")
             .set("connectorConfig.plainTable", "orders")
             .set("connectorConfig.plainKey", "[code]");
         let mut copying = job.start(&[]);
@@ -55,7 +55,7 @@ fn a_plain_event_that_is_no_object_of_the_tables_columns_is_written_down() {
         let mut sql = server.sql();
         sql.run("CREATE DATABASE test; CREATE TABLE test.orders (code VARCHAR(20) PRIMARY KEY, total DECIMAL(10,2))");
         let mesh = Mesh::start();
-        let job = Job::into_database(&mesh, "orders", server, "test")
+        let job = Job::into_database(&mesh.address(), "orders", server, "test")
             .set("connectorConfig.plainTable", "orders")
             .with_dead_letters();
         let mut copying = job.start(&[]);

@@ -16,8 +16,8 @@ fn a_second_sink_of_the_same_name_is_refused_until_the_first_is_gone() {
         let mut first = sink(&flow);
         flow.settle(&mut first);
         // Elsewhere, with a configuration of its own, and the same target.
-        let second =
-            Job::into_database(&flow.mesh, "test.t", server, "test_copy").set("pipeline.startMs", "0");
+        let second = Job::into_database(&flow.mesh.address(), "test.t", server, "test_copy")
+            .set("pipeline.startMs", "0");
         second.start(&[]).wait().expect_code(3).expect_log("copy");
         assert!(first.is_running(), "the first one is not disturbed");
         first.kill();
@@ -35,7 +35,7 @@ fn a_sink_of_another_name_beside_it_is_not_refused() {
         server.run("CREATE DATABASE test_other; CREATE TABLE test_other.t LIKE test.t");
         let (mut one, other) = (
             sink(&flow),
-            Job::into_database(&flow.mesh, "test.t", server, "test_other")
+            Job::into_database(&flow.mesh.address(), "test.t", server, "test_other")
                 .set("connectorConfig.connectorName", "other")
                 .start(&[]),
         );
@@ -77,7 +77,7 @@ fn a_target_that_cannot_be_used_ends_the_start_with_code_3() {
     on(&[Kind::MariaDb11], &[], |server| {
         let mesh = Mesh::start();
         let job = |user: &str, database: &str| {
-            Job::into_database(&mesh, "test.t", server, database)
+            Job::into_database(&mesh.address(), "test.t", server, database)
                 .set("connectorConfig.user", user)
                 .set("pipeline.startMs", "0")
         };

@@ -1,0 +1,228 @@
+//! Events gathered into few statements: those that do the same to rows of one shape of one table go together.
+//!
+//! Tables do not wait for each other, a row's changes do. Where keys tell rows apart by their writing, an event may join
+//! an earlier statement past later ones that do not touch its key. Invariant: the order of the changes of a key is kept.
+
+use ahash::{AHashMap, AHashSet, RandomState};
+
+use crate::sink::change::{Change, Images, Step, Told};
+use crate::sink::layout::Layout;
+use crate::sink::session::Strictness;
+use crate::sink::table::Table;
+use crate::sink::tables::Tables;
+
+/// How many statements back a row may join one.
+const LOOK_BACK: usize = 4;
+
+/// Rows for one statement, or one event that goes by itself.
+#[derive(Debug)]
+pub(super) struct Run {
+    pub(super) table: usize,
+    pub(super) step: Step,
+    /// The shape of its rows: of `after`, of a DELETE of `before`.
+    pub(super) layout: usize,
+    /// The rows, as they stand in the statement.
+    pub(super) rows: Vec<u8>,
+    /// The events, in order, by their index in the put.
+    pub(super) events: Vec<usize>,
+    /// It goes by itself, whatever its step.
+    alone: bool,
+    keys: Keys,
+}
+
+/// Which rows a run touches.
+#[derive(Debug)]
+enum Keys {
+    /// Hashes of their keys.
+    Some(AHashSet<u64>),
+    /// Any.
+    All,
+}
+
+/// All runs of a put.
+#[derive(Debug)]
+pub(super) struct Runs {
+    by_table: AHashMap<usize, usize>,
+    tables: Vec<Vec<Run>>,
+    /// Longest text of the rows of a run, bytes.
+    bytes_max: usize,
+    hasher: RandomState,
+    row: Vec<u8>,
+    key: Vec<u8>,
+}
+
+impl Runs {
+    pub(super) fn new(bytes_max: usize) -> Self {
+        Self {
+            by_table: AHashMap::new(),
+            tables: Vec::new(),
+            bytes_max,
+            hasher: RandomState::new(),
+            row: Vec::new(),
+            key: Vec::new(),
+        }
+    }
+
+    /// Adds an event. The error names the column whose value cannot be.
+    pub(super) fn add(
+        &mut self,
+        event: usize,
+        change: &Change,
+        images: &Images<'_>,
+        tables: &Tables,
+    ) -> Result<(), String> {
+        let table = tables.at(change.table);
+        let mut alone = !change.step.joins();
+        if !alone {
+            alone = self.write_row(change, images, table)? == Strictness::Loose;
+        }
+        let key = self.key_hash(change, images, table)?;
+        let runs = self.runs_of(change.table);
+        let (row, layout) = (std::mem::take(&mut self.row), layout_of(change));
+        let list = &mut self.tables[runs];
+        let joined = if alone { None } else { join(list, change, layout, key, row.len(), self.bytes_max) };
+        let index = joined.unwrap_or_else(|| {
+            let keys = if key.is_some() { Keys::Some(AHashSet::new()) } else { Keys::All };
+            let (rows, events) = (Vec::new(), Vec::new());
+            list.push(Run { table: change.table, step: change.step, layout, rows, events, alone, keys });
+            list.len() - 1
+        });
+        list[index].push(event, key, &row, &table.layouts[layout]);
+        self.row = row;
+        Ok(())
+    }
+
+    /// The runs in the order in which they are to be put.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Run> {
+        self.tables.iter().flatten()
+    }
+
+    fn runs_of(&mut self, table: usize) -> usize {
+        *self.by_table.entry(table).or_insert_with(|| {
+            self.tables.push(Vec::new());
+            self.tables.len() - 1
+        })
+    }
+
+    fn write_row(
+        &mut self,
+        change: &Change,
+        images: &Images<'_>,
+        table: &Table,
+    ) -> Result<Strictness, String> {
+        self.row.clear();
+        let (members, layout) = match change.step {
+            Step::Delete => (&images.before, &table.layouts[change.before]),
+            _ => (&images.after, &table.layouts[change.after]),
+        };
+        if change.step != Step::Delete {
+            return layout.tuple(table, members, &mut self.row);
+        }
+        if layout.key_name(table).is_some() {
+            layout.key_literal(table, members, &mut self.row)?;
+        } else {
+            self.row.push(b'(');
+            layout.key_condition(table, members, &mut self.row)?;
+            self.row.push(b')');
+        }
+        Ok(Strictness::Strict)
+    }
+
+    /// The hash of the key where keys tell rows apart by their writing, and the event touches that row alone.
+    fn key_hash(
+        &mut self,
+        change: &Change,
+        images: &Images<'_>,
+        table: &Table,
+    ) -> Result<Option<u64>, String> {
+        let one_row = !matches!(change.step, Step::Move | Step::Truncate);
+        if !table.independent
+            || !one_row
+            || (change.told == Told::ByBefore && change.step == Step::UpdateMatching)
+        {
+            return Ok(None);
+        }
+        let (members, layout) = change.teller(images);
+        let layout = &table.layouts[layout];
+        // A plain event's key may be other columns than the table's.
+        if layout.key.is_empty() || !layout.is_by_own_key(table) {
+            return Ok(None);
+        }
+        self.key.clear();
+        layout.key_condition(table, members, &mut self.key)?;
+        Ok(Some(self.hasher.hash_one(&self.key)))
+    }
+}
+
+fn layout_of(change: &Change) -> usize {
+    if change.step == Step::Delete { change.before } else { change.after }
+}
+
+/// The run that a row can join without passing one that touches its key.
+fn join(
+    list: &[Run],
+    change: &Change,
+    layout: usize,
+    key: Option<u64>,
+    bytes: usize,
+    bytes_max: usize,
+) -> Option<usize> {
+    for (index, run) in list.iter().enumerate().rev().take(LOOK_BACK) {
+        let alike = !run.alone && run.step == change.step && run.layout == layout;
+        if alike && run.rows.len() + bytes < bytes_max {
+            return Some(index);
+        }
+        match (&run.keys, key) {
+            (Keys::Some(keys), Some(key)) if !keys.contains(&key) => {}
+            _ => return None,
+        }
+    }
+    None
+}
+
+impl Run {
+    fn push(&mut self, event: usize, key: Option<u64>, row: &[u8], layout: &Layout) {
+        if !self.alone {
+            if !self.events.is_empty() {
+                let between: &[u8] =
+                    if self.step == Step::Delete && layout.key.len() > 1 { b" OR " } else { b"," };
+                self.rows.extend_from_slice(between);
+            }
+            self.rows.extend_from_slice(row);
+        }
+        self.events.push(event);
+        match (&mut self.keys, key) {
+            (Keys::Some(keys), Some(key)) => {
+                keys.insert(key);
+            }
+            (keys, _) => *keys = Keys::All,
+        }
+    }
+
+    /// Whether it is one statement of several rows.
+    pub(super) fn is_joined(&self) -> bool {
+        !self.alone && self.events.len() > 1
+    }
+
+    /// The statement.
+    pub(super) fn write(&self, table: &Table, sql: &mut Vec<u8>) {
+        sql.clear();
+        let layout = &table.layouts[self.layout];
+        if self.step == Step::Delete {
+            sql.extend_from_slice(format!("DELETE FROM {} WHERE ", table.quoted).as_bytes());
+            match layout.key_name(table) {
+                Some(name) => {
+                    let parts: [&[u8]; 4] = [name.as_bytes(), b" IN (", &self.rows, b")"];
+                    parts.iter().for_each(|part| sql.extend_from_slice(part));
+                }
+                None => sql.extend_from_slice(&self.rows),
+            }
+            return;
+        }
+        sql.extend_from_slice(&layout.insert);
+        sql.extend_from_slice(&self.rows);
+        if self.step == Step::Upsert {
+            sql.extend_from_slice(&layout.upsert);
+        }
+    }
+}

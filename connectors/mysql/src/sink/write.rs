@@ -1,0 +1,422 @@
+//! Events put into the target in one transaction together with the record of what is applied.
+//!
+//! First as few statements; where one of several rows fails, its rows by themselves, to find those that are to blame.
+//! Invariant: with anything refused, nothing is committed.
+
+use std::time::{Duration, Instant};
+
+use flowd_engine::failure::Failure;
+use flowd_sink::store::{Applied, Op, Refused, StoreEvent};
+
+use crate::error::WireError;
+use crate::sink::applied::Record;
+use crate::sink::change::{Change, Images, Step, Told, understand};
+use crate::sink::config::TableName;
+use crate::sink::fault::{Fault, alters, is_empty_label};
+use crate::sink::run::{Run, Runs};
+use crate::sink::session::{Session, Strictness, Warning};
+use crate::sink::sql;
+use crate::sink::tables::{Tables, Trouble};
+
+/// The most text of rows in one statement, bytes; less where the server takes less.
+const ROWS_BYTES_MAX: usize = 4 << 20;
+/// How long all rows of a table may take to go.
+const TRUNCATE_WAIT: Duration = Duration::from_secs(3600);
+
+/// One put under way.
+pub(super) struct Writer<'s> {
+    pub(super) session: &'s mut Session,
+    pub(super) tables: &'s mut Tables,
+    pub(super) record: &'s Record,
+    /// The statement at hand.
+    pub(super) sql: &'s mut Vec<u8>,
+    pub(super) now: Instant,
+}
+
+/// Whether rows may share a statement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Joining {
+    Joined,
+    /// A statement of several rows was altered by the server: each row by itself tells which.
+    Single,
+}
+
+/// How an attempt ended.
+enum Attempt {
+    Committed,
+    /// Rolled back.
+    Refused(Vec<Refused>),
+    /// Rolled back: some row of several was altered.
+    Altered,
+}
+
+impl Writer<'_> {
+    /// All of it, or nothing and who is to blame.
+    pub(super) fn put(
+        &mut self,
+        events: &[StoreEvent<'_>],
+        applied: &Applied,
+    ) -> Result<Vec<Refused>, Failure> {
+        self.tables.begin(self.now);
+        if let [event] = events
+            && event.op == Op::Truncate
+            && event.plain.is_none()
+            && applied.chunks.is_empty()
+            && applied.over.is_empty()
+        {
+            return self.truncate(event, applied);
+        }
+        let mut joining = Joining::Joined;
+        let mut fresh = false;
+        loop {
+            match self.attempt(events, applied, joining)? {
+                Attempt::Committed => return Ok(Vec::new()),
+                Attempt::Altered => joining = Joining::Single,
+                Attempt::Refused(refused) => {
+                    if fresh || !self.may_be_outdated(events, &refused) {
+                        return Ok(refused);
+                    }
+                    self.tables.forget();
+                    fresh = true;
+                }
+            }
+        }
+    }
+
+    /// Whether an event could have been refused over a definition that is no longer true: any that this put did not read.
+    fn may_be_outdated(&mut self, events: &[StoreEvent<'_>], refused: &[Refused]) -> bool {
+        let mut is_old = |event: &StoreEvent<'_>| {
+            let table = match (&event.plain, &self.tables.config().plain) {
+                (None, _) => self.tables.of(self.session, event.db, event.table, self.now),
+                (Some(_), Some(plain)) => {
+                    let name = plain.table.clone();
+                    self.tables.named(self.session, name, self.now)
+                }
+                (Some(_), None) => return false,
+            };
+            table.is_ok_and(|table| self.tables.at(table).read_at < self.now)
+        };
+        refused.iter().filter(|refused| !refused.later).any(|refused| is_old(&events[refused.index]))
+    }
+
+    fn attempt(
+        &mut self,
+        events: &[StoreEvent<'_>],
+        applied: &Applied,
+        joining: Joining,
+    ) -> Result<Attempt, Failure> {
+        let mut images = Images::default();
+        let mut refused = Vec::new();
+        let runs = self.gather(events, &mut images, &mut refused)?;
+        self.session.run(b"START TRANSACTION")?;
+        for run in runs.iter() {
+            if joining == Joining::Joined && run.is_joined() {
+                match self.put_joined(run) {
+                    Ok(()) => continue,
+                    Err(Fault::Failed(failure)) => return Err(failure),
+                    Err(Fault::Altered(_)) => {
+                        self.session.run(b"ROLLBACK")?;
+                        return Ok(Attempt::Altered);
+                    }
+                    // The statement left nothing behind; its rows tell by themselves.
+                    Err(Fault::Refused(_) | Fault::Duplicate(_)) => {}
+                }
+            }
+            for &index in &run.events {
+                self.put_single(index, &events[index], &mut images, &mut refused)?;
+            }
+        }
+        if !refused.is_empty() {
+            self.session.run(b"ROLLBACK")?;
+            refused.sort_by_key(|refused| refused.index);
+            return Ok(Attempt::Refused(refused));
+        }
+        self.commit(applied)?;
+        Ok(Attempt::Committed)
+    }
+
+    fn commit(&mut self, applied: &Applied) -> Result<(), Failure> {
+        self.record.write(self.session, applied).map_err(unrecorded)?;
+        self.session.run(b"COMMIT")?;
+        Ok(())
+    }
+
+    fn gather<'a>(
+        &mut self,
+        events: &[StoreEvent<'a>],
+        images: &mut Images<'a>,
+        refused: &mut Vec<Refused>,
+    ) -> Result<Runs, Failure> {
+        let bytes_max = ROWS_BYTES_MAX.min(self.session.statement_bytes_max / 2);
+        let mut runs = Runs::new(bytes_max);
+        for (index, event) in events.iter().enumerate() {
+            let added = understand(event, images, self.tables, self.session, self.now)
+                .and_then(|change| runs.add(index, &change, images, self.tables).map_err(Trouble::Refused));
+            match added {
+                Ok(()) => {}
+                Err(Trouble::Refused(reason)) => refused.push(Refused { index, reason, later: false }),
+                Err(Trouble::Failed(failure)) => return Err(failure),
+            }
+        }
+        Ok(runs)
+    }
+
+    fn put_joined(&mut self, run: &Run) -> Result<(), Fault> {
+        run.write(self.tables.at(run.table), self.sql);
+        self.statement().map(drop)
+    }
+
+    /// An event by itself; what cannot be is added to `refused`.
+    fn put_single<'a>(
+        &mut self,
+        index: usize,
+        event: &StoreEvent<'a>,
+        images: &mut Images<'a>,
+        refused: &mut Vec<Refused>,
+    ) -> Result<(), Failure> {
+        let change = match understand(event, images, self.tables, self.session, self.now) {
+            Ok(change) => change,
+            Err(Trouble::Refused(reason)) => {
+                refused.push(Refused { index, reason, later: false });
+                return Ok(());
+            }
+            Err(Trouble::Failed(failure)) => return Err(failure),
+        };
+        let table = self.tables.at(change.table).name.clone();
+        match self.one_row(&change, images) {
+            Ok(()) => {}
+            Err(Fault::Failed(failure)) => return Err(failure),
+            Err(Fault::Duplicate(reason)) => {
+                refused.push(Refused { index, reason: format!("{table}: {reason}"), later: true });
+            }
+            Err(Fault::Refused(reason) | Fault::Altered(reason)) => {
+                refused.push(Refused { index, reason: format!("{table}: {reason}"), later: false });
+            }
+        }
+        Ok(())
+    }
+
+    fn one_row(&mut self, change: &Change, images: &Images<'_>) -> Result<(), Fault> {
+        match change.step {
+            Step::Upsert | Step::Insert => self.insert(change, images),
+            Step::InsertFirst => match self.insert(change, images) {
+                // Of the key, or of another index? By the key alone, an UPDATE tells.
+                Err(Fault::Duplicate(reason)) => match self.update(change, images)? {
+                    Found::Row => Ok(()),
+                    Found::Nothing => Err(Fault::Duplicate(reason)),
+                },
+                result => result,
+            },
+            Step::UpdateFirst => match self.update(change, images)? {
+                Found::Row => Ok(()),
+                Found::Nothing => self.insert(change, images),
+            },
+            Step::Move => match self.update(change, images)? {
+                Found::Row => Ok(()),
+                Found::Nothing => {
+                    self.one_row(&Change { step: Step::InsertFirst, told: Told::ByAfter, ..*change }, images)
+                }
+            },
+            Step::UpdateOnly | Step::UpdateMatching => match self.update(change, images)? {
+                Found::Row => Ok(()),
+                Found::Nothing => Err(self.no_row(change, images)),
+            },
+            Step::Delete => self.delete(change, images).map(drop),
+            Step::DeleteMatching => match self.delete(change, images)? {
+                Found::Row => Ok(()),
+                Found::Nothing => Err(self.no_row(change, images)),
+            },
+            Step::Truncate => {
+                let table = self.tables.at(change.table);
+                let sql = format!("DELETE FROM {}", table.quoted);
+                self.session.run_long(sql.as_bytes(), TRUNCATE_WAIT)?;
+                Ok(())
+            }
+        }
+    }
+
+    fn no_row(&self, change: &Change, images: &Images<'_>) -> Fault {
+        let table = self.tables.at(change.table);
+        let (members, layout) = change.teller(images);
+        let layout = &table.layouts[layout];
+        let mut condition = Vec::new();
+        // It was written before without fault.
+        if layout.key.is_empty() || layout.key_condition(table, members, &mut condition).is_err() {
+            return Fault::Refused("there is no row that is `before`".into());
+        }
+        Fault::Refused(format!("there is no row with {}", String::from_utf8_lossy(&condition)))
+    }
+
+    fn insert(&mut self, change: &Change, images: &Images<'_>) -> Result<(), Fault> {
+        let table = self.tables.at(change.table);
+        let layout = &table.layouts[change.after];
+        self.sql.clear();
+        self.sql.extend_from_slice(&layout.insert);
+        let strictness = layout.tuple(table, &images.after, self.sql).map_err(Fault::Refused)?;
+        if change.step == Step::Upsert {
+            self.sql.extend_from_slice(&layout.upsert);
+        }
+        self.statement_under(strictness).map(drop)
+    }
+
+    fn update(&mut self, change: &Change, images: &Images<'_>) -> Result<Found, Fault> {
+        let table = self.tables.at(change.table);
+        self.sql.clear();
+        self.sql.extend_from_slice(format!("UPDATE {} SET ", table.quoted).as_bytes());
+        let head = self.sql.len();
+        let after = &table.layouts[change.after];
+        let strictness = after.assignments(table, &images.after, self.sql).map_err(Fault::Refused)?;
+        let has_assignments = self.sql.len() > head;
+        let condition = self.sql.len();
+        self.condition(change, images)?;
+        let condition = self.sql[condition..].to_vec();
+        if has_assignments && self.statement_under(strictness)? > 0 {
+            return Ok(Found::Row);
+        }
+        // A row that is already as it should be does not count as affected.
+        self.find(change, &condition)
+    }
+
+    fn delete(&mut self, change: &Change, images: &Images<'_>) -> Result<Found, Fault> {
+        self.sql.clear();
+        let head = format!("DELETE FROM {}", self.tables.at(change.table).quoted);
+        self.sql.extend_from_slice(head.as_bytes());
+        self.condition(change, images)?;
+        Ok(if self.statement()? > 0 { Found::Row } else { Found::Nothing })
+    }
+
+    fn condition(&mut self, change: &Change, images: &Images<'_>) -> Result<(), Fault> {
+        let table = self.tables.at(change.table);
+        let (members, layout) = change.teller(images);
+        let layout = &table.layouts[layout];
+        self.sql.extend_from_slice(b" WHERE ");
+        if matches!(change.step, Step::UpdateMatching | Step::DeleteMatching) {
+            layout.whole_condition(table, members, self.sql).map_err(Fault::Refused)?;
+            self.sql.extend_from_slice(b" LIMIT 1");
+            return Ok(());
+        }
+        layout.key_condition(table, members, self.sql).map_err(Fault::Refused)
+    }
+
+    /// Whether there is a row; as it is now, not as an older view of the transaction shows it.
+    fn find(&mut self, change: &Change, condition: &[u8]) -> Result<Found, Fault> {
+        let table = self.tables.at(change.table);
+        let condition = String::from_utf8_lossy(condition);
+        let limit = if condition.ends_with(" LIMIT 1") { "" } else { " LIMIT 1" };
+        let sql = format!("SELECT 1 FROM {}{condition}{limit} FOR UPDATE", table.quoted);
+        let found = self.session.connection().query_first(&sql)?;
+        Ok(if found.is_some() { Found::Row } else { Found::Nothing })
+    }
+
+    fn statement_under(&mut self, strictness: Strictness) -> Result<u64, Fault> {
+        if strictness == Strictness::Strict {
+            return self.statement();
+        }
+        self.session.set_strictness(Strictness::Loose)?;
+        let result = self.checked(|warning| alters(warning) && !is_empty_label(warning));
+        self.session.set_strictness(Strictness::Strict)?;
+        result
+    }
+
+    /// Runs the statement at hand and looks at what the server says of it. Gives the affected rows.
+    fn statement(&mut self) -> Result<u64, Fault> {
+        self.checked(alters)
+    }
+
+    fn checked(&mut self, is_fault: impl Fn(&Warning) -> bool) -> Result<u64, Fault> {
+        let (size, most) = (self.sql.len(), self.session.statement_bytes_max);
+        if size > most {
+            return Err(Fault::Refused(format!(
+                "a statement of {size} bytes is longer than the server's max_allowed_packet allows ({most})"
+            )));
+        }
+        let done = self.session.run(self.sql)?;
+        if done.warnings > 0 {
+            let warnings = self.session.warnings()?;
+            if let Some(warning) = warnings.iter().find(|warning| is_fault(warning)) {
+                let text = format!("the server warns {}: {}", warning.code, warning.message);
+                return Err(Fault::Altered(text));
+            }
+            tracing::debug!(?warnings, "warnings that change nothing");
+        }
+        Ok(done.affected)
+    }
+
+    /// TRUNCATE TABLE commits by itself. So it is announced first, with what is applied once it is done; a crash in between
+    /// leaves the announcement, and [`finish_truncates`] does it again before anything else is put.
+    fn truncate(&mut self, event: &StoreEvent<'_>, applied: &Applied) -> Result<Vec<Refused>, Failure> {
+        let table = match self.tables.of(self.session, event.db, event.table, self.now) {
+            Ok(table) => self.tables.at(table).name.clone(),
+            Err(Trouble::Refused(reason)) => return Ok(vec![Refused { index: 0, reason, later: false }]),
+            Err(Trouble::Failed(failure)) => return Err(failure),
+        };
+        if !applied.lanes.is_empty() {
+            self.session.run(b"START TRANSACTION")?;
+            self.record.begin_truncate(self.session, &table, &applied.lanes).map_err(unrecorded)?;
+            self.session.run(b"COMMIT")?;
+        }
+        let refused = truncate_table(self.session, &table)?;
+        self.session.run(b"START TRANSACTION")?;
+        self.record.end_truncates(self.session).map_err(unrecorded)?;
+        if let Some(reason) = refused {
+            self.session.run(b"COMMIT")?;
+            return Ok(vec![Refused { index: 0, reason, later: false }]);
+        }
+        self.commit(applied)?;
+        Ok(Vec::new())
+    }
+}
+
+/// Does again what was announced and may not have been done, and records it.
+pub(super) fn finish_truncates(session: &mut Session, record: &Record) -> Result<(), Failure> {
+    let begun = record.begun_truncates(session)?;
+    if begun.is_empty() {
+        return Ok(());
+    }
+    for begun in &begun {
+        if let Some(reason) = truncate_table(session, &begun.table)? {
+            tracing::warn!(table = %begun.table, reason, "a TRUNCATE that was begun cannot be finished");
+        }
+    }
+    let applied =
+        Applied { lanes: begun.into_iter().map(|begun| begun.lane).collect(), ..Applied::default() };
+    session.run(b"START TRANSACTION")?;
+    record.write(session, &applied).map_err(unrecorded)?;
+    record.end_truncates(session).map_err(unrecorded)?;
+    session.run(b"COMMIT")?;
+    Ok(())
+}
+
+/// Empties a table; `Some` says why that cannot be. Where the server does not truncate (no DROP right, an old version kept
+/// of each row), its rows are deleted.
+fn truncate_table(session: &mut Session, table: &TableName) -> Result<Option<String>, Failure> {
+    let name = sql::table(table);
+    let error = match session.run_long(format!("TRUNCATE TABLE {name}").as_bytes(), TRUNCATE_WAIT) {
+        Ok(_) => return Ok(None),
+        Err(error @ WireError::Server { .. }) if !error.heals() => error,
+        Err(error) => return Err(error.into()),
+    };
+    tracing::debug!(%error, table = name, "not truncated: its rows are deleted");
+    match session.run_long(format!("DELETE FROM {name}").as_bytes(), TRUNCATE_WAIT).map_err(Fault::from) {
+        Ok(_) => Ok(None),
+        Err(Fault::Failed(failure)) => Err(failure),
+        Err(Fault::Duplicate(reason) | Fault::Refused(reason) | Fault::Altered(reason)) => Ok(Some(reason)),
+    }
+}
+
+/// Whether a statement met its row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    Row,
+    Nothing,
+}
+
+/// Without its record the data may not be committed, and no event is to blame.
+fn unrecorded(error: WireError) -> Failure {
+    match Fault::from(error) {
+        Fault::Failed(failure) => failure.context("flowd_applied cannot be written"),
+        Fault::Duplicate(reason) | Fault::Refused(reason) | Fault::Altered(reason) => {
+            Failure::Fatal(format!("flowd_applied cannot be written: {reason}"))
+        }
+    }
+}

@@ -15,6 +15,7 @@ use flowd_binlog::table::{Flavour, Options, Table};
 use flowd_codec::event::Framing;
 use flowd_engine::parcel::Parcel;
 use flowd_engine::record::{Batch, Position, Span};
+use flowd_engine::sequence::Topics;
 use flowd_engine::worker::{Encode, Encoded};
 use flowd_mysql::captured::{CapturedTable, EventSettings, Phase};
 use flowd_mysql::encode::{MySqlEncoder, Outgoing};
@@ -158,13 +159,17 @@ fn batch(shape: &Shape, settings: &EventSettings) -> Batch<MySqlRecord> {
     let bytes = chunk(shape);
     let rows = ChunkRows {
         payload: Span { start: 0, end: u32::try_from(bytes.len()).expect("a small chunk") },
-        table: Arc::new(CapturedTable::new(table(shape), 1, Phase::Snapshot, settings)),
+        table: Arc::new(CapturedTable::new(table(shape), 1, 1, Phase::Snapshot, settings)),
         origin: Arc::new(Origin {
+            snapshot: "0123456789abcdef0123456789abcdef".into(),
             id: "0123456789abcdef0123456789abcdef".into(),
             time_us: 1_764_028_800_000_000,
             file: "binlog.000007".into(),
             offset: 12_345,
         }),
+        rows: chunk_rows(),
+        chunk: "1764028800000000-1".into(),
+        lanes: 4,
         outdated: Box::default(),
         first_row: None,
         oversize: Box::default(),
@@ -195,6 +200,8 @@ fn to_events(criterion: &mut Criterion) {
         subject: "{db}.{table}".into(),
         framing: Framing::EventMesh,
         clock_fields: true,
+        applied: false,
+        topics: Topics::new(),
     };
     let mut group = group(criterion, "chunk_to_events");
     for shape in shapes() {

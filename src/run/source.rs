@@ -40,7 +40,7 @@ pub(super) fn run(config: &Config, source: &Source, numbers: &Numbers, stop: Sto
         source: mysql_cdc(config, source, numbers.pipeline.clone(), stop.clone()),
         target: target(mesh_config, &source.publishing.target, numbers),
         registry: Box::new(Watched { registry: Box::new(registry), last: last.clone() }),
-        sequence: |_| None,
+        sequence: |source| Some(source.sequence()),
         checkpoint_every: Duration::from_millis(source.publishing.checkpoint_ms),
         last,
         metrics: numbers.pipeline.clone(),
@@ -86,6 +86,8 @@ fn mysql_cdc(config: &Config, source: &Source, metrics: Arc<Metrics>, stop: Stop
         event_bytes_max: shares.event_bytes_max(),
         snapshot_bytes: shares.snapshot,
         registry: registry_name(&source.offset_storage.offset_storage_addr),
+        lanes: publishing.lanes,
+        applied: publishing.applied.as_ref().map(|applied| applied.by.clone()),
     };
     MySqlSource::new(source.mysql.clone(), settings, metrics, stop)
 }

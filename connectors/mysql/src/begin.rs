@@ -73,7 +73,7 @@ pub fn decide(
         None if config.snapshot.mode == SnapshotMode::Never => {
             let binlog = first(config, connection, &status, start_at)?;
             check_reachable(connection, &status, &binlog)?;
-            SourcePosition { binlog, snapshot: None }
+            SourcePosition { binlog, snapshot: None, lanes: None }
         }
         None => snapshot::begin(connection, &status, config)?,
     };
@@ -91,11 +91,11 @@ fn stored_or_anew(
     stored: SourcePosition,
 ) -> Result<SourcePosition, Failure> {
     let mode = config.snapshot.mode;
-    let SourcePosition { binlog, snapshot } = stored;
+    let SourcePosition { binlog, snapshot, lanes } = stored;
     refuse_other_mode(mode, snapshot.as_ref())?;
     let binlog = resumed(binlog, status, config);
     match check_reachable(connection, status, &binlog) {
-        Ok(()) => Ok(SourcePosition { binlog, snapshot }),
+        Ok(()) => Ok(SourcePosition { binlog, snapshot, lanes }),
         Err(Unreachable::Gone(text)) if mode == SnapshotMode::WhenNeeded => {
             tracing::warn!("{text}; a new snapshot, as connectorConfig.snapshotMode: whenNeeded says");
             snapshot::begin(connection, status, config)

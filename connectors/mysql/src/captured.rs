@@ -4,9 +4,10 @@
 use std::fmt::Write;
 
 use flowd_binlog::table::Table;
-use flowd_codec::event::{Framing, Template};
+use flowd_codec::event::{Framing, Template, marker};
 use flowd_codec::json;
 use flowd_engine::record::Operation;
+use flowd_engine::sequence::{TopicId, Topics};
 use sha2::{Digest, Sha256};
 
 /// The longest table part of an event id; with the longest transaction id and count, an id stays under 200 bytes.
@@ -27,6 +28,10 @@ pub struct EventSettings {
     pub framing: Framing,
     /// Whether the envelope's top-level `ts_*` (the clock at encoding) are written.
     pub clock_fields: bool,
+    /// Whether the source waits until events are applied, which each of them says then.
+    pub applied: bool,
+    /// The topics' numbers, shared with whoever counts events.
+    pub topics: Topics,
 }
 
 /// Where rows come from.
@@ -45,12 +50,28 @@ pub struct CapturedTable {
     pub table: Table,
     /// The table's number among all that this stream has met; the same for every version of its definition.
     pub number: u32,
+    /// Over how many lanes the stream's events are spread, 1 or all. Of a snapshot's table it is not known here: that
+    /// depends on where in the stream a chunk is handed on.
+    pub lanes: u16,
+    /// What its events have in common.
+    pub events: TableEvents,
+}
+
+/// What the events of one table have in common, whatever its columns are.
+#[derive(Debug)]
+pub struct TableEvents {
+    /// The schema …
+    pub schema: Box<str>,
+    /// … and the table.
+    pub name: Box<str>,
     /// The topic.
     pub topic: String,
+    /// The topic's number.
+    pub topic_id: TopicId,
     /// `db.table` as it stands in event ids: ASCII, at most 80 bytes.
     pub id_part: Box<str>,
-    /// Heads of the events that create, update, delete and read.
-    templates: [Template; 4],
+    /// Heads of the events that create, update, delete and read, of the one that empties, and of markers.
+    templates: [Template; 6],
     /// Of `data.source`: everything before `ts_ms` …
     pub source_head: Box<[u8]>,
     /// … and `"table":…,"server_id":`.
@@ -60,12 +81,27 @@ pub struct CapturedTable {
 }
 
 impl CapturedTable {
-    /// Prepares the table's constant parts.
-    pub fn new(table: Table, number: u32, phase: Phase, settings: &EventSettings) -> Self {
-        let topic = topic(&settings.subject, table.schema(), table.name());
-        let template = |kind: &str| {
-            Template::new(settings.framing, &settings.source, &format!("flowd.change.{kind}"), &topic)
-        };
+    /// Prepares the table's constant parts; its events are spread over `lanes` if its key allows that.
+    pub fn new(table: Table, number: u32, lanes: u16, phase: Phase, settings: &EventSettings) -> Self {
+        let events = TableEvents::new(table.schema(), table.name(), phase, settings);
+        let lanes = if table.has_exact_key() { lanes } else { 1 };
+        Self { table, number, lanes, events }
+    }
+}
+
+impl TableEvents {
+    /// Prepares the constant parts of a table's events.
+    pub fn new(schema: &str, name: &str, phase: Phase, settings: &EventSettings) -> Self {
+        let topic = topic(&settings.subject, schema, name);
+        let template = |kind: &str| Template::new(settings.framing, &settings.source, kind, &topic);
+        let templates = [
+            template("flowd.change.c"),
+            template("flowd.change.u"),
+            template("flowd.change.d"),
+            template("flowd.change.r"),
+            template("flowd.change.t"),
+            template(marker::EVENT_TYPE),
+        ];
         let mut source_head =
             format!("{{\"version\":\"{}\",\"connector\":", env!("CARGO_PKG_VERSION")).into_bytes();
         json::write_string(&mut source_head, settings.connector);
@@ -76,24 +112,25 @@ impl CapturedTable {
             Phase::Stream => b",\"snapshot\":\"false\",\"db\":".to_vec(),
             Phase::Snapshot => b",\"snapshot\":\"true\",\"db\":".to_vec(),
         };
-        json::write_string(&mut source_db, table.schema());
+        json::write_string(&mut source_db, schema);
         source_db.extend_from_slice(b",\"sequence\":null,\"ts_us\":");
         let mut source_table = b",\"table\":".to_vec();
-        json::write_string(&mut source_table, table.name());
+        json::write_string(&mut source_table, name);
         source_table.extend_from_slice(b",\"server_id\":");
         Self {
-            id_part: id_part(table.schema(), table.name()).into(),
-            templates: [template("c"), template("u"), template("d"), template("r")],
+            schema: schema.into(),
+            name: name.into(),
+            id_part: id_part(schema, name).into(),
+            topic_id: settings.topics.intern(&topic),
+            templates,
             source_head: source_head.into(),
             source_table: source_table.into(),
             source_db: source_db.into(),
-            table,
-            number,
             topic,
         }
     }
 
-    /// The event head for an operation.
+    /// The event head for an operation on rows.
     pub fn template(&self, operation: Operation) -> &Template {
         match operation {
             Operation::Create => &self.templates[0],
@@ -101,6 +138,16 @@ impl CapturedTable {
             Operation::Delete => &self.templates[2],
             Operation::Read => &self.templates[3],
         }
+    }
+
+    /// The event head for what empties the table.
+    pub fn truncate(&self) -> &Template {
+        &self.templates[4]
+    }
+
+    /// The event head for what takes a rejected event's place.
+    pub fn marker(&self) -> &Template {
+        &self.templates[5]
     }
 }
 
@@ -112,11 +159,11 @@ pub fn topic(template: &str, schema: &str, table: &str) -> String {
 
 /// Remembers which table owns which topic, to refuse a second one that the replacement of characters made the same.
 #[derive(Debug, Default)]
-pub struct Topics {
+pub struct TopicOwners {
     owners: std::collections::HashMap<String, String>,
 }
 
-impl Topics {
+impl TopicOwners {
     /// Notes the table's topic. `Err` holds the other table where two names became one topic; tables that share a
     /// topic by the user's own template are fine.
     pub fn claim(&mut self, template: &str, schema: &str, table: &str) -> Result<(), String> {
@@ -173,11 +220,11 @@ mod tests {
 
     #[test]
     fn two_names_that_become_one_topic_are_refused() {
-        let mut topics = Topics::default();
+        let mut topics = TopicOwners::default();
         assert_eq!(topics.claim("{db}.{table}", "shop", "a b"), Ok(()));
         assert_eq!(topics.claim("{db}.{table}", "shop", "a b"), Ok(()));
         assert_eq!(topics.claim("{db}.{table}", "shop", "a_b"), Err("shop.a b".into()));
-        let mut shared = Topics::default();
+        let mut shared = TopicOwners::default();
         assert_eq!(shared.claim("orders", "shop", "a"), Ok(()));
         assert_eq!(shared.claim("orders", "shop", "b"), Ok(()));
     }

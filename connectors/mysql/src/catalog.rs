@@ -11,6 +11,8 @@ use crate::filter::TableFilter;
 use crate::query::{ResultSet, Row, identifier, literal, text};
 use crate::status::{BinlogEnd, known_binlog_end};
 
+pub mod unique;
+
 /// How often a definition may change under our hands before we give up.
 const ATTEMPTS_MAX: u32 = 5;
 /// ER_BAD_DB_ERROR, ER_NO_SUCH_TABLE.

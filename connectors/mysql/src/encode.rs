@@ -2,25 +2,28 @@
 //!
 //! The images are decoded into a scratch buffer first, because the key, which stands before the data, is known only
 //! when they are. Invariants: the id depends on the transaction, the table and the row's number in both, and on nothing
-//! else; without the clock fields the same change gives the same bytes for ever.
+//! else; without the clock fields the same change gives the same bytes for ever (epoch and number are zeros here). An
+//! event that is rejected leaves a marker, which takes its number.
 
 use std::ops::Range;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use flowd_binlog::row::{EncodedRow, RowError, RowMark, Rows, Scratch};
 use flowd_codec::dead_letter::{Origin, dead_letter};
-use flowd_codec::event::{EventWriter, Framed, Framing};
+use flowd_codec::event::{EventWriter, Framed, Framing, incoming, marker};
 use flowd_codec::frame::PUBLISH_SIZE_MAX;
 use flowd_codec::json;
 use flowd_engine::failure::Failure;
 use flowd_engine::order::Keyed;
 use flowd_engine::parcel::{self, Reject};
 use flowd_engine::record::{Batch, Operation};
+use flowd_engine::sequence::{Epoch, Lane, Numbering, Place};
 use flowd_engine::worker::{Encode, Encoded};
 
-use crate::captured::{CapturedTable, EventSettings};
+use crate::captured::{EventSettings, TableEvents};
 use crate::key_hash::KeyHasher;
-use crate::rows::{MySqlRecord, RowsEvent};
+use crate::lanes::{lane_hash, lane_of};
+use crate::rows::{MySqlRecord, RowsEvent, Truncation, Written};
 use crate::transaction::TransactionId;
 
 mod chunk;
@@ -36,7 +39,10 @@ type Parcel = parcel::Parcel<Outgoing>;
 #[derive(Debug)]
 pub struct MySqlEncoder {
     event_bytes_max: usize,
+    framing: Framing,
     clock_fields: bool,
+    /// Whether events say that the source waits until they are applied.
+    applied: bool,
     hasher: KeyHasher,
     scratch: Scratch,
     /// Images of one row.
@@ -74,7 +80,9 @@ impl MySqlEncoder {
                 Framing::EventMesh => PUBLISH_SIZE_MAX,
                 Framing::Line | Framing::Bare => usize::MAX,
             },
+            framing: settings.framing,
             clock_fields: settings.clock_fields,
+            applied: settings.applied,
             hasher: KeyHasher::new(),
             scratch: Scratch::new(),
             images: Vec::new(),
@@ -104,13 +112,14 @@ impl MySqlEncoder {
     /// Encodes rows of one record until it ends or the parcel is full; true when it ended.
     fn record(&mut self, record: &RowsEvent, body: &[u8], parcel: &mut Parcel) -> Result<bool, Failure> {
         let fatal = |error: RowError| {
-            let mut place = format!("{error}; {}:{}", record.file, record.offset);
-            if record.transaction.is_gtid() {
-                place.push_str(&format!(" (GTID {})", record.transaction));
+            let Written { transaction, file, offset, .. } = &record.written;
+            let mut place = format!("{error}; {file}:{offset}");
+            if transaction.is_gtid() {
+                place.push_str(&format!(" (GTID {transaction})"));
             }
             Failure::Fatal(place)
         };
-        self.prepare_source(record);
+        self.prepare_source(&record.table.events, &record.written);
         let mut rows = self.rows(record, body).map_err(fatal)?;
         let (mut images, mut scratch) = (std::mem::take(&mut self.images), std::mem::take(&mut self.scratch));
         let done = loop {
@@ -129,28 +138,28 @@ impl MySqlEncoder {
     }
 
     /// Everything of `data.source` that the rows of one event share.
-    fn prepare_source(&mut self, record: &RowsEvent) {
+    fn prepare_source(&mut self, table: &TableEvents, written: &Written) {
         let out = &mut self.source;
         out.clear();
-        write_source_times(out, &record.table, record.time_us);
-        json::write_u64(out, record.server_id.into());
+        write_source_times(out, table, written.time_us);
+        json::write_u64(out, written.server_id.into());
         out.extend_from_slice(b",\"gtid\":");
-        if record.transaction.is_gtid() {
+        if written.transaction.is_gtid() {
             out.push(b'"');
-            record.transaction.write(out);
+            written.transaction.write(out);
             out.push(b'"');
         } else {
             out.extend_from_slice(b"null");
         }
         out.extend_from_slice(b",\"file\":");
-        json::write_string(out, &record.file);
+        json::write_string(out, &written.file);
         out.extend_from_slice(b",\"pos\":");
-        json::write_u64(out, record.offset);
+        json::write_u64(out, written.offset);
         out.extend_from_slice(b",\"row\":");
         let out = &mut self.source_tail;
         out.clear();
         out.extend_from_slice(b",\"thread\":");
-        match record.thread {
+        match written.thread {
             Some(thread) => json::write_u64(out, thread.into()),
             None => out.extend_from_slice(b"null"),
         }
@@ -190,35 +199,96 @@ impl MySqlEncoder {
     }
 
     fn event(&self, record: &RowsEvent, row: u32, change: &Change<'_>, parcel: &mut Parcel) {
-        let mut event = EventWriter::begin(&mut parcel.buffer, record.table.template(change.operation));
+        let table = &record.table.events;
+        let lane = match record.table.lanes {
+            1 => Lane(0),
+            lanes => lane_of(lane_hash(change.partition_key), lanes),
+        };
+        let mut event = EventWriter::begin(&mut parcel.buffer, table.template(change.operation));
         event.id(|out| {
-            record.transaction.write(out);
-            out.push(b'/');
-            out.extend_from_slice(record.table.id_part.as_bytes());
-            out.push(b'/');
+            write_id_head(out, table, &record.written);
             json::write_u64(out, record.first_row + u64::from(row));
             out.extend_from_slice(change.suffix);
         });
-        event.time_us(record.time_us);
+        event.time_us(record.written.time_us);
         if !change.partition_key.is_empty() {
             event.partition_key(change.partition_key);
         }
+        event.sequence(lane.0);
+        if self.applied {
+            event.applied();
+        }
         self.envelope(row, change, event.data());
         let written = event.finish();
-        self.keep(written, change.keys, &place(record), parcel);
+        let place = Place { topic: table.topic_id, lane, numbering: Numbering::Counted };
+        self.keep(Keyed { event: written, keys: change.keys, place, sequence: 0 }, &spot(record), parcel);
     }
 
-    /// Takes a finished event into the parcel, or rejects it where EventMesh would.
-    fn keep(&self, event: Framed, keys: [u64; 2], place: &Place<'_>, parcel: &mut Parcel) {
-        let size = event.body_end as usize - event.body as usize;
+    /// Takes a finished event into the parcel; where EventMesh would refuse it, a marker in its place.
+    fn keep(&self, event: Outgoing, spot: &Spot<'_>, parcel: &mut Parcel) {
+        let size = event.event.body_end as usize - event.event.body as usize;
         if size <= self.event_bytes_max {
-            parcel.events.push(Keyed::uncounted(event, keys));
+            parcel.events.push(event);
             return;
         }
         let reason = format!("the event has {size} bytes, EventMesh takes at most {PUBLISH_SIZE_MAX}");
-        let reject = place.reject(&reason, Some((event, &parcel.buffer)));
-        parcel.buffer.truncate(event.start as usize);
-        parcel.rejects.push(reject);
+        parcel.rejects.push(spot.reject(&reason, Some((event.event, &parcel.buffer))));
+        let json = event.event.json(&parcel.buffer).to_vec();
+        parcel.buffer.truncate(event.event.start as usize);
+        let rejected = incoming::read(&json).expect("what was just written is an event");
+        let marker = marker::replace(&mut parcel.buffer, self.framing, &rejected, &reason);
+        parcel.events.push(Keyed { event: marker, ..event });
+    }
+
+    /// A binlog event that was too large to be read: nothing is known of its row but where it stands.
+    fn oversize(&self, record: &RowsEvent, size: u64, parcel: &mut Parcel) {
+        let table = &record.table.events;
+        let reason = format!(
+            "a row change of {} in a binlog event of {size} bytes, more than a quarter of pipeline.memory",
+            table.id_part
+        );
+        parcel.rejects.push(spot(record).reject(&reason, None));
+        let mut event = EventWriter::begin(&mut parcel.buffer, table.marker());
+        event.id(|out| {
+            write_id_head(out, table, &record.written);
+            json::write_u64(out, record.first_row);
+            out.extend_from_slice(marker::ID_SUFFIX.as_bytes());
+        });
+        event.time_us(record.written.time_us);
+        event.sequence(0);
+        if self.applied {
+            event.applied();
+        }
+        marker::write_data(event.data(), &reason);
+        let event = event.finish();
+        let place = Place { topic: table.topic_id, lane: Lane(0), numbering: Numbering::Counted };
+        parcel.events.push(Keyed { event, keys: [0; 2], place, sequence: 0 });
+    }
+
+    /// A TRUNCATE: nothing of its topic passes it, whatever the lane.
+    fn truncation(&mut self, record: &Truncation, parcel: &mut Parcel) {
+        let Truncation { table, written } = record;
+        self.prepare_source(table, written);
+        let mut event = EventWriter::begin(&mut parcel.buffer, table.truncate());
+        event.id(|out| {
+            write_id_head(out, table, written);
+            out.push(b't');
+        });
+        event.time_us(written.time_us);
+        event.sequence(0);
+        if self.applied {
+            event.applied();
+        }
+        let out = event.data();
+        out.extend_from_slice(b"{\"before\":null,\"after\":null");
+        out.extend_from_slice(&self.source);
+        json::write_u64(out, 0);
+        out.extend_from_slice(&self.source_tail);
+        out.extend_from_slice(b",\"transaction\":null,\"op\":\"t\"");
+        out.extend_from_slice(&self.clock);
+        let event = event.finish();
+        let place = Place { topic: table.topic_id, lane: Lane(0), numbering: Numbering::Barrier };
+        parcel.events.push(Keyed { event, keys: [0; 2], place, sequence: 0 });
     }
 
     /// `data`: before, after, source, transaction, op, ts_*.
@@ -267,11 +337,15 @@ impl Encode<MySqlRecord, Outgoing> for MySqlEncoder {
             let done = match record {
                 MySqlRecord::Rows(rows) => match rows.oversize {
                     Some(size) => {
-                        parcel.rejects.push(oversize(rows, size));
+                        self.oversize(rows, size, parcel);
                         true
                     }
                     None => self.record(rows, rows.payload.of(&batch.bytes), parcel)?,
                 },
+                MySqlRecord::Truncation(truncation) => {
+                    self.truncation(truncation, parcel);
+                    true
+                }
                 MySqlRecord::Chunk(chunk) => self.chunk(chunk, chunk.payload.of(&batch.bytes), parcel)?,
             };
             if !done {
@@ -288,8 +362,22 @@ impl Encode<MySqlRecord, Outgoing> for MySqlEncoder {
     }
 }
 
+/// Sets epoch and number of an event, in itself and in its bytes.
+pub fn stamp(buffer: &mut [u8], event: &mut Outgoing, epoch: Epoch, sequence: u64) {
+    event.sequence = sequence;
+    flowd_codec::event::stamp(buffer, &event.event, epoch.0, sequence);
+}
+
+/// `<transaction>/<table>/`
+fn write_id_head(out: &mut Vec<u8>, table: &TableEvents, written: &Written) {
+    written.transaction.write(out);
+    out.push(b'/');
+    out.extend_from_slice(table.id_part.as_bytes());
+    out.push(b'/');
+}
+
 /// The head of `data.source` up to the server id.
-fn write_source_times(out: &mut Vec<u8>, table: &CapturedTable, time_us: i64) {
+fn write_source_times(out: &mut Vec<u8>, table: &TableEvents, time_us: i64) {
     out.extend_from_slice(b",\"source\":");
     out.extend_from_slice(&table.source_head);
     json::write_i64(out, time_us.div_euclid(1000));
@@ -300,35 +388,27 @@ fn write_source_times(out: &mut Vec<u8>, table: &CapturedTable, time_us: i64) {
     out.extend_from_slice(&table.source_table);
 }
 
-fn oversize(record: &RowsEvent, size: u64) -> Reject {
-    let reason = format!(
-        "a row change of {} in a binlog event of {size} bytes, more than a quarter of pipeline.memory",
-        record.table.id_part
-    );
-    place(record).reject(&reason, None)
-}
-
-fn place(record: &RowsEvent) -> Place<'_> {
-    let transaction = Some(&record.transaction);
-    Place { table: &record.table, transaction, file: &record.file, offset: record.offset }
+fn spot(record: &RowsEvent) -> Spot<'_> {
+    let Written { transaction, file, offset, .. } = &record.written;
+    Spot { table: &record.table.events, transaction: Some(transaction), file, offset: *offset }
 }
 
 /// Where a row comes from, for those who look after rejected ones.
-struct Place<'a> {
-    table: &'a CapturedTable,
+struct Spot<'a> {
+    table: &'a TableEvents,
     /// None for a row of a snapshot.
     transaction: Option<&'a TransactionId>,
     file: &'a str,
     offset: u64,
 }
 
-impl Place<'_> {
+impl Spot<'_> {
     /// A dead letter with the reason, where the change is, and the event if there is one.
     fn reject(&self, reason: &str, event: Option<(Framed, &[u8])>) -> Reject {
-        let (schema, name) = (self.table.table.schema(), self.table.table.name());
+        let TableEvents { schema, name, topic, .. } = self.table;
         let transaction = self.transaction.map(TransactionId::to_string);
         let origin = Origin {
-            topic: Some(&self.table.topic),
+            topic: Some(topic),
             db: Some(schema),
             table: Some(name),
             transaction: transaction.as_deref(),

@@ -29,6 +29,7 @@ pub mod feed;
 mod inflate;
 pub mod key_hash;
 pub mod lag;
+pub mod lanes;
 pub mod position;
 mod preflight;
 pub mod rows;

@@ -3,19 +3,23 @@
 //! A position in the binlog is a boundary between transactions, and, where a transaction was handed on in part, how
 //! many of its rows were. It names the server and the filter that it was made under: the row count means nothing under
 //! others. Kept is a format byte and rkyv records of texts and numbers: the binlog's position alone (format 1), or the
-//! length of the snapshot's state in four bytes, the state, and the binlog's position (format 2). Invariant: a
-//! position that was stored reads back equal, or not at all.
+//! length of the snapshot's state in four bytes, the state, and the binlog's position (format 2). Where events are
+//! counted, the lanes stand before either of them (format 3), with their length in four bytes. Invariant: a position
+//! that was stored reads back equal, or not at all, and is written again as the same bytes.
 
 use flowd_binlog::gtid::{GtidList, GtidSet};
 use flowd_engine::failure::Failure;
 use flowd_engine::record::Position;
 
+use crate::lanes::{EncodedLanes, Lanes};
 use crate::snapshot::state::{EncodedState, SnapshotState};
 
 /// The binlog's position alone.
 const FORMAT_BINLOG: u8 = 1;
 /// A snapshot's state before it.
 const FORMAT_SNAPSHOT: u8 = 2;
+/// The lanes before one of the others.
+const FORMAT_LANES: u8 = 3;
 
 /// Which transactions are behind us.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,50 +82,66 @@ struct Stored {
     by_place: bool,
 }
 
-/// Where the source stands: in the binlog, and in the snapshot if there is or was one.
+/// Where the source stands: in the binlog, in the snapshot if there is or was one, and how its events are laid out in
+/// lanes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourcePosition {
     /// In the binlog.
     pub binlog: BinlogPosition,
     /// In the snapshot.
     pub snapshot: Option<SnapshotState>,
+    /// The lanes; `None` where no event was counted yet.
+    pub lanes: Option<Lanes>,
 }
 
 impl SourcePosition {
     /// The bytes that the registry keeps.
     pub fn to_position(&self) -> Position {
-        self.binlog.to_position_with(self.snapshot.as_ref().map(EncodedState::of).as_ref())
+        let snapshot = self.snapshot.as_ref().map(EncodedState::of);
+        self.binlog.to_position_with(snapshot.as_ref(), self.lanes.as_ref().map(Lanes::encoded))
     }
 
     /// Reads what [`Self::to_position`] or [`BinlogPosition::to_position_with`] wrote.
     pub fn from_position(position: &Position) -> Result<Self, Failure> {
-        let (snapshot, record) = records(&position.0)?;
+        let (lanes, rest) = lanes(&position.0)?;
+        let (snapshot, record) = records(rest)?;
         let snapshot = snapshot.map(EncodedState::read).transpose().map_err(|error| bad(&error))?;
-        Ok(Self { binlog: BinlogPosition::read(record)?, snapshot })
+        let decoded = lanes.map(|bytes| Lanes::decode(bytes).ok_or_else(|| bad("its lanes are cut off")));
+        Ok(Self { binlog: BinlogPosition::read(record)?, snapshot, lanes: decoded.transpose()? })
     }
 }
 
 impl BinlogPosition {
-    /// The bytes that the registry keeps where there was no snapshot.
+    /// The bytes that the registry keeps where there was no snapshot and nothing is counted.
     pub fn to_position(&self) -> Position {
-        self.to_position_with(None)
+        self.to_position_with(None, None)
     }
 
-    /// The bytes that the registry keeps, with a snapshot's state that is bytes already: each batch has a position,
-    /// and few of them change the snapshot.
-    pub fn to_position_with(&self, snapshot: Option<&EncodedState>) -> Position {
+    /// The bytes that the registry keeps, with a snapshot's state and lanes that are bytes already: each batch has a
+    /// position, and few of them change either.
+    pub fn to_position_with(
+        &self,
+        snapshot: Option<&EncodedState>,
+        lanes: Option<&EncodedLanes>,
+    ) -> Position {
         let record = self.write();
-        let Some(snapshot) = snapshot.map(EncodedState::bytes) else {
-            return Position([&[FORMAT_BINLOG], record.as_slice()].concat().into());
-        };
-        let size = u32::try_from(snapshot.len()).expect("a state has few ranges");
-        let head = [&[FORMAT_SNAPSHOT], size.to_le_bytes().as_slice()].concat();
-        Position([head.as_slice(), snapshot, record.as_slice()].concat().into())
+        let (snapshot, lanes) = (snapshot.map(EncodedState::bytes), lanes.map(EncodedLanes::bytes));
+        let sizes = [lanes, snapshot].into_iter().flatten().map(<[u8]>::len).sum::<usize>();
+        let mut bytes = Vec::with_capacity(2 * HEAD_BYTES + sizes + record.len());
+        if let Some(lanes) = lanes {
+            put(&mut bytes, FORMAT_LANES, lanes);
+        }
+        match snapshot {
+            Some(snapshot) => put(&mut bytes, FORMAT_SNAPSHOT, snapshot),
+            None => bytes.push(FORMAT_BINLOG),
+        }
+        bytes.extend_from_slice(&record);
+        Position(bytes.into())
     }
 
     /// Reads the binlog's part of a position.
     pub fn from_position(position: &Position) -> Result<Self, Failure> {
-        Self::read(records(&position.0)?.1)
+        Self::read(records(lanes(&position.0)?.1)?.1)
     }
 
     fn write(&self) -> rkyv::util::AlignedVec {
@@ -168,20 +188,42 @@ impl BinlogPosition {
     }
 }
 
+/// Bytes before a record that something follows: the format, and the record's length.
+const HEAD_BYTES: usize = 1 + 4;
+
+fn put(bytes: &mut Vec<u8>, format: u8, record: &[u8]) {
+    bytes.push(format);
+    let size = u32::try_from(record.len()).expect("a state has few ranges, and lanes few tables");
+    bytes.extend_from_slice(&size.to_le_bytes());
+    bytes.extend_from_slice(record);
+}
+
+/// A record with its length before it, and what follows.
+fn sized(bytes: &[u8]) -> Result<(Option<&[u8]>, &[u8]), Failure> {
+    let cut = || bad("it is cut off");
+    let (size, rest) = bytes.split_first_chunk().ok_or_else(cut)?;
+    let size = usize::try_from(u32::from_le_bytes(*size)).map_err(|_| cut())?;
+    rest.split_at_checked(size).map(|(record, rest)| (Some(record), rest)).ok_or_else(cut)
+}
+
+/// The lanes' record, where there is one, and what follows.
+fn lanes(bytes: &[u8]) -> Result<(Option<&[u8]>, &[u8]), Failure> {
+    match bytes.split_first() {
+        Some((&FORMAT_LANES, rest)) => sized(rest),
+        _ => Ok((None, bytes)),
+    }
+}
+
 /// The snapshot's record, where there is one, and the binlog's.
 fn records(bytes: &[u8]) -> Result<(Option<&[u8]>, &[u8]), Failure> {
     match bytes.split_first() {
         None => Err(bad("it is empty")),
         Some((&FORMAT_BINLOG, record)) => Ok((None, record)),
-        Some((&FORMAT_SNAPSHOT, rest)) => {
-            let cut = || bad("it is cut off");
-            let (size, rest) = rest.split_first_chunk().ok_or_else(cut)?;
-            let size = usize::try_from(u32::from_le_bytes(*size)).map_err(|_| cut())?;
-            rest.split_at_checked(size).map(|(state, record)| (Some(state), record)).ok_or_else(cut)
+        Some((&FORMAT_SNAPSHOT, rest)) => sized(rest),
+        Some((format, _)) => {
+            let known = format!("{FORMAT_BINLOG}, {FORMAT_SNAPSHOT} and {FORMAT_LANES}");
+            Err(bad(&format!("its format is {format}, this flowd knows {known}")))
         }
-        Some((format, _)) => Err(bad(&format!(
-            "its format is {format}, this flowd knows {FORMAT_BINLOG} and {FORMAT_SNAPSHOT}"
-        ))),
     }
 }
 
@@ -211,7 +253,7 @@ pub fn describe(position: &Position) -> Result<Option<Description>, Failure> {
     if position.0.is_empty() {
         return Ok(None);
     }
-    let SourcePosition { binlog: position, snapshot } = SourcePosition::from_position(position)?;
+    let SourcePosition { binlog: position, snapshot, .. } = SourcePosition::from_position(position)?;
     Ok(Some(Description {
         snapshot,
         gtid: position.gtids.to_string(),
@@ -329,6 +371,7 @@ mod tests {
     use flowd_binlog::result::{KeyKind, KeyValue};
 
     use super::*;
+    use crate::lanes::NameCase;
     use crate::snapshot::Range;
     use crate::snapshot::state::OpenTable;
 
@@ -368,10 +411,19 @@ mod tests {
 
     #[test]
     fn a_stored_position_reads_back_equal_or_not_at_all() {
-        for snapshot in [None, Some(snapshot())] {
-            let position = SourcePosition { binlog: position(), snapshot };
+        let lanes = Lanes::new(4, NameCase::Exact, [("shop".into(), "orders".into())]);
+        let some = [
+            (None, None),
+            (Some(snapshot()), None),
+            (None, Some(lanes.clone())),
+            (Some(snapshot()), Some(lanes)),
+        ];
+        for (snapshot, lanes) in some {
+            let position = SourcePosition { binlog: position(), snapshot, lanes };
             let stored = position.to_position();
-            assert_eq!(SourcePosition::from_position(&stored), Ok(position.clone()));
+            let read = SourcePosition::from_position(&stored).expect("readable");
+            assert_eq!(read.to_position(), stored, "counts go on only behind the same bytes");
+            assert_eq!(read, position);
             assert_eq!(BinlogPosition::from_position(&stored), Ok(position.binlog));
             for cut in 0..stored.0.len() {
                 let cut_off = Position(stored.0.slice(..cut));
@@ -392,13 +444,14 @@ mod tests {
         let bytes: Vec<u8> = (0..stored.len() / 2)
             .map(|index| u8::from_str_radix(&stored[index * 2..index * 2 + 2], 16).expect("hex"))
             .collect();
-        let position = SourcePosition { binlog: position(), snapshot: None };
+        let position = SourcePosition { binlog: position(), snapshot: None, lanes: None };
         assert_eq!(SourcePosition::from_position(&Position(bytes.into())), Ok(position));
     }
 
     #[test]
     fn a_damaged_position_is_an_error_and_no_panic() {
-        let stored = SourcePosition { binlog: position(), snapshot: Some(snapshot()) }.to_position();
+        let lanes = Some(Lanes::new(4, NameCase::Exact, [("shop".into(), "orders".into())]));
+        let stored = SourcePosition { binlog: position(), snapshot: Some(snapshot()), lanes }.to_position();
         for index in 0..stored.0.len() {
             for byte in [0, 1, 0x7f, 0xff] {
                 let mut bytes = stored.0.to_vec();
@@ -407,13 +460,13 @@ mod tests {
             }
         }
         let unknown = SourcePosition::from_position(&Position(vec![9, 0].into())).expect_err("unknown");
-        assert!(unknown.to_string().contains("its format is 9, this flowd knows 1 and 2"), "{unknown}");
+        assert!(unknown.to_string().contains("its format is 9, this flowd knows 1, 2 and 3"), "{unknown}");
     }
 
     #[test]
     fn a_running_snapshot_is_told_and_a_finished_one_is_not() {
         let described = |snapshot| {
-            let stored = SourcePosition { binlog: position(), snapshot }.to_position();
+            let stored = SourcePosition { binlog: position(), snapshot, lanes: None }.to_position();
             describe(&stored).expect("readable").expect("stored").to_string()
         };
         let without = described(None);

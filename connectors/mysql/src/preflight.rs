@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use flowd_engine::failure::Failure;
 use flowd_engine::stop::Stop;
 
-use crate::captured::{Topics, topic};
+use crate::captured::{TopicOwners, topic};
 use crate::catalog::{captured_names, excluded_key};
 use crate::check::{Ourselves, Severity, check, replicas};
 use crate::config::MySqlConfig;
@@ -83,7 +83,7 @@ fn findings(
 
 /// Refuses two captured tables that the replacement of characters gives one topic.
 fn topics(connection: &mut Connection, config: &MySqlConfig, subject: &str) -> Result<(), Failure> {
-    let mut topics = Topics::default();
+    let mut topics = TopicOwners::default();
     let names = captured_names(connection, &config.filter)?;
     if names.is_empty() {
         tracing::warn!(

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use flowd_engine::record::{ConnectorRecord, Operation, Span};
 
-use crate::captured::CapturedTable;
+use crate::captured::{CapturedTable, TableEvents};
 use crate::transaction::TransactionId;
 
 /// One ROWS event of a captured table.
@@ -18,6 +18,19 @@ pub struct RowsEvent {
     pub kind: u8,
     /// The table as it was when the event was written.
     pub table: Arc<CapturedTable>,
+    /// Where it stands in the binlog.
+    pub written: Written,
+    /// Rows of this table in this transaction before this event.
+    pub first_row: u64,
+    /// Rows at the head of this event that were handed on before.
+    pub skip: u32,
+    /// Set where the event was too large to be read: its bytes. `payload` is empty then.
+    pub oversize: Option<u64>,
+}
+
+/// Where, when and by whom a change was written to the binlog.
+#[derive(Debug, Clone)]
+pub struct Written {
     /// The transaction.
     pub transaction: TransactionId,
     /// When the transaction was committed, µs since 1970.
@@ -26,22 +39,27 @@ pub struct RowsEvent {
     pub thread: Option<u32>,
     /// The originating server's id.
     pub server_id: u32,
-    /// Rows of this table in this transaction before this event.
-    pub first_row: u64,
-    /// Rows at the head of this event that were handed on before.
-    pub skip: u32,
     /// The binlog file …
     pub file: Arc<str>,
     /// … and where in it the event starts; on MariaDB 11.8, where the transaction does.
     pub offset: u64,
-    /// Set where the event was too large to be read: its bytes. `payload` is empty then.
-    pub oversize: Option<u64>,
+}
+
+/// A TRUNCATE of a captured table.
+#[derive(Debug, Clone)]
+pub struct Truncation {
+    /// What the table's events have in common.
+    pub table: Arc<TableEvents>,
+    /// Where it stands in the binlog.
+    pub written: Written,
 }
 
 /// What all rows of a snapshot have in common.
 #[derive(Debug, Clone)]
 pub struct Origin {
-    /// First part of every id; a table that is read whole has one of its own.
+    /// The snapshot's own id.
+    pub snapshot: Box<str>,
+    /// First part of every id: the snapshot's, but a table that is read whole has one of its own.
     pub id: Box<str>,
     /// When the snapshot started, µs since 1970.
     pub time_us: i64,
@@ -60,6 +78,12 @@ pub struct ChunkRows {
     pub table: Arc<CapturedTable>,
     /// The snapshot.
     pub origin: Arc<Origin>,
+    /// Rows in `payload`.
+    pub rows: u32,
+    /// Names the chunk for ever: `<when the process began to read, 16 digits>-<number>`.
+    pub chunk: Box<str>,
+    /// Over how many lanes the rows are spread, 1 or all: as the stream's events of the table where the chunk stands.
+    pub lanes: u16,
     /// Hashes, ascending, of keys whose rows the stream has already handed on in a newer form.
     pub outdated: Box<[u64]>,
     /// Where the table has no key: the number of the chunk's first row in the table.
@@ -73,6 +97,8 @@ pub struct ChunkRows {
 pub enum MySqlRecord {
     /// From the binlog.
     Rows(RowsEvent),
+    /// From the binlog: no row of the table is left.
+    Truncation(Truncation),
     /// From a snapshot.
     Chunk(ChunkRows),
 }
@@ -83,7 +109,7 @@ impl MySqlRecord {
     pub(crate) fn rows(&self) -> &RowsEvent {
         match self {
             Self::Rows(rows) => rows,
-            Self::Chunk(chunk) => panic!("{chunk:?} comes from a snapshot"),
+            other => panic!("{other:?} is no event of rows"),
         }
     }
 
@@ -91,7 +117,7 @@ impl MySqlRecord {
     pub(crate) fn rows_mut(&mut self) -> &mut RowsEvent {
         match self {
             Self::Rows(rows) => rows,
-            Self::Chunk(chunk) => panic!("{chunk:?} comes from a snapshot"),
+            other => panic!("{other:?} is no event of rows"),
         }
     }
 }

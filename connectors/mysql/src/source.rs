@@ -5,7 +5,7 @@
 //! run begins and ends (`begin`).
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use flowd_binlog::charset;
 use flowd_codec::event::Framing;
@@ -13,6 +13,7 @@ use flowd_engine::back_off::BackOff;
 use flowd_engine::failure::Failure;
 use flowd_engine::metrics::Metrics;
 use flowd_engine::record::Position;
+use flowd_engine::sequence::Topics;
 use flowd_engine::stop::Stop;
 use flowd_engine::worker::{Intake, Source, SourceEnd};
 
@@ -31,6 +32,7 @@ use crate::snapshot::{self, Snapshot, running};
 use crate::stream::Stream;
 use crate::tables::{Numbers, TableSettings, Tables};
 
+mod counting;
 mod reader;
 mod server_catalog;
 
@@ -61,6 +63,10 @@ pub struct SourceSettings {
     pub snapshot_bytes: usize,
     /// What tells this registry from another, for the replica identity.
     pub registry: String,
+    /// Lanes of a topic by which events are counted, 1 to 64.
+    pub lanes: u16,
+    /// The sinks that must have applied an event before it counts as delivered; `None`: it does once it is published.
+    pub applied: Option<Vec<String>>,
 }
 
 /// See the module.
@@ -102,18 +108,21 @@ impl MySqlSource {
                 subject: self.settings.subject.clone(),
                 framing: self.settings.framing,
                 clock_fields: self.settings.clock_fields,
+                applied: self.settings.applied.is_some(),
+                topics: Topics::new(),
             },
             numbers: Numbers::default(),
         }
     }
 
-    fn snapshot_settings(&self, tables: TableSettings, has_gtids: bool) -> snapshot::Settings {
+    fn snapshot_settings(&self, tables: TableSettings, has_gtids: bool, run: u64) -> snapshot::Settings {
         snapshot::Settings {
             config: self.config.clone(),
             tables,
             has_gtids,
             memory_bytes: self.settings.snapshot_bytes,
             row_bytes_max: self.settings.event_bytes_max,
+            run,
             metrics: self.metrics.clone(),
         }
     }
@@ -137,8 +146,10 @@ impl Source for MySqlSource {
         if let Some(SourcePosition { binlog, .. }) = &stored {
             tracing::info!(place = binlog.place(), gtids = %binlog.gtids, "going on from the stored position; pipeline.startAt does not count");
         }
-        let beginning =
-            begin::decide(&mut connection, config, stored, &settings.start_at, settings.stop_at.as_ref())?;
+        let (start_at, stop_at) = (&settings.start_at, settings.stop_at.as_ref());
+        let mut beginning = begin::decide(&mut connection, config, stored.clone(), start_at, stop_at)?;
+        let lanes = counting::lanes(&mut connection, config, settings.lanes, stored, &beginning.position)?;
+        beginning.position.lanes = Some(lanes);
         connection.close();
         let position = beginning.position.to_position();
         self.started = Some(Started { beginning, tables: self.tables(flavor) });
@@ -151,8 +162,9 @@ impl Source for MySqlSource {
 
     fn run(mut self, intake: &mut dyn Intake<MySqlRecord>) -> Result<SourceEnd, Failure> {
         let Started { beginning, tables } = self.started.take().expect("run comes after start");
-        let Beginning { position: SourcePosition { binlog, snapshot: state }, captured, end, has_gtids } =
-            beginning;
+        let Beginning { position, captured, end, has_gtids } = beginning;
+        let SourcePosition { binlog, snapshot: state, lanes } = position;
+        let mut lanes = lanes.expect("chosen at the start");
         let ended = match self.config.snapshot.mode {
             SnapshotMode::InitialOnly => true,
             _ => end.as_ref().is_some_and(|end| end.is_reached_at_start(&binlog)),
@@ -161,13 +173,14 @@ impl Source for MySqlSource {
             tracing::info!("the end was reached before: nothing to read");
             return Ok(SourceEnd::Reached);
         }
+        let run = if captured.is_some() { lanes.begin_run(now_us()) } else { 0 };
         let catalog = ServerCatalog { config: self.config.clone(), stop: self.stop.clone() };
-        let mut stream =
-            Stream::new(&binlog, self.config.filter.clone(), Tables::new(tables.clone(), Box::new(catalog)));
+        let met = Tables::new(tables.clone(), Box::new(catalog), lanes);
+        let mut stream = Stream::new(&binlog, self.config.filter.clone(), met);
         let beside = match (captured, state) {
             (Some(captured), Some(state)) => {
                 stream.note_definitions();
-                let settings = self.snapshot_settings(tables, has_gtids);
+                let settings = self.snapshot_settings(tables, has_gtids, run);
                 Beside::Running(Box::new(Snapshot::begin(settings, state, captured)?))
             }
             (_, Some(state)) => {
@@ -178,4 +191,10 @@ impl Source for MySqlSource {
         };
         Reader::new(&self, intake, stream, beside, end).run()
     }
+}
+
+/// The wall clock, µs since 1970.
+fn now_us() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }

@@ -15,7 +15,7 @@ use flowd_engine::record::Span;
 
 use crate::filter::TableFilter;
 use crate::position::{BinlogPosition, Gtids, OpenTransaction, is_behind};
-use crate::rows::{MySqlRecord, RowsEvent};
+use crate::rows::{MySqlRecord, RowsEvent, Written};
 use crate::tables::Tables;
 use crate::transaction::TransactionId;
 
@@ -115,6 +115,8 @@ pub struct Stream {
     pub(crate) seen: Seen,
     /// Statements that may change or empty tables, met since they were last asked for; `None` where nobody asks.
     definitions: Option<Vec<Box<[u8]>>>,
+    /// Whether nothing more may be handed on before all that was is acknowledged.
+    must_settle: bool,
 }
 
 /// How much of the binlog has been received: what a snapshot must see in a table before it reads it.
@@ -150,7 +152,19 @@ impl Stream {
             moved: false,
             seen: Seen::default(),
             definitions: None,
+            must_settle: false,
         }
+    }
+
+    /// Whether a definition has just been passed behind which lanes or keys may be others: nothing behind it may go
+    /// before all that was handed on is acknowledged.
+    pub fn must_settle(&self) -> bool {
+        self.must_settle
+    }
+
+    /// Everything that was handed on is acknowledged.
+    pub fn settled(&mut self) {
+        self.must_settle = false;
     }
 
     /// From now on keeps the statements that [`Self::take_definitions`] gives.
@@ -375,10 +389,10 @@ impl Stream {
             None => count(&table.table, header.kind, body)
                 .map_err(|error| self.fatal(header, &error.to_string()))?,
         };
-        let file = self.file.clone();
+        let written = self.written(header, event_offset);
         let open = self.transaction.as_mut().expect("opened above");
         if open.kind == TransactionKind::Xa {
-            let text = format!("an XA transaction changes {}", table.id_part);
+            let text = format!("an XA transaction changes {}", table.events.id_part);
             return Err(self.fatal(
                 header,
                 &format!(
@@ -397,19 +411,27 @@ impl Stream {
                 payload: span,
                 kind: header.kind,
                 table,
-                transaction: open.id.clone(),
-                time_us: open.commit_us.unwrap_or(i64::from(header.timestamp) * 1_000_000),
-                thread: open.thread,
-                server_id: header.server_id,
+                written,
                 first_row,
                 skip: u32::try_from(open.skip.saturating_sub(before)).unwrap_or(0),
-                file,
-                offset: event_offset,
                 oversize,
             }));
         }
         self.advance(header);
         Ok(())
+    }
+
+    /// Where a change of the open transaction stands.
+    fn written(&self, header: &Header, offset: u64) -> Written {
+        let open = self.transaction.as_ref().expect("changes stand in transactions");
+        Written {
+            transaction: open.id.clone(),
+            time_us: open.commit_us.unwrap_or(i64::from(header.timestamp) * 1_000_000),
+            thread: open.thread,
+            server_id: header.server_id,
+            file: self.file.clone(),
+            offset,
+        }
     }
 
     /// Where the event starts; on MariaDB 11.8, which does not tell, where its transaction does.

@@ -13,8 +13,9 @@ use flowd_binlog::event;
 use flowd_binlog::table::{Flavour, Options, Table, TableName};
 use flowd_engine::failure::Failure;
 
-use crate::captured::{CapturedTable, EventSettings, Phase, Topics};
+use crate::captured::{CapturedTable, EventSettings, Phase, TableEvents, TopicOwners};
 use crate::filter::TableFilter;
+use crate::lanes::Lanes;
 use crate::position::is_behind;
 use crate::scan::Definition;
 
@@ -91,7 +92,8 @@ pub struct Tables {
     by_id: HashMap<u64, Announced, ahash::RandomState>,
     /// By schema, then by table.
     known: HashMap<String, HashMap<String, Known>>,
-    topics: Topics,
+    topics: TopicOwners,
+    lanes: Lanes,
     ahead: Ahead,
 }
 
@@ -106,13 +108,14 @@ const IDS_MAX: usize = 100_000;
 
 impl Tables {
     /// Starts with nothing known.
-    pub fn new(settings: TableSettings, catalog: Box<dyn Catalog>) -> Self {
+    pub fn new(settings: TableSettings, catalog: Box<dyn Catalog>, lanes: Lanes) -> Self {
         Self {
             settings,
             catalog,
             by_id: HashMap::default(),
             known: HashMap::new(),
-            topics: Topics::default(),
+            topics: TopicOwners::default(),
+            lanes,
             ahead: Ahead::default(),
         }
     }
@@ -153,6 +156,26 @@ impl Tables {
         }
     }
 
+    /// Over how many lanes the events of a table are spread that come next.
+    pub fn lanes(&self) -> &Lanes {
+        &self.lanes
+    }
+
+    /// What the events of a table that a statement empties have in common; `None` where it is not captured.
+    pub fn truncated(
+        &mut self,
+        schema: &str,
+        table: &str,
+        filter: &TableFilter,
+    ) -> Result<Option<Arc<TableEvents>>, String> {
+        let (schema, table) = (self.lanes.written(schema), self.lanes.written(table));
+        if !filter.captures(&schema, &table) {
+            return Ok(None);
+        }
+        self.claim_topic(&schema, &table)?;
+        Ok(Some(Arc::new(TableEvents::new(&schema, &table, Phase::Stream, &self.settings.events))))
+    }
+
     fn known_table(&self, schema: &str, table: &str) -> Option<&Known> {
         self.known.get(schema)?.get(table)
     }
@@ -169,7 +192,7 @@ impl Tables {
         {
             return Ok(captured.clone());
         }
-        self.claim_topic(head)?;
+        self.claim_topic(head.schema, head.name)?;
         let exclude = |schema: &str, table: &str, column: &str| filter.excludes_column(schema, table, column);
         let options = Options {
             flavour: self.settings.flavour,
@@ -181,7 +204,9 @@ impl Tables {
             self.refuse_later_definition(head, place, reading)?;
         }
         let number = self.settings.numbers.of(head.schema, head.name);
-        let captured = Arc::new(CapturedTable::new(table, number, Phase::Stream, &self.settings.events));
+        let lanes = self.lanes.of(head.schema, head.name);
+        let captured = CapturedTable::new(table, number, lanes, Phase::Stream, &self.settings.events);
+        let captured = Arc::new(captured);
         let known = Known { captured: captured.clone(), stale: false };
         self.known.entry(head.schema.into()).or_default().insert(head.name.into(), known);
         Ok(captured)
@@ -241,23 +266,25 @@ impl Tables {
         }
     }
 
-    fn claim_topic(&mut self, head: &TableName<'_>) -> Result<(), String> {
-        self.topics.claim(&self.settings.events.subject, head.schema, head.name).map_err(|other| {
+    fn claim_topic(&mut self, schema: &str, table: &str) -> Result<(), String> {
+        self.topics.claim(&self.settings.events.subject, schema, table).map_err(|other| {
             format!(
-                "tables {other} and {}.{} would share a topic, because characters outside [A-Za-z0-9._-] become `_`: \
-                 leave one out by connectorConfig.tableExcludeList, or give them another pubSubConfig.subject",
-                head.schema, head.name
+                "tables {other} and {schema}.{table} would share a topic, because characters outside [A-Za-z0-9._-] \
+                 become `_`: leave one out by connectorConfig.tableExcludeList, or give them another \
+                 pubSubConfig.subject"
             )
         })
     }
 
-    /// A statement that may change definitions was met: the tables that it names are made ready anew.
-    pub fn definition_changed(&mut self, text: &[u8]) {
+    /// A statement that may change definitions was met: the tables that it names are made ready anew. True where lanes
+    /// or keys may be others behind it, so that nothing behind it may pass what is before it.
+    pub fn define(&mut self, text: &[u8], schema: &str, filter: &TableFilter) -> bool {
         let tables = self.known.values_mut().flatten();
         for (_, known) in tables.filter(|(table, _)| event::defines(text, table)) {
             known.stale = true;
         }
         // What was announced before is looked at anew.
         self.by_id.clear();
+        self.lanes.define(text, schema, filter)
     }
 }

@@ -45,7 +45,7 @@ pub(super) fn begin(
     let id = format!("{time_us:x}-{:08x}", rand::rng().random::<u32>());
     tracing::info!(snapshot = id, place = format!("{file}:{offset}"), gtids = %binlog.gtids, "a new snapshot begins");
     let snapshot = Some(SnapshotState::new(id, time_us, file, offset));
-    Ok(SourcePosition { binlog, snapshot })
+    Ok(SourcePosition { binlog, snapshot, lanes: None })
 }
 
 /// The place of a consistent view, and the GTIDs there.

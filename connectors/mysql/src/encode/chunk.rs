@@ -1,7 +1,8 @@
 //! Rows of a snapshot to CloudEvents.
 //!
 //! The id is made of the snapshot's own id, the table, the key and the bytes of `data.after`: a chunk that is read again
-//! repeats the ids of rows that did not change, and a row that did gets another one.
+//! repeats the ids of rows that did not change, and a row that did gets another one. Each event says which of how many
+//! of its chunk it is: how many really come is counted before the first one.
 
 use std::mem::{swap, take};
 
@@ -10,11 +11,14 @@ use flowd_binlog::row::RowError;
 use flowd_codec::event::EventWriter;
 use flowd_codec::json;
 use flowd_engine::failure::Failure;
+use flowd_engine::order::Keyed;
 use flowd_engine::parcel::Reject;
 use flowd_engine::record::Operation;
-use twox_hash::{XxHash3_64, XxHash3_128};
+use flowd_engine::sequence::{Numbering, Place};
+use twox_hash::XxHash3_128;
 
-use super::{MySqlEncoder, Parcel, Place};
+use super::{MySqlEncoder, Parcel, Spot};
+use crate::lanes::{lane_hash, lane_of};
 use crate::rows::ChunkRows;
 
 /// Bytes before a row: its length.
@@ -25,14 +29,17 @@ const HEAD: usize = 4;
 pub(super) struct ChunkMark {
     /// Of the next row's head in the chunk.
     offset: usize,
-    /// Its number in the chunk.
+    /// Its number among all rows of the chunk …
     row: u32,
+    /// … and among those that become events.
+    number: u32,
+    /// How many do.
+    size: u32,
 }
 
 /// A row that becomes an event.
 struct Read<'a> {
-    /// Its number in the chunk.
-    row: u32,
+    mark: ChunkMark,
     after: &'a [u8],
     key_json: &'a [u8],
     /// Hash of the key.
@@ -49,6 +56,7 @@ impl MySqlEncoder {
     ) -> Result<bool, Failure> {
         let mut mark = take(&mut self.chunk_mark);
         if mark.offset == 0 {
+            mark.size = self.event_count(chunk, body)?;
             parcel.rejects.extend(chunk.oversize.iter().map(|size| oversize(chunk, *size)));
         }
         self.prepare_chunk(chunk);
@@ -63,8 +71,9 @@ impl MySqlEncoder {
                 .map_err(|error| fatal(chunk, &error))?;
             let key = self.hasher.hash(chunk.table.number, scratch.key());
             if chunk.outdated.binary_search(&key).is_err() {
-                let read = Read { row: mark.row, after: &image, key_json: scratch.key(), key };
+                let read = Read { mark, after: &image, key_json: scratch.key(), key };
                 self.read_event(chunk, &read, parcel);
+                mark.number += 1;
             }
             mark.offset += HEAD + row.len();
             mark.row += 1;
@@ -74,14 +83,34 @@ impl MySqlEncoder {
         Ok(mark.offset >= body.len())
     }
 
+    /// How many rows of a chunk become events: each is looked at only where some are outdated.
+    fn event_count(&mut self, chunk: &ChunkRows, body: &[u8]) -> Result<u32, Failure> {
+        if chunk.outdated.is_empty() {
+            return Ok(chunk.rows);
+        }
+        let (mut image, mut scratch) = (take(&mut self.images), take(&mut self.scratch));
+        let (mut offset, mut count) = (0, 0);
+        for number in 0..chunk.rows {
+            let Some(row) = row_at(body, offset) else { break };
+            image.clear();
+            result::encode(&chunk.table.table, row, number, &mut image, &mut scratch)
+                .map_err(|error| fatal(chunk, &error))?;
+            let key = self.hasher.hash(chunk.table.number, scratch.key());
+            count += u32::from(chunk.outdated.binary_search(&key).is_err());
+            offset += HEAD + row.len();
+        }
+        (self.images, self.scratch) = (image, scratch);
+        Ok(count)
+    }
+
     /// What the rows of a chunk share: the beginning of the id, and all of `data` behind `after`.
     fn prepare_chunk(&mut self, chunk: &ChunkRows) {
         self.id_head.clear();
-        for part in [&chunk.origin.id, &chunk.table.id_part] {
+        for part in [&chunk.origin.id, &chunk.table.events.id_part] {
             self.id_head.extend_from_slice(part.as_bytes());
             self.id_head.push(b'/');
         }
-        let (out, table, origin) = (&mut self.source, &chunk.table, &chunk.origin);
+        let (out, table, origin) = (&mut self.source, &chunk.table.events, &chunk.origin);
         out.clear();
         super::write_source_times(out, table, origin.time_us);
         out.extend_from_slice(b"0,\"gtid\":null,\"file\":");
@@ -95,11 +124,12 @@ impl MySqlEncoder {
     }
 
     fn read_event(&self, chunk: &ChunkRows, read: &Read<'_>, parcel: &mut Parcel) {
-        let mut event = EventWriter::begin(&mut parcel.buffer, chunk.table.template(Operation::Read));
+        let (table, key_hash) = (&chunk.table.events, lane_hash(read.key_json));
+        let mut event = EventWriter::begin(&mut parcel.buffer, table.template(Operation::Read));
         event.id(|out| {
             out.extend_from_slice(&self.id_head);
             if chunk.first_row.is_none() {
-                write_hex(out, XxHash3_64::oneshot(read.key_json));
+                write_hex(out, key_hash);
                 out.push(b'-');
             }
             let hash = XxHash3_128::oneshot(read.after);
@@ -107,19 +137,26 @@ impl MySqlEncoder {
             write_hex(out, hash as u64);
             if let Some(first) = chunk.first_row {
                 out.push(b'-');
-                json::write_u64(out, first + u64::from(read.row));
+                json::write_u64(out, first + u64::from(read.mark.row));
             }
         });
         event.time_us(chunk.origin.time_us);
         if !read.key_json.is_empty() {
             event.partition_key(read.key_json);
         }
+        let lane = lane_of(key_hash, chunk.lanes);
+        let ChunkMark { number, size, .. } = read.mark;
+        event.snapshot_row(&chunk.origin.snapshot, &chunk.chunk, number, size, lane.0);
+        if self.applied {
+            event.applied();
+        }
         let out = event.data();
         out.extend_from_slice(b"{\"before\":null,\"after\":");
         out.extend_from_slice(read.after);
         out.extend_from_slice(&self.source);
-        let written = event.finish();
-        self.keep(written, [read.key, 0], &place(chunk), parcel);
+        let place = Place { topic: table.topic_id, lane, numbering: Numbering::Behind };
+        let event = Keyed { event: event.finish(), keys: [read.key, 0], place, sequence: 0 };
+        self.keep(event, &spot(chunk), parcel);
     }
 }
 
@@ -129,8 +166,9 @@ fn row_at(body: &[u8], offset: usize) -> Option<&[u8]> {
     rest.get(..u32::from_le_bytes(*head) as usize)
 }
 
-fn place(chunk: &ChunkRows) -> Place<'_> {
-    Place { table: &chunk.table, transaction: None, file: &chunk.origin.file, offset: chunk.origin.offset }
+fn spot(chunk: &ChunkRows) -> Spot<'_> {
+    let (file, offset) = (&chunk.origin.file, chunk.origin.offset);
+    Spot { table: &chunk.table.events, transaction: None, file, offset }
 }
 
 fn fatal(chunk: &ChunkRows, error: &RowError) -> Failure {
@@ -138,8 +176,8 @@ fn fatal(chunk: &ChunkRows, error: &RowError) -> Failure {
 }
 
 fn oversize(chunk: &ChunkRows, size: u64) -> Reject {
-    let table = &chunk.table.id_part;
-    place(chunk)
+    let table = &chunk.table.events.id_part;
+    spot(chunk)
         .reject(&format!("a row of {table} of {size} bytes, more than a quarter of pipeline.memory"), None)
 }
 

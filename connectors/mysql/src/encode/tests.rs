@@ -4,12 +4,19 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use bytes::Bytes;
+use flowd_binlog::catalog::{CatalogColumn, CatalogTable};
+use flowd_binlog::charset::InvalidText;
 use flowd_binlog::event::kind;
-use flowd_engine::record::{Batch, Position};
+use flowd_binlog::table::{Flavour, Options, Table};
+use flowd_codec::event::incoming;
+use flowd_engine::record::{Batch, Position, Span};
+use flowd_engine::sequence::{Epoch, Lane, Numbering};
 use flowd_engine::worker::{Encode, Encoded};
 
 use super::{MySqlEncoder, Parcel};
-use crate::rows::MySqlRecord;
+use crate::captured::{CapturedTable, EventSettings, Phase};
+use crate::key_hash::KeyHasher;
+use crate::rows::{ChunkRows, MySqlRecord, Origin};
 use crate::stream::tests::{Script, events};
 
 /// Counts what the thread allocates.
@@ -80,7 +87,8 @@ fn an_event_is_written_as_the_readme_shows_it() {
     let expected = concat!(
         r#"{"specversion":"1.0","id":"11111111-1111-1111-1111-111111111111:7/shop.t/0","source":"/flowd/mysql/test","#,
         r#""type":"flowd.change.c","datacontenttype":"application/cloudevents+json","subject":"shop.t","#,
-        r#""time":"2023-11-14T22:13:20.000000Z","partitionkey":"{\"id\":5}","data":{"before":null,"after":{"id":5},"#,
+        r#""time":"2023-11-14T22:13:20.000000Z","partitionkey":"{\"id\":5}","epoch":"0000000000000000","lane":"03","#,
+        r#""sequence":"00000000000000000000","data":{"before":null,"after":{"id":5},"#,
         r#""source":{"version":"0.1.0","connector":"mysql","name":"test","ts_ms":1700000000000,"snapshot":"false","#,
         r#""db":"shop","sequence":null,"ts_us":1700000000000000,"ts_ns":1700000000000000000,"table":"t","server_id":1,"#,
         r#""gtid":"11111111-1111-1111-1111-111111111111:7","file":"binlog.000001","pos":141,"row":0,"thread":0,"#,
@@ -163,11 +171,14 @@ fn texts_of_one_parcel(batch: &Batch<MySqlRecord>) -> Vec<String> {
 }
 
 #[test]
-fn an_event_too_large_to_read_becomes_a_dead_letter_with_its_place() {
+fn an_event_too_large_to_read_becomes_a_dead_letter_with_its_place_and_a_marker() {
     let mut batch = inserted(&[1]);
     batch.records[0].rows_mut().oversize = Some(99_000_000);
     let parcel = encoded(&batch);
-    assert!(parcel.events.is_empty());
+    let [marker] = &parcel.events[..] else { panic!("{} events", parcel.events.len()) };
+    assert!(marker.event.id(&parcel.buffer).ends_with(b":7/shop.t/0/rejected"));
+    assert!(texts(&parcel)[0].contains(r#""type":"flowd.rejected""#), "{:?}", texts(&parcel));
+    assert_eq!((marker.place.lane, marker.place.numbering), (Lane(0), Numbering::Counted));
     let reject = &parcel.rejects[0];
     assert!(
         reject.reason.contains("99000000 bytes") && reject.reason.contains("binlog.000001:141"),
@@ -191,4 +202,166 @@ fn nothing_is_allocated_for_a_row_once_the_buffers_are_warm() {
     encoder.encode(&batch, &mut parcel).expect("well-formed rows");
     assert_eq!(ALLOCATIONS.with(Cell::get) - before, 0);
     assert_eq!(parcel.events.len(), 200);
+}
+
+#[test]
+fn an_event_that_eventmesh_would_refuse_leaves_a_marker_with_its_place() {
+    let batch = updated(1, 2);
+    let whole = encoded(&batch);
+    let (mut encoder, mut parcel) = (MySqlEncoder::new(&events()), Parcel::default());
+    encoder.event_bytes_max = 100;
+    encoder.encode(&batch, &mut parcel).expect("well-formed rows");
+    assert_eq!((parcel.events.len(), parcel.rejects.len()), (2, 2));
+    for (marker, event) in parcel.events.iter().zip(&whole.events) {
+        let marker_json = incoming::read(marker.event.json(&parcel.buffer)).expect("an event");
+        let event_json = incoming::read(event.event.json(&whole.buffer)).expect("an event");
+        assert_eq!(marker_json.event_type, "flowd.rejected");
+        assert_eq!(marker_json.id, format!("{}/rejected", event_json.id));
+        assert_eq!((&marker_json.order, &marker_json.topic), (&event_json.order, &event_json.topic));
+        assert_eq!((marker.keys, marker.place), (event.keys, event.place));
+    }
+    assert!(
+        parcel.rejects[0].line.windows(9).any(|text| text == b"\"before\":"),
+        "the data is in the dead letter"
+    );
+}
+
+#[test]
+fn an_event_is_counted_in_the_lane_of_its_own_key() {
+    // 1 is in lane 0, 2 in lane 1.
+    let change = encoded(&updated(1, 2));
+    let lanes: Vec<u16> = change.events.iter().map(|event| event.place.lane.0).collect();
+    assert_eq!(lanes, [0, 1], "each half of a key change in its own");
+    let mut parcel = encoded(&inserted(&[2]));
+    let Parcel { buffer, events, .. } = &mut parcel;
+    super::stamp(buffer, &mut events[0], Epoch(7), 42);
+    assert_eq!(events[0].sequence, 42);
+    let read = incoming::read(events[0].event.json(buffer)).expect("an event");
+    assert_eq!(read.order, incoming::Order::Counted { epoch: 7, lane: 1, sequence: 42 });
+    assert!(!read.applied);
+}
+
+#[test]
+fn events_of_a_table_that_is_not_spread_are_counted_in_lane_0() {
+    let mut script = Script::new();
+    script.begin(7);
+    script.table_map("unknown");
+    script.insert(&[1, 2, 3, 4]).expect("rows");
+    let parcel = encoded(&batch(&mut script));
+    assert_eq!(parcel.events.iter().map(|event| event.place.lane).collect::<Vec<_>>(), [Lane(0); 4]);
+}
+
+#[test]
+fn every_event_says_that_the_source_waits_until_it_is_applied() {
+    let settings = EventSettings { applied: true, ..events() };
+    let (mut encoder, mut parcel) = (MySqlEncoder::new(&settings), Parcel::default());
+    encoder.encode(&inserted(&[1]), &mut parcel).expect("well-formed rows");
+    encoder.encode(&truncated(), &mut parcel).expect("a truncation");
+    encoder.encode(&chunk(&[1], &[], 4), &mut parcel).expect("a chunk");
+    assert_eq!(texts(&parcel).len(), 3);
+    for json in texts(&parcel) {
+        assert!(incoming::read(json.as_bytes()).expect("an event").applied, "{json}");
+    }
+}
+
+fn truncated() -> Batch<MySqlRecord> {
+    let mut script = Script::new();
+    script.gtid(7).expect("a GTID");
+    script.query("TRUNCATE TABLE t").expect("a truncation");
+    batch(&mut script)
+}
+
+#[test]
+fn a_truncate_is_a_barrier_without_rows_and_without_a_key() {
+    let expected = concat!(
+        r#"{"specversion":"1.0","id":"11111111-1111-1111-1111-111111111111:7/shop.t/t","source":"/flowd/mysql/test","#,
+        r#""type":"flowd.change.t","datacontenttype":"application/cloudevents+json","subject":"shop.t","#,
+        r#""time":"2023-11-14T22:13:20.000000Z","epoch":"0000000000000000","lane":"00","#,
+        r#""sequence":"00000000000000000000","data":{"before":null,"after":null,"#,
+        r#""source":{"version":"0.1.0","connector":"mysql","name":"test","ts_ms":1700000000000,"snapshot":"false","#,
+        r#""db":"shop","sequence":null,"ts_us":1700000000000000,"ts_ns":1700000000000000000,"table":"t","server_id":1,"#,
+        r#""gtid":"11111111-1111-1111-1111-111111111111:7","file":"binlog.000001","pos":48,"row":0,"thread":null,"#,
+        r#""query":null},"transaction":null,"op":"t"}}"#,
+    );
+    let parcel = encoded(&truncated());
+    assert_eq!(texts(&parcel), [expected]);
+    assert_eq!((parcel.events[0].place.numbering, parcel.events[0].keys), (Numbering::Barrier, [0; 2]));
+}
+
+/// A snapshot's chunk of `shop.t (id INT PRIMARY KEY)`; the keys in `outdated` were handed on by the stream.
+fn chunk(ids: &[u8], outdated: &[u8], lanes: u16) -> Batch<MySqlRecord> {
+    let column = CatalogColumn { name: "id".into(), column_type: "int".into(), ..CatalogColumn::default() };
+    let catalog =
+        CatalogTable { schema: "shop".into(), name: "t".into(), columns: vec![column], key: vec![0] };
+    let options =
+        Options { flavour: Flavour::MySql, invalid_text: InvalidText::Stop, exclude: &|_, _, _| false };
+    let table = Table::from_catalog(&catalog, &options).expect("a table");
+    // Length, header byte, null bits, value.
+    let bytes: Vec<u8> = ids.iter().flat_map(|id| [6, 0, 0, 0, 0, 0, *id, 0, 0, 0]).collect();
+    let hash = |id: &u8| KeyHasher::new().hash(1, format!("{{\"id\":{id}}}").as_bytes());
+    let mut outdated: Vec<u64> = outdated.iter().map(hash).collect();
+    outdated.sort_unstable();
+    let rows = ChunkRows {
+        payload: Span { start: 0, end: u32::try_from(bytes.len()).expect("small") },
+        table: CapturedTable::new(table, 1, 1, Phase::Snapshot, &events()).into(),
+        origin: Origin {
+            snapshot: "s1".into(),
+            id: "s1".into(),
+            time_us: 0,
+            file: "binlog.1".into(),
+            offset: 4,
+        }
+        .into(),
+        rows: u32::try_from(ids.len()).expect("small"),
+        chunk: "1764028800000000-3".into(),
+        lanes,
+        outdated: outdated.into(),
+        first_row: None,
+        oversize: Box::default(),
+    };
+    let records = vec![MySqlRecord::Chunk(rows)];
+    Batch { bytes: bytes.into(), records, position: Position::default(), time_us: 0 }
+}
+
+/// The lane, number and chunk size of each event.
+fn orders(parcel: &Parcel) -> Vec<(u16, u32, u32)> {
+    let order = |json: &String| match incoming::read(json.as_bytes()).expect("an event").order {
+        incoming::Order::Row { lane, number, size, .. } => (lane, number, size),
+        other => panic!("{other:?}"),
+    };
+    texts(parcel).iter().map(order).collect()
+}
+
+#[test]
+fn rows_of_a_chunk_say_which_of_how_many_they_are_and_outdated_ones_do_not_count() {
+    assert_eq!(orders(&encoded(&chunk(&[1, 2, 3, 4], &[], 4))), [(0, 0, 4), (1, 1, 4), (0, 2, 4), (3, 3, 4)]);
+    let parcel = encoded(&chunk(&[1, 2, 3, 4], &[2, 4, 9], 4));
+    assert_eq!(orders(&parcel), [(0, 0, 2), (0, 1, 2)]);
+    let json = &texts(&parcel)[0];
+    assert!(
+        json.contains(r#""snapshot":"s1","chunk":"1764028800000000-3","number":"0","chunksize":"2""#),
+        "{json}"
+    );
+    assert_eq!(orders(&encoded(&chunk(&[2, 4], &[], 1))), [(0, 0, 2), (0, 1, 2)], "a table in one lane");
+    assert_eq!(orders(&encoded(&chunk(&[2], &[2], 4))), []);
+    assert!(parcel.events.iter().all(|event| event.place.numbering == Numbering::Behind));
+}
+
+#[test]
+fn a_chunk_of_several_parcels_counts_on() {
+    let ids = [7; 2000];
+    let batch = chunk(&ids, &[8], 4);
+    let (mut encoder, mut all) = (MySqlEncoder::new(&events()), Vec::new());
+    let mut parcels = 0;
+    loop {
+        let mut parcel = Parcel::default();
+        let done = encoder.encode(&batch, &mut parcel).expect("well-formed rows");
+        all.extend(orders(&parcel).into_iter().map(|(_, number, size)| (number, size)));
+        parcels += 1;
+        if done == Encoded::All {
+            break;
+        }
+    }
+    assert!(parcels > 1);
+    assert_eq!(all, (0..2000).map(|number| (number, 2000)).collect::<Vec<_>>());
 }

@@ -23,6 +23,7 @@ use super::track::{Place, Tracker};
 use super::worker::{Message, Worker, Workplace};
 use crate::config::MySqlConfig;
 use crate::key_hash::KeyHasher;
+use crate::lanes::Lanes;
 use crate::position::is_behind;
 use crate::rows::{ChunkRows, MySqlRecord, Origin, RowsEvent};
 use crate::stream::Stream;
@@ -40,6 +41,8 @@ pub struct Settings {
     pub memory_bytes: usize,
     /// A larger row is not kept but rejected, bytes.
     pub row_bytes_max: usize,
+    /// Names this process among those that read the snapshot.
+    pub run: u64,
     /// What is counted.
     pub metrics: Arc<Metrics>,
 }
@@ -98,6 +101,9 @@ pub struct Snapshot {
     /// Chunks that wait for the stream to pass their marks.
     waiting: Vec<Chunk>,
     origin: Arc<Origin>,
+    run: u64,
+    /// Chunks that were made ready: the next one's number.
+    chunks: u64,
     hasher: KeyHasher,
     scratch: Scratch,
     /// Where the stream must stop between two transactions, and from which transaction on a table is watched that has
@@ -117,6 +123,7 @@ impl Snapshot {
         captured: Vec<(String, String)>,
     ) -> Result<Self, Failure> {
         let origin = Arc::new(Origin {
+            snapshot: state.id.as_str().into(),
             id: state.id.as_str().into(),
             time_us: state.time_us,
             file: state.file.as_str().into(),
@@ -125,7 +132,7 @@ impl Snapshot {
         let chunk_bytes = settings.chunk_bytes();
         let share = settings.memory_bytes / 4;
         let shared = Shared::new(Plan::new(state, captured), Tracker::new(share / TRACKED_BYTES), share);
-        let rates = &settings.config.snapshot;
+        let (rates, run) = (&settings.config.snapshot, settings.run);
         let place = Arc::new(Workplace {
             throttle: Throttle::new(rates.rows_per_second, rates.bytes_per_second),
             asking: Mutex::new(()),
@@ -150,6 +157,8 @@ impl Snapshot {
             messages,
             waiting: Vec::new(),
             origin,
+            run,
+            chunks: 0,
             hasher: KeyHasher::new(),
             scratch: Scratch::new(),
             rest_at: None,
@@ -181,7 +190,7 @@ impl Snapshot {
             let MySqlRecord::Rows(rows) = record else { continue };
             let Some(table) = tracked.get(&rows.table.number).copied() else { continue };
             if let Some(reason) = self.track(&mut inner, table, rows, bytes)? {
-                tracing::info!(table = %rows.table.id_part, "{reason}: what the snapshot has read of it is read again");
+                tracing::info!(table = %rows.table.events.id_part, "{reason}: what the snapshot has read of it is read again");
                 self.discard(&mut inner, table);
                 tracked.remove(&rows.table.number);
             }
@@ -207,7 +216,11 @@ impl Snapshot {
             return Ok(Some("a change that is too large to be looked at"));
         }
         let failed = |error: RowError| {
-            Failure::Fatal(format!("{error}; at {}:{} ({})", rows.file, rows.offset, rows.transaction))
+            let written = &rows.written;
+            Failure::Fatal(format!(
+                "{error}; at {}:{} ({})",
+                written.file, written.offset, written.transaction
+            ))
         };
         let mut tracked = self.touch(inner, table, rows, bytes).map_err(failed)?;
         if tracked == Tracked::Full {
@@ -228,7 +241,9 @@ impl Snapshot {
         rows: &RowsEvent,
         bytes: &[u8],
     ) -> Result<Tracked, RowError> {
-        inner.tracker.transaction(&rows.transaction, Place { file: rows.file.clone(), offset: rows.offset });
+        let written = &rows.written;
+        let place = Place { file: written.file.clone(), offset: written.offset };
+        inner.tracker.transaction(&written.transaction, place);
         let (number, hasher, tracker) = (rows.table.number, &self.hasher, &mut inner.tracker);
         let mut full = false;
         let mut touch = |key: &[u8]| full |= tracker.touch(table, hasher.hash(number, key)).is_err();
@@ -265,11 +280,12 @@ impl Snapshot {
         self.place.metrics.snapshot.chunks_reread.add(void);
     }
 
-    /// The next chunk that may be handed on while the stream stands at `place`.
+    /// The next chunk that may be handed on where the stream stands now.
     ///
     /// # Errors
     /// What stopped a worker for good.
-    pub fn ready(&mut self, place: (&str, u64)) -> Result<Option<Ready>, Failure> {
+    pub fn ready(&mut self, stream: &Stream) -> Result<Option<Ready>, Failure> {
+        let place = stream.passed();
         while let Ok(message) = self.messages.try_recv() {
             self.take(message)?;
         }
@@ -286,12 +302,12 @@ impl Snapshot {
                 workplace.shared.notify();
                 continue;
             }
-            return Ok(Some(self.make_ready(&inner, chunk)));
+            return Ok(Some(self.make_ready(&inner, chunk, stream.tables.lanes())));
         }
         Ok(None)
     }
 
-    fn make_ready(&self, inner: &Inner, chunk: Chunk) -> Ready {
+    fn make_ready(&mut self, inner: &Inner, chunk: Chunk, lanes: &Lanes) -> Ready {
         let Chunk { id, table, captured, bytes, rows, oversize, mark, since, whole } = chunk;
         let outdated = match &whole {
             None => inner.tracker.touched(table, since, |touch| mark.sees(touch)),
@@ -304,6 +320,10 @@ impl Snapshot {
                 (Arc::new(Origin { id: (&*id).into(), ..(*self.origin).clone() }), Some(number))
             }
         };
+        let table = &captured.table;
+        let lanes = if table.has_exact_key() { lanes.of(table.schema(), table.name()) } else { 1 };
+        let name = format!("{:016}-{}", self.run, self.chunks);
+        self.chunks += 1;
         let has_any = rows > 0 || !oversize.is_empty();
         let record = has_any.then(|| ChunkRows {
             payload: Span {
@@ -312,6 +332,9 @@ impl Snapshot {
             },
             table: captured,
             origin,
+            rows: u32::try_from(rows).expect("a chunk is smaller than 4 GiB"),
+            chunk: name.into(),
+            lanes,
             outdated: outdated.into(),
             first_row,
             oversize: oversize.into(),

@@ -146,7 +146,7 @@ impl Worker {
                 Task::Read(assignment) => {
                     let read = self.read(&mut connection, &assignment);
                     self.release(&assignment);
-                    let name = &assignment.table.captured.id_part;
+                    let name = &assignment.table.captured.events.id_part;
                     self.settle(&mut connection, assignment.lease.table, name, read)?;
                 }
                 Task::Renamed(text) => {
@@ -246,7 +246,7 @@ impl Worker {
         };
         let select_list = result::select_list(&table);
         let number = self.place.settings.numbers.of(table.schema(), table.name());
-        let captured = CapturedTable::new(table, number, Phase::Snapshot, &self.place.settings.events);
+        let captured = CapturedTable::new(table, number, 1, Phase::Snapshot, &self.place.settings.events);
         let opened_table = OpenedTable {
             row_bytes: AtomicU64::new(look.row_bytes_estimated),
             look,

@@ -4,9 +4,10 @@
 use std::io;
 use std::time::{Duration, Instant};
 
+use flowd_engine::ack::Confirmed;
 use flowd_engine::back_off::BackOff;
 use flowd_engine::failure::Failure;
-use flowd_engine::record::Batch;
+use flowd_engine::record::{Batch, Position};
 use flowd_engine::worker::{Halt, Intake, SourceEnd};
 
 use super::{MySqlSource, back_off};
@@ -60,6 +61,10 @@ pub(super) struct Reader<'a> {
     silent: bool,
     /// Whether there was a connection before.
     again: bool,
+    /// Tells what is acknowledged.
+    confirmed: Confirmed,
+    /// The position of the last batch that was handed on, until it is known to be acknowledged.
+    unconfirmed: Option<Position>,
 }
 
 impl<'a> Reader<'a> {
@@ -73,7 +78,7 @@ impl<'a> Reader<'a> {
     ) -> Self {
         let lag = LagMeter::start(source.config.clone(), source.metrics.clone(), source.stop.clone());
         let reading = Instant::now();
-        let back_off = back_off();
+        let (back_off, confirmed) = (back_off(), intake.confirmations());
         Self {
             source,
             intake,
@@ -86,6 +91,8 @@ impl<'a> Reader<'a> {
             reading,
             silent: false,
             again: false,
+            confirmed,
+            unconfirmed: None,
         }
     }
 
@@ -141,6 +148,9 @@ impl<'a> Reader<'a> {
             if let Some(ended) = parsed? {
                 return Ok(ended);
             }
+            if !hold && let Some(ended) = self.settle()? {
+                return Ok(ended);
+            }
             if !hold && let Some(ended) = self.beside(feed)? {
                 return Ok(ended);
             }
@@ -162,7 +172,29 @@ impl<'a> Reader<'a> {
     /// transactions (and one that ends in ROLLBACK can still be dropped).
     fn may_hold(&self, feed: &Feed<tls::Stream>) -> bool {
         let worth = self.stream.holds_whole_transaction() || feed.socket().has_more();
-        feed.parsed() < HOLD_BYTES && !self.silent && worth && !self.beside.is_rest_due(&self.stream)
+        let due = self.stream.must_settle() || self.beside.is_rest_due(&self.stream);
+        feed.parsed() < HOLD_BYTES && !self.silent && worth && !due
+    }
+
+    /// Behind a definition waits until all that was handed on is acknowledged, where its lanes may not be those behind.
+    fn settle(&mut self) -> Result<Option<Ended>, Failure> {
+        if !self.stream.must_settle() {
+            return Ok(None);
+        }
+        while self.unconfirmed.is_some() {
+            let confirmed = self.confirmed.take();
+            if confirmed.is_some() && confirmed == self.unconfirmed {
+                self.unconfirmed = None;
+            } else if self.intake.is_closed() {
+                return Ok(Some(Ended::Source(SourceEnd::Stopped)));
+            } else {
+                self.source.stop.wait(LOOK_BESIDE);
+            }
+        }
+        self.stream.settled();
+        // Waiting for the pipeline is not the server's silence.
+        self.reading = Instant::now();
+        Ok(None)
     }
 
     /// Takes every whole event of the buffer.
@@ -183,7 +215,7 @@ impl<'a> Reader<'a> {
             if self.is_end_reached() {
                 return Ok(Some(Ended::Source(SourceEnd::Reached)));
             }
-            if self.beside.is_rest_due(&self.stream) {
+            if self.stream.must_settle() || self.beside.is_rest_due(&self.stream) {
                 return Ok(None);
             }
         }
@@ -222,7 +254,9 @@ impl<'a> Reader<'a> {
     }
 
     fn send(&mut self, bytes: bytes::Bytes, records: Vec<MySqlRecord>) -> Result<(), Halt> {
-        let position = self.stream.position().to_position_with(self.beside.encoded().as_ref());
+        let lanes = self.stream.tables.lanes().encoded();
+        let position = self.stream.position().to_position_with(self.beside.encoded().as_ref(), Some(lanes));
+        self.unconfirmed = Some(position.clone());
         let batch = Batch { bytes, records, position, time_us: self.stream.newest_us };
         let sent = self.intake.send(batch).map_err(Halt::from);
         // Waiting for the pipeline is not the server's silence.

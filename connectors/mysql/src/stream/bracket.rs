@@ -6,6 +6,7 @@ use flowd_engine::failure::Failure;
 use super::{Savepoint, Stream, Transaction, TransactionKind};
 use crate::inflate;
 use crate::position::Gtids;
+use crate::rows::{MySqlRecord, Truncation, Written};
 use crate::transaction::TransactionId;
 
 impl Stream {
@@ -120,9 +121,8 @@ impl Stream {
             Statement::Savepoint => self.set_savepoint(event::savepoint(query.text)),
             Statement::RollbackTo => self.rollback_to(header, &event::savepoint(query.text))?,
             Statement::RowChange => self.refuse_statement(header, &query)?,
-            statement @ (Statement::Truncate | Statement::Definition) => {
-                self.definition(header, &query, statement);
-            }
+            Statement::Truncate => self.truncate(header, &query)?,
+            Statement::Definition => self.definition(header, &query),
             Statement::Other => {}
         }
         self.end_single_statement(header);
@@ -138,22 +138,49 @@ impl Stream {
         }
     }
 
-    fn definition(&mut self, header: &Header, query: &Query<'_>, statement: Statement) {
-        let text: String = String::from_utf8_lossy(query.text).chars().take(200).collect();
+    fn definition(&mut self, header: &Header, query: &Query<'_>) {
+        self.seen.ddl += 1;
+        self.log_statement(header, query, "DDL: it gives no event");
         let schema = String::from_utf8_lossy(query.schema);
-        if statement == Statement::Truncate {
-            self.seen.truncate += 1;
-        } else {
-            self.seen.ddl += 1;
+        self.must_settle |= self.tables.define(query.text, &schema, &self.filter);
+        self.note_definition(query);
+    }
+
+    /// A TRUNCATE of a captured table is an event: one row of its transaction.
+    fn truncate(&mut self, header: &Header, query: &Query<'_>) -> Result<(), Failure> {
+        self.seen.truncate += 1;
+        self.note_definition(query);
+        let session = String::from_utf8_lossy(query.schema);
+        let Some(named) = event::truncated(query.text) else {
+            let text = String::from_utf8_lossy(query.text);
+            return Err(self.fatal(header, &format!("a TRUNCATE of which the table cannot be told: {text}")));
+        };
+        let schema = named.schema.as_deref().unwrap_or(&session);
+        let table = self.tables.truncated(schema, &named.table, &self.filter);
+        let Some(table) = table.map_err(|text| self.fatal(header, &text))? else { return Ok(()) };
+        self.log_statement(header, query, "TRUNCATE");
+        if self.transaction.is_none() {
+            let id = self.place_id(header);
+            self.open(header, id, None, TransactionKind::Standalone);
         }
-        let place = self.describe_place(header);
-        tracing::info!(%place, %schema, statement = %text, "{}", match statement {
-            Statement::Truncate => "TRUNCATE: it gives no event yet",
-            _ => "DDL: it gives no event yet",
-        });
-        if statement != Statement::Truncate {
-            self.tables.definition_changed(query.text);
+        let written = Written { thread: None, ..self.written(header, self.event_offset(header)) };
+        let open = self.transaction.as_mut().expect("opened above");
+        open.rows += 1;
+        open.kept = open.rows;
+        if open.rows > open.skip {
+            self.seen.rows += 1;
+            self.pending.push(MySqlRecord::Truncation(Truncation { table, written }));
         }
+        Ok(())
+    }
+
+    fn log_statement(&self, header: &Header, query: &Query<'_>, what: &str) {
+        let text: String = String::from_utf8_lossy(query.text).chars().take(200).collect();
+        let (place, schema) = (self.describe_place(header), String::from_utf8_lossy(query.schema));
+        tracing::info!(%place, %schema, statement = %text, "{what}");
+    }
+
+    fn note_definition(&mut self, query: &Query<'_>) {
         if let Some(definitions) = &mut self.definitions {
             definitions.push(query.text.into());
         }

@@ -77,7 +77,7 @@ impl Stream {
     /// The captured table that a ROWS-like event changes.
     fn captured_rows(&mut self, header: &Header, body: &[u8]) -> Result<Option<String>, Failure> {
         let table = self.tables.of_rows(body).map_err(|text| self.fatal(header, &text))?;
-        Ok(table.map(|table| table.id_part.to_string()))
+        Ok(table.map(|table| table.events.id_part.to_string()))
     }
 
     /// A change of rows that was logged as its statement: what it did to which rows cannot be known.
@@ -111,7 +111,10 @@ impl Stream {
             kind::WRITE_ROWS_V1 | kind::WRITE_ROWS_V2 => Ok(Operation::Create),
             kind::UPDATE_ROWS_V1 | kind::UPDATE_ROWS_V2 => Ok(Operation::Update),
             kind::DELETE_ROWS_V1 | kind::DELETE_ROWS_V2 => Ok(Operation::Delete),
-            other => Err(self.fatal(header, &format!("{}: rows in an event of type {other}", table.id_part))),
+            other => {
+                Err(self
+                    .fatal(header, &format!("{}: rows in an event of type {other}", table.events.id_part)))
+            }
         }
     }
 }

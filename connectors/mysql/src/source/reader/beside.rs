@@ -81,7 +81,7 @@ impl Reader<'_> {
     /// Hands on every chunk whose moment has come.
     fn hand_on_chunks(&mut self) -> Result<(), Halt> {
         while let Beside::Running(snapshot) = &mut self.beside {
-            let Some(ready) = snapshot.ready(self.stream.passed())? else { break };
+            let Some(ready) = snapshot.ready(&self.stream)? else { break };
             self.intake.reserve(ready.bytes.len())?;
             snapshot.handed_on(&ready);
             let Ready { record, bytes, rows, .. } = ready;

@@ -21,7 +21,7 @@ use crate::cli::RunArgs;
 use crate::config::{self, Connector, Flag, OnReject};
 use crate::exit::{self, Ending};
 use crate::load::{Naming, load};
-use crate::metrics::text::Numbers;
+use crate::metrics::text::{Beside, Numbers};
 use crate::progress::{LastPosition, Progress};
 use crate::service;
 
@@ -32,16 +32,21 @@ pub(crate) use source::registry_name;
 
 pub(crate) fn command(args: &RunArgs, flags: Vec<Flag>) -> Result<(), Ending> {
     let config = load(args, flags, Naming::Required)?;
-    let numbers = Numbers { pipeline: Arc::default(), mesh: Arc::default() };
-    numbers.pipeline.source_lag_bytes.set(-1);
-    let stop = Stop::new();
-    service::start(&config.pipeline, &numbers, &stop).map_err(at_start)?;
     match &config.connector {
-        Connector::MySqlCdc(source) => source::run(&config, source, &numbers, stop),
+        Connector::MySqlCdc(source) => source::run(&config, source),
         Connector::MySqlSink(..) | Connector::FileSink(..) | Connector::StdoutSink(_) => {
             Err(Ending::Unusable("sinks cannot be run yet".to_owned()))
         }
     }
+}
+
+/// The first of all: numbers to count in, served where they are asked for, and a stop that signals reach.
+fn begin(config: &config::Pipeline, beside: Beside) -> Result<(Arc<Metrics>, Stop), Ending> {
+    let numbers = Numbers { pipeline: Arc::default(), beside };
+    numbers.pipeline.source_lag_bytes.set(-1);
+    let stop = Stop::new();
+    service::start(config, &numbers, &stop).map_err(at_start)?;
+    Ok((numbers.pipeline, stop))
 }
 
 /// At a start every failure but a wrong configuration means that something cannot be used.

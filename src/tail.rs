@@ -203,11 +203,12 @@ mod tests {
     }
 
     fn publish(mesh: &str, ids: std::ops::Range<u32>) {
-        publish_all(mesh, ids.map(|id| event(&id.to_string(), "t", &format!("{{\"n\":{id}}}"))).collect());
+        let events: Vec<_> = ids.map(|id| event(&id.to_string(), "t", &format!("{{\"n\":{id}}}"))).collect();
+        publish_all(mesh, &events);
     }
 
     /// Publishes all of them at once and waits for the answers.
-    fn publish_all(mesh: &str, events: Vec<String>) {
+    fn publish_all(mesh: &str, events: &[String]) {
         let agent = UserAgent { group: Some("p".to_owned()), ..UserAgent::of_process(std::process::id()) };
         let mut session = ClientSession::new(agent, Role::Publisher, Timing::default());
         let (mut stream, mut decoder, mut out) =
@@ -280,7 +281,7 @@ mod tests {
             event("x", batch::EVENT_TYPE, &format!("[{}]", members.join(",")))
         };
         let plain = event("7", "t", "\"flowd.batch\"");
-        publish_all(&mesh, vec![members(0..3), members(3..7), plain]);
+        publish_all(&mesh, &[members(0..3), members(3..7), plain]);
         assert_eq!(tail(&mesh, 5).join().expect("no panic"), ids(0..5));
         assert_eq!(tail(&mesh, 5).join().expect("no panic"), ids(3..8));
         server.shutdown().expect("a clean end");

@@ -3,8 +3,11 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
-use flowd_engine::metrics::{Metrics, Snapshot, Stage};
-use flowd_mesh::stats::Stats;
+use flowd_engine::metrics::{Counter, Gauge, Metrics, Snapshot, Stage};
+use flowd_mesh::publish::stats::Stats;
+use flowd_mesh::subscribe;
+
+use super::sink;
 
 /// The media type of the text.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -14,29 +17,52 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 pub struct Numbers {
     /// Of the pipeline.
     pub pipeline: Arc<Metrics>,
-    /// Of the target `mesh`; all 0 with another one.
-    pub mesh: Arc<Stats>,
+    /// Of what is beside it.
+    pub beside: Beside,
+}
+
+/// What counts beside the pipeline, by the direction.
+#[derive(Debug, Clone)]
+pub enum Beside {
+    /// A source's target `mesh`; all 0 with another one.
+    Publishing(Arc<Stats>),
+    /// A sink's subscriber, and the sink itself.
+    Applying(Arc<subscribe::stats::Stats>),
+}
+
+impl Default for Beside {
+    fn default() -> Self {
+        Self::Publishing(Arc::default())
+    }
 }
 
 impl Numbers {
     /// Renders all of it. `now_us` is the wall clock, µs since 1970.
     pub fn render(&self, now_us: i64) -> String {
-        render(&self.pipeline, &self.mesh, now_us)
+        let metrics = &*self.pipeline;
+        let mut page = Page(String::with_capacity(4096));
+        stages(&mut page, metrics);
+        queues(&mut page, metrics);
+        events(&mut page, metrics);
+        match &self.beside {
+            Beside::Publishing(mesh) => {
+                lag(&mut page, metrics, now_us);
+                source(&mut page, metrics);
+                snapshot(&mut page, &metrics.snapshot);
+                publishing(&mut page, mesh);
+                reconnects(&mut page, [&metrics.source_reconnects, &mesh.reconnects]);
+                checkpoints(&mut page, metrics, now_us);
+            }
+            Beside::Applying(subscriber) => sink::render(&mut page, subscriber),
+        }
+        build(&mut page);
+        page.0
     }
 }
 
-fn render(metrics: &Metrics, mesh: &Stats, now_us: i64) -> String {
-    let mut page = Page(String::with_capacity(4096));
-    stages(&mut page, metrics);
-    lag(&mut page, metrics, now_us);
-    queues(&mut page, metrics);
-    events(&mut page, metrics, mesh);
-    snapshot(&mut page, &metrics.snapshot);
-    connections(&mut page, mesh);
-    checkpoints(&mut page, metrics, now_us);
+fn build(page: &mut Page) {
     page.family("flowd_build_info", "gauge", "Always 1; the version is a label.");
     page.sample("flowd_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
-    page.0
 }
 
 fn stages(page: &mut Page, metrics: &Metrics) {
@@ -100,19 +126,21 @@ fn queues(page: &mut Page, metrics: &Metrics) {
     page.sample("flowd_in_flight_events", &[], metrics.in_flight());
 }
 
-fn events(page: &mut Page, metrics: &Metrics, mesh: &Stats) {
-    let mut counter = |name: &str, help: &str, value: u64| {
-        page.family(name, "counter", help);
-        page.sample(name, &[], value);
-    };
-    counter("flowd_acks_total", "Events acknowledged by the target.", metrics.acked.rows.value());
-    counter("flowd_retries_total", "Sends repeated.", mesh.resent.value());
-    counter("flowd_rejects_total", "Events that the target can never take.", metrics.rejects.value());
-    counter("flowd_ddl_total", "DDL statements seen.", metrics.ddl.value());
-    counter("flowd_truncate_total", "TRUNCATE statements seen.", metrics.truncate.value());
+fn events(page: &mut Page, metrics: &Metrics) {
+    page.counter("flowd_acks_total", "Events acknowledged by the target.", &metrics.acked.rows);
+    page.counter("flowd_rejects_total", "Events that the target can never take.", &metrics.rejects);
+}
+
+fn source(page: &mut Page, metrics: &Metrics) {
+    page.counter("flowd_ddl_total", "DDL statements seen.", &metrics.ddl);
+    page.counter("flowd_truncate_total", "TRUNCATE statements seen.", &metrics.truncate);
+}
+
+/// Of the source's side and the target's.
+pub(super) fn reconnects(page: &mut Page, [source, target]: [&Counter; 2]) {
     page.family("flowd_reconnects_total", "counter", "Connections made anew.");
-    page.sample("flowd_reconnects_total", &[("side", "source")], metrics.source_reconnects.value());
-    page.sample("flowd_reconnects_total", &[("side", "target")], mesh.reconnects.value());
+    page.sample("flowd_reconnects_total", &[("side", "source")], source.value());
+    page.sample("flowd_reconnects_total", &[("side", "target")], target.value());
 }
 
 fn snapshot(page: &mut Page, snapshot: &Snapshot) {
@@ -148,19 +176,16 @@ fn snapshot(page: &mut Page, snapshot: &Snapshot) {
     page.sample(name, &[], snapshot.chunks_reread.value());
 }
 
-fn connections(page: &mut Page, mesh: &Stats) {
-    page.family("flowd_mesh_connections", "gauge", "Connections to EventMesh that are greeted.");
-    page.sample("flowd_mesh_connections", &[], mesh.connected.value());
-    page.family("flowd_mesh_unanswered", "gauge", "Publishes without answer.");
-    page.sample("flowd_mesh_unanswered", &[], mesh.in_flight.value());
-    page.family(
+fn publishing(page: &mut Page, mesh: &Stats) {
+    page.counter("flowd_retries_total", "Sends repeated.", &mesh.resent);
+    page.gauge("flowd_mesh_connections", "Connections to EventMesh that are greeted.", &mesh.connected);
+    page.gauge("flowd_mesh_unanswered", "Publishes without answer.", &mesh.in_flight);
+    page.counter(
         "flowd_mesh_refusals_total",
-        "counter",
         "Publishes that EventMesh refused and that are tried again.",
+        &mesh.refused,
     );
-    page.sample("flowd_mesh_refusals_total", &[], mesh.refused.value());
-    page.family("flowd_mesh_timeouts_total", "counter", "Publishes that were not answered in time.");
-    page.sample("flowd_mesh_timeouts_total", &[], mesh.timed_out.value());
+    page.counter("flowd_mesh_timeouts_total", "Publishes that were not answered in time.", &mesh.timed_out);
 }
 
 fn checkpoints(page: &mut Page, metrics: &Metrics, now_us: i64) {
@@ -181,9 +206,19 @@ fn seconds(us: i64) -> String {
 }
 
 /// A page under construction.
-struct Page(String);
+pub(super) struct Page(String);
 
 impl Page {
+    pub(super) fn counter(&mut self, name: &str, help: &str, counter: &Counter) {
+        self.family(name, "counter", help);
+        self.sample(name, &[], counter.value());
+    }
+
+    pub(super) fn gauge(&mut self, name: &str, help: &str, gauge: &Gauge) {
+        self.family(name, "gauge", help);
+        self.sample(name, &[], gauge.value());
+    }
+
     fn family(&mut self, name: &str, kind: &str, help: &str) {
         writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}").expect("a string takes everything");
     }
@@ -205,12 +240,25 @@ mod tests {
 
     use super::*;
 
+    fn render(metrics: &Arc<Metrics>, now_us: i64) -> String {
+        Numbers { pipeline: metrics.clone(), beside: Beside::default() }.render(now_us)
+    }
+
     #[test]
     fn every_sample_has_its_help_and_type_and_nothing_is_said_twice() {
-        let metrics = Metrics::default();
+        let metrics = Arc::<Metrics>::default();
         metrics.read.add(3, 100);
         metrics.checkpoint_time_us.set(1);
-        let page = render(&metrics, &Stats::default(), 2_500_001);
+        let page = render(&metrics, 2_500_001);
+        assert!(page.contains("flowd_rows_total{stage=\"read\"} 3\n"), "{page}");
+        assert!(page.contains("flowd_checkpoint_age_seconds 2.500000\n"), "{page}");
+        let sink = Beside::Applying(Arc::default());
+        for page in [page, Numbers { pipeline: metrics, beside: sink }.render(2_500_001)] {
+            check_form(&page);
+        }
+    }
+
+    fn check_form(page: &str) {
         let mut families = HashSet::new();
         let mut samples = HashSet::new();
         for line in page.lines() {
@@ -224,13 +272,11 @@ mod tests {
                 assert!(name.starts_with("flowd_"), "{line}");
             }
         }
-        assert!(page.contains("flowd_rows_total{stage=\"read\"} 3\n"), "{page}");
-        assert!(page.contains("flowd_checkpoint_age_seconds 2.500000\n"), "{page}");
     }
 
     #[test]
     fn a_snapshot_is_told_in_numbers_of_its_own() {
-        let metrics = Metrics::default();
+        let metrics = Arc::<Metrics>::default();
         let Snapshot { state, tables, tables_done, chunks, rows, bytes, rows_estimated, .. } =
             &metrics.snapshot;
         let gauges = [state, tables, tables_done, chunks, rows, bytes, rows_estimated];
@@ -240,7 +286,7 @@ mod tests {
         metrics.snapshot.chunks_reread.add(8);
         metrics.snapshot.chunk_bytes.set(9);
         metrics.snapshot.paused.set(1);
-        let page = render(&metrics, &Stats::default(), 5);
+        let page = render(&metrics, 5);
         for sample in [
             "state 1",
             "tables 2",
@@ -259,12 +305,12 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_left_out() {
-        let metrics = Metrics::default();
+        let metrics = Arc::<Metrics>::default();
         metrics.source_lag_bytes.set(-1);
-        let page = render(&metrics, &Stats::default(), 5);
+        let page = render(&metrics, 5);
         assert!(!page.contains("flowd_lag_bytes"), "{page}");
         assert!(!page.contains("flowd_checkpoint_age_seconds"), "{page}");
         metrics.source_lag_bytes.set(7);
-        assert!(render(&metrics, &Stats::default(), 5).contains("flowd_lag_bytes 7\n"));
+        assert!(render(&metrics, 5).contains("flowd_lag_bytes 7\n"));
     }
 }

@@ -2,12 +2,28 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::config::{MeshAddress, Source, Target};
+use flowd_mesh::MeshConfig;
+
+use crate::config::{MeshAddress, PubSub, Source, Target};
 use crate::exit::Ending;
 use crate::mesh::{Server, ServerConfig};
 
 /// Where `meshAddress: embedded` listens.
 const EMBEDDED_ADDRESS: &str = "127.0.0.1:10000";
+
+/// How to reach EventMesh and as whom; the rest is left as it is without a word about it.
+pub(super) fn connection(pub_sub: &PubSub, addresses: Vec<String>) -> MeshConfig {
+    MeshConfig {
+        addresses,
+        idc: pub_sub.idc.clone(),
+        env: pub_sub.env.clone(),
+        group: pub_sub.group.clone(),
+        app_id: pub_sub.app_id.clone(),
+        user_name: pub_sub.user_name.clone(),
+        password: pub_sub.pass_word.expose().to_owned(),
+        ..MeshConfig::default()
+    }
+}
 
 /// The servers of a source's target.
 pub(super) enum Mesh {

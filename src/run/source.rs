@@ -16,34 +16,36 @@ use flowd_mesh::Outgoing;
 use flowd_mesh::config::MeshConfig;
 use flowd_mesh::drop::DropTarget;
 use flowd_mesh::jsonl::JsonlTarget;
+use flowd_mesh::publish::stats::Stats;
 use flowd_mesh::stdout::StdoutTarget;
 use flowd_mesh::target::MeshTarget;
 use flowd_mysql::position::describe;
 use flowd_mysql::source::{MySqlSource, SourceSettings};
 use flowd_registry::RocksRegistry;
 
-use super::mesh::Mesh;
-use super::{Flow, at_start};
-use crate::config::{Config, Order, PubSub, Publishing, Source, Target};
+use super::mesh::{Mesh, connection};
+use super::{Flow, at_start, begin};
+use crate::config::{Config, Order, Publishing, Source, Target};
 use crate::exit::Ending;
-use crate::metrics::text::Numbers;
+use crate::metrics::text::Beside;
 use crate::progress::LastPosition;
 
-pub(super) fn run(config: &Config, source: &Source, numbers: &Numbers, stop: Stop) -> Result<(), Ending> {
+pub(super) fn run(config: &Config, source: &Source) -> Result<(), Ending> {
+    let published = Arc::<Stats>::default();
+    let (metrics, stop) = begin(&config.pipeline, Beside::Publishing(published.clone()))?;
     let registry =
         RocksRegistry::open(&source.offset_storage.offset_storage_addr, &source.mysql.connector_name)
             .map_err(at_start)?;
     let mesh = Mesh::of(&config.pub_sub.mesh_address, source)?;
-    let mesh_config = mesh_config(&config.pub_sub, &source.publishing, mesh.addresses());
     let last = LastPosition::default();
     let flow = Flow {
-        source: mysql_cdc(config, source, numbers.pipeline.clone(), stop.clone()),
-        target: target(mesh_config, &source.publishing.target, numbers),
+        source: mysql_cdc(config, source, metrics.clone(), stop.clone()),
+        target: target(config, &source.publishing, mesh.addresses(), published),
         registry: Box::new(Watched { registry: Box::new(registry), last: last.clone() }),
         sequence: |source| Some(source.sequence()),
         checkpoint_every: Duration::from_millis(source.publishing.checkpoint_ms),
         last,
-        metrics: numbers.pipeline.clone(),
+        metrics,
         stop,
     };
     let ended = flow.run(&config.pipeline);
@@ -98,18 +100,25 @@ pub(crate) fn registry_name(directory: &Path) -> String {
     name.to_string_lossy().into_owned()
 }
 
-fn target(mesh: MeshConfig, to: &Target, numbers: &Numbers) -> Box<dyn worker::Target<Outgoing>> {
-    match to {
-        Target::Mesh => Box::new(MeshTarget::new(mesh, numbers.mesh.clone())),
+fn target(
+    config: &Config,
+    publishing: &Publishing,
+    addresses: Vec<String>,
+    published: Arc<Stats>,
+) -> Box<dyn worker::Target<Outgoing>> {
+    match &publishing.target {
+        Target::Mesh => {
+            let mesh = publishing_config(connection(&config.pub_sub, addresses), publishing);
+            Box::new(MeshTarget::new(mesh, published))
+        }
         Target::JsonLines(path) => Box::new(JsonlTarget::new(path)),
         Target::Stdout => Box::new(StdoutTarget::new()),
         Target::Drop => Box::new(DropTarget::new(Arc::default())),
     }
 }
 
-fn mesh_config(pub_sub: &PubSub, publishing: &Publishing, addresses: Vec<String>) -> MeshConfig {
+fn publishing_config(connection: MeshConfig, publishing: &Publishing) -> MeshConfig {
     MeshConfig {
-        addresses,
         connections: usize::try_from(publishing.connections).expect("at most 256"),
         window: usize::try_from(publishing.window).expect("at most 65536"),
         order: match publishing.order {
@@ -117,12 +126,6 @@ fn mesh_config(pub_sub: &PubSub, publishing: &Publishing, addresses: Vec<String>
             Order::Total => order::Order::Total,
             Order::None => order::Order::None,
         },
-        idc: pub_sub.idc.clone(),
-        env: pub_sub.env.clone(),
-        group: pub_sub.group.clone(),
-        app_id: pub_sub.app_id.clone(),
-        user_name: pub_sub.user_name.clone(),
-        password: pub_sub.pass_word.expose().to_owned(),
-        ..MeshConfig::default()
+        ..connection
     }
 }

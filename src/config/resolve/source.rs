@@ -161,7 +161,7 @@ fn applied(values: &mut Values<'_>, connector_name: &str, target: &Target) -> Op
         let text = "names no sink; write the connectorName of each, or `delivery: published`";
         values.problem(section, "appliedBy", text);
     }
-    let topic = topic.unwrap_or_else(|| format!("flowd.applied.{connector_name}"));
+    let topic = topic.unwrap_or_else(|| flowd_codec::applied::control_topic(connector_name));
     Some(Applied { by, topic })
 }
 

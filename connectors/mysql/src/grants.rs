@@ -65,8 +65,13 @@ impl Grants {
 
     /// Whether every table of the schema, or the one named, can be selected from.
     pub fn selects(&self, schema: &str, table: Option<&str>) -> bool {
-        let taken = self.taken.iter().any(|grant| grant.gives("SELECT") && like(&grant.schema, schema));
-        self.given.iter().filter(|grant| grant.gives("SELECT")).any(|grant| match grant.table.as_str() {
+        self.gives("SELECT", schema, table)
+    }
+
+    /// Whether there is this right on every table of the schema, or on the one named.
+    pub fn gives(&self, privilege: &str, schema: &str, table: Option<&str>) -> bool {
+        let taken = self.taken.iter().any(|grant| grant.gives(privilege) && like(&grant.schema, schema));
+        self.given.iter().filter(|grant| grant.gives(privilege)).any(|grant| match grant.table.as_str() {
             "*" if grant.is_global() => !taken,
             "*" => like(&grant.schema, schema),
             granted => grant.schema == schema && Some(granted) == table,

@@ -43,6 +43,21 @@ const TABLES: [(&str, &str); 3] = [
     ),
 ];
 
+/// Where lanes are recorded.
+pub(super) fn lanes_table(database: &str) -> TableName {
+    TableName { schema: database.to_owned(), table: LANES.to_owned() }
+}
+
+/// Asks for the lanes of one sink, for [`lane`], and behind them when each was recorded.
+pub(super) fn lanes_with_time(database: &str, connector_name: &str) -> String {
+    format!(
+        "SELECT `source`, `topic`, `lane`, `epoch`, `sequence`, `updated` FROM {}.{} WHERE `sink` = {} ORDER BY 1, 2, 3",
+        identifier(database),
+        identifier(LANES),
+        bytes(connector_name)
+    )
+}
+
 /// Writes and reads the record of one sink.
 #[derive(Debug)]
 pub(super) struct Record {
@@ -220,7 +235,7 @@ fn bytes(text: &str) -> String {
     String::from_utf8(out).expect("hexadecimal digits")
 }
 
-fn lane(row: &Row) -> Result<LaneApplied, WireError> {
+pub(super) fn lane(row: &Row) -> Result<LaneApplied, WireError> {
     let number = |index| number(row, index);
     let lane = u16::try_from(number(2)?).map_err(|_| damaged(row))?;
     let (source, topic) = (Arc::from(text(row, 0)), Arc::from(text(row, 1)));

@@ -223,7 +223,7 @@ fn length_encoded(bytes: &[u8]) -> Option<(u64, &[u8])> {
 }
 
 /// The name itself where it fits, so that an administrator sees it; else its head and a digest.
-fn lock_name(connector_name: &str) -> String {
+pub(super) fn lock_name(connector_name: &str) -> String {
     let name = format!("flowd.{connector_name}");
     if name.len() <= LOCK_CHARS_MAX {
         return name;

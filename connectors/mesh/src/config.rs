@@ -32,6 +32,8 @@ pub struct MeshConfig {
     pub ack_timeout: Duration,
     /// A frame larger than this is rejected unsent: the server would cut the connection (protocol manual, 1.1).
     pub max_event_bytes: usize,
+    /// Whether and how events are packed into batch events.
+    pub batching: Option<Batching>,
     /// The session's clocks. Only tests have a reason to change them.
     pub timing: Timing,
 }
@@ -51,9 +53,19 @@ impl Default for MeshConfig {
             password: String::new(),
             ack_timeout: Duration::from_secs(5),
             max_event_bytes: PUBLISH_SIZE_MAX,
+            batching: None,
             timing: Timing::default(),
         }
     }
+}
+
+/// How events are packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Batching {
+    /// Bytes that a batch event's JSON has at most; what the server refuses for its size lowers it.
+    pub bytes: usize,
+    /// How long an event waits for others to be packed with.
+    pub linger: Duration,
 }
 
 /// The clocks of a session.

@@ -6,6 +6,7 @@ pub mod target;
 mod bell;
 mod connection;
 mod letter;
+mod pack;
 mod pool;
 mod session;
 mod shared;

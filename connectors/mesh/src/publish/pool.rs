@@ -15,6 +15,7 @@
 mod answers;
 mod held;
 mod line;
+mod pieces;
 mod slot;
 
 use std::collections::VecDeque;
@@ -32,11 +33,13 @@ use rand::{Rng, SeedableRng};
 pub(crate) use self::answers::Verdict;
 use self::held::Parcels;
 use self::line::Line;
+use self::pieces::{Pieces, seq};
 use self::slot::{Slot, Stage};
 use crate::Outgoing;
 use crate::config::MeshConfig;
 use crate::muffler::Muffler;
 use crate::publish::letter::Head;
+use crate::publish::pack::Packed;
 use crate::publish::stats::Stats;
 
 /// Larger windows than this, all lines together, stay partly unused: about 9 MB of slots.
@@ -68,6 +71,8 @@ pub(crate) struct Pool {
     ids: HashTable<u32>,
     hasher: RandomState,
     rejected: VecDeque<Rejected>,
+    /// What is left of batches that the mesh would not take whole.
+    pieces: Pieces,
     /// Events that wait for a time: in flight or after a refusal.
     timed: usize,
     seq_base: u64,
@@ -101,6 +106,7 @@ impl Pool {
                 chance.random(),
             ),
             rejected: VecDeque::new(),
+            pieces: Pieces::default(),
             timed: 0,
             // Far from overflow, and far from what another client of the server counts.
             seq_base: chance.random::<u64>() >> 2,
@@ -138,16 +144,17 @@ impl Pool {
     }
 
     /// Takes the next parcel in.
-    pub(crate) fn push(&mut self, delivery: Delivery<Outgoing>) {
-        self.parcels.push(delivery);
+    pub(crate) fn push(&mut self, packed: Packed) {
+        self.parcels.push(packed);
         self.admit();
     }
 
     /// Admits events while there is room.
     fn admit(&mut self) {
         while self.gate.room() > 0 {
-            let Some((place, keys)) = self.parcels.next_event() else { return };
-            let admission = self.gate.admit(keys);
+            let Some(place) = self.parcels.next_event() else { return };
+            let (keys, members) = self.parcels.keys(place);
+            let admission = self.gate.admit_all(keys, members);
             let slot = self.gate.slot(admission);
             self.slots[slot as usize] = Slot { admission, place, ..Slot::default() };
         }
@@ -197,18 +204,18 @@ impl Pool {
         }
         loop {
             let slot = self.next_slot()?;
-            let Slot { admission, place, sends, .. } = self.slots[slot as usize];
-            if sends == 0 && !self.first_send(slot) {
+            let Slot { admission, place, sends, is_known, piece, .. } = self.slots[slot as usize];
+            if !is_known && !self.first_send(slot) {
                 continue;
             }
-            set_publish_seq(self.parcels.frame_mut(place), self.seq_base + admission);
+            set_publish_seq(self.parcels.frame_mut(place), self.seq_base + seq(admission, piece));
             self.slots[slot as usize].sends = sends + 1;
             self.slots[slot as usize].stage = Stage::Sent { line: line as u32, at_ms: now_ms };
             self.timed += 1;
             self.lines[line].in_flight += 1;
             self.stats.in_flight.add(1);
             self.stats.published.add(1);
-            if sends > 0 {
+            if is_known {
                 self.stats.resent.add(1);
             }
             return Some(Given { admission, send: sends + 1 });
@@ -242,6 +249,7 @@ impl Pool {
         }
         let hash = self.hasher.hash_one(self.parcels.id(place));
         self.slots[slot as usize].id_hash = hash;
+        self.slots[slot as usize].is_known = true;
         let slots = &self.slots;
         self.ids.insert_unique(hash, slot, |other| slots[*other as usize].id_hash);
         true
@@ -340,15 +348,20 @@ impl Pool {
     fn settle(&mut self, slot: u32) {
         self.leave_stage(slot);
         self.mark_written(slot);
-        let Slot { place, id_hash, sends, .. } = self.slots[slot as usize];
-        if sends > 0
-            && let Ok(entry) = self.ids.find_entry(id_hash, |other| *other == slot)
-        {
-            entry.remove();
-        }
+        self.forget_id(slot);
+        let place = self.slots[slot as usize].place;
         self.gate.release(slot);
         self.parcels.settled(place);
         self.admit();
+    }
+
+    /// The event cannot be found by its id any more.
+    fn forget_id(&mut self, slot: u32) {
+        let Slot { id_hash, is_known, .. } = self.slots[slot as usize];
+        if is_known && let Ok(entry) = self.ids.find_entry(id_hash, |other| *other == slot) {
+            entry.remove();
+        }
+        self.slots[slot as usize].is_known = false;
     }
 
     /// The next event for `onReject`, with its dead-letter line. It stays until [`Pool::dead_letter_written`].
@@ -367,7 +380,7 @@ impl Pool {
         let slot = self.gate.slot(rejected.admission);
         assert_eq!(self.slots[slot as usize].stage, Stage::Rejected);
         self.stats.rejected.add(1);
-        self.settle(slot);
+        self.finish(slot);
     }
 
     /// The last ticket up to which everything was written once, if that moved.

@@ -18,6 +18,7 @@ use crate::Outgoing;
 use crate::config::MeshConfig;
 use crate::event_loop::{block_on, greet_any};
 use crate::publish::connection;
+use crate::publish::pack::Packer;
 use crate::publish::shared::Shared;
 use crate::publish::stats::Stats;
 
@@ -57,7 +58,9 @@ impl Target<Outgoing> for MeshTarget {
             let keep = |line| connections.spawn_local(connection::keep(Rc::clone(&shared), line));
             let tasks: Vec<_> = (0..shared.config.connections).map(keep).collect();
             let spreading = connections.spawn_local(connection::keep_spread(Rc::clone(&shared)));
-            drive(&shared, parcels, &mut connections).await?;
+            let MeshConfig { batching, order, max_event_bytes, .. } = shared.config;
+            let mut packer = Packer::new(parcels, batching, order, max_event_bytes);
+            drive(&shared, &mut packer, &mut connections).await?;
             spreading.abort();
             shared.is_finished.set(true);
             // Greeted connections say goodbye; one that is being opened is of no use any more.
@@ -79,7 +82,7 @@ impl Target<Outgoing> for MeshTarget {
 /// Moves parcels in and acknowledgements out until all is done.
 async fn drive(
     shared: &Shared,
-    parcels: &mut dyn Outlet<Outgoing>,
+    parcels: &mut Packer<'_>,
     connections: &mut JoinSet<()>,
 ) -> Result<(), Failure> {
     let mut has_ended = false;
@@ -106,11 +109,12 @@ async fn drive(
 }
 
 /// Takes parcels while the look-ahead has room; true once there will be no more.
-fn take_parcels(shared: &Shared, parcels: &mut dyn Outlet<Outgoing>, context: &mut Context<'_>) -> bool {
+fn take_parcels(shared: &Shared, parcels: &mut Packer<'_>, context: &mut Context<'_>) -> bool {
     shared.outlet_pending.set(false);
+    parcels.limit(shared.pool.borrow().batch_bytes_max());
     while shared.pool.borrow().wants_parcel() {
         match parcels.poll_next(context) {
-            Poll::Ready(Some(delivery)) => shared.pool.borrow_mut().push(delivery),
+            Poll::Ready(Some(packed)) => shared.pool.borrow_mut().push(packed),
             Poll::Ready(None) => {
                 // Nothing more to ask it for.
                 shared.outlet_pending.set(true);
@@ -127,7 +131,7 @@ fn take_parcels(shared: &Shared, parcels: &mut dyn Outlet<Outgoing>, context: &m
 }
 
 /// Tells what was emitted and acknowledged.
-fn report(shared: &Shared, parcels: &mut dyn Outlet<Outgoing>) {
+fn report(shared: &Shared, parcels: &mut Packer<'_>) {
     let mut pool = shared.pool.borrow_mut();
     if let Some(ticket) = pool.emitted() {
         parcels.emitted(ticket);
@@ -139,7 +143,7 @@ fn report(shared: &Shared, parcels: &mut dyn Outlet<Outgoing>) {
 }
 
 /// Hands rejected events to `onReject`, each before it counts as acknowledged.
-fn reject(shared: &Shared, parcels: &mut dyn Outlet<Outgoing>) -> Result<(), Failure> {
+fn reject(shared: &Shared, parcels: &mut Packer<'_>) -> Result<(), Failure> {
     let mut pool = shared.pool.borrow_mut();
     while let Some((rejected, line)) = pool.next_rejected() {
         parcels.reject(&rejected.reason, &line)?;

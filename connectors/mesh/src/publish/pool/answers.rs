@@ -43,14 +43,14 @@ impl Pool {
 
     /// The slot of the event in flight whose seq this is.
     fn by_seq(&self, seq: u64) -> Option<u32> {
-        let admission = seq.checked_sub(self.seq_base)?;
+        let (admission, piece) = super::pieces::of_seq(seq.checked_sub(self.seq_base)?);
         if !self.gate.admitted().contains(&admission) {
             return None;
         }
         let slot = self.gate.slot(admission);
         let found = &self.slots[slot as usize];
-        let is_known = found.admission == admission && found.sends > 0 && !found.is_gone();
-        is_known.then_some(slot)
+        let is_it = found.admission == admission && u64::from(found.piece) == piece && found.is_known;
+        (is_it && !found.is_gone()).then_some(slot)
     }
 
     fn by_id(&self, id: &str) -> Option<u32> {
@@ -72,7 +72,7 @@ impl Pool {
             self.lines[sent_on as usize].acked();
         }
         self.stats.acked.add(1);
-        self.settle(slot);
+        self.finish(slot);
     }
 
     /// The line that an event in flight was sent on. A refusal of an earlier send of an event that waits already says
@@ -85,7 +85,7 @@ impl Pool {
     }
 
     fn refuse_for_good(&mut self, slot: u32, reason: &Reason<'_>) {
-        if self.sent_on(slot).is_some() {
+        if self.sent_on(slot).is_some() && !self.split(slot, reason) {
             let head = Head::of(self.parcels.json(self.slots[slot as usize].place));
             let topic = head.topic();
             self.reject(slot, format!("the mesh refused an event of topic {topic} for good: {reason}"));

@@ -6,6 +6,7 @@ use flowd_codec::event::Framed;
 use flowd_engine::worker::Delivery;
 
 use crate::Outgoing;
+use crate::publish::pack::{MemberKeys, Packed};
 
 /// Where an event lies: its parcel's ticket and its index there.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -17,6 +18,7 @@ pub(super) struct Place {
 #[derive(Debug)]
 struct Held {
     delivery: Delivery<Outgoing>,
+    keys: MemberKeys,
     /// Events not yet written once.
     unwritten: usize,
     /// Events not yet acknowledged.
@@ -44,10 +46,11 @@ impl Parcels {
         self.next.ticket == self.first + self.held.len() as u64
     }
 
-    pub(super) fn push(&mut self, delivery: Delivery<Outgoing>) {
+    pub(super) fn push(&mut self, packed: Packed) {
+        let Packed { delivery, keys } = packed;
         assert_eq!(delivery.ticket, self.first + self.held.len() as u64, "parcels come in order");
         let count = delivery.parcel.events.len();
-        self.held.push_back(Held { delivery, unwritten: count, unacked: count });
+        self.held.push_back(Held { delivery, keys, unwritten: count, unacked: count });
         self.skip_ended();
     }
 
@@ -60,14 +63,30 @@ impl Parcels {
         }
     }
 
-    /// The next event's place, and the keys that it holds.
-    pub(super) fn next_event(&mut self) -> Option<(Place, [u64; 2])> {
+    /// The next event's place.
+    pub(super) fn next_event(&mut self) -> Option<Place> {
         let place = self.next;
         let held = self.held.get((place.ticket - self.first) as usize)?;
-        let keys = held.delivery.parcel.events.get(place.index as usize)?.keys;
+        held.delivery.parcel.events.get(place.index as usize)?;
         self.next.index += 1;
         self.skip_ended();
-        Some((place, keys))
+        Some(place)
+    }
+
+    /// The keys that an event holds: its own, and as a batch its members'.
+    pub(super) fn keys(&self, place: Place) -> ([u64; 2], &[u64]) {
+        let held = self.held(place);
+        (held.delivery.parcel.events[place.index as usize].keys, held.keys.of(place.index))
+    }
+
+    /// Lets `write` append an event to the parcel of another, to be put in its place later.
+    pub(super) fn append<T>(&mut self, place: Place, write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+        write(&mut self.held_mut(place).delivery.parcel.buffer)
+    }
+
+    /// Puts an appended event in the place of one.
+    pub(super) fn put(&mut self, place: Place, event: Framed) {
+        self.held_mut(place).delivery.parcel.events[place.index as usize].event = event;
     }
 
     fn held(&self, place: Place) -> &Held {

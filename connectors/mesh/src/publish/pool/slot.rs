@@ -30,6 +30,10 @@ pub(super) struct Slot {
     pub(super) timeouts: u8,
     /// Whether its frame was written whole once.
     pub(super) written: bool,
+    /// Whether it can be found by its id.
+    pub(super) is_known: bool,
+    /// How many events stood in its place before this one.
+    pub(super) piece: u16,
 }
 
 impl Slot {

@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
+use flowd_codec::event::{Framing, batch};
 use flowd_codec::frame::{Command, Decoder, Frame, Header};
 use flowd_codec::session::publish_ack;
-use flowd_engine::order::Order;
+use flowd_engine::order::{Keyed, Order};
+use flowd_engine::parcel::Parcel;
 
 use super::*;
+use crate::publish::pack::MemberKeys;
 use crate::testing::mesh_parcel;
 
 fn pool(config: &MeshConfig) -> Pool {
@@ -21,7 +24,11 @@ fn two_lines() -> MeshConfig {
 }
 
 fn push(pool: &mut Pool, ticket: u64, events: impl IntoIterator<Item = (u64, u64)>) {
-    pool.push(Delivery { ticket, parcel: mesh_parcel(events) });
+    push_parcel(pool, ticket, mesh_parcel(events));
+}
+
+fn push_parcel(pool: &mut Pool, ticket: u64, parcel: Parcel<Outgoing>) {
+    pool.push(Packed { delivery: Delivery { ticket, parcel }, keys: MemberKeys::default() });
 }
 
 /// What a line would write now: each event with its seq and id.
@@ -227,4 +234,102 @@ fn a_refusal_by_size_names_topic_and_setting_and_one_for_good_its_text() {
         }
     }
     assert_eq!(pool.in_flight(0), 0);
+}
+
+/// A batch of these events in place of them, with their keys from 1.
+fn push_batch(pool: &mut Pool, ticket: u64, numbers: std::ops::Range<u64>) {
+    let single = mesh_parcel(numbers.clone().map(|number| (number, 1 + number)));
+    let members: Vec<_> = single
+        .events
+        .iter()
+        .map(|keyed| batch::Member {
+            id: keyed.event.id(&single.buffer),
+            json: keyed.event.json(&single.buffer),
+        })
+        .collect();
+    let mut parcel = Parcel::default();
+    let template = batch::template(Framing::EventMesh, "/flowd/test/t", "shop.orders");
+    let event = batch::write(&mut parcel.buffer, &template, 0, &members);
+    parcel.events.push(Keyed::uncounted(event, [0; 2]));
+    let keys = MemberKeys::of_one(numbers.map(|number| 1 + number).collect());
+    pool.push(Packed { delivery: Delivery { ticket, parcel }, keys });
+}
+
+const TOO_LARGE: &str = "event size exceeds the limit: 1000";
+
+#[test]
+fn a_batch_that_is_too_large_goes_out_in_halves_one_after_another_and_keeps_its_keys() {
+    let mut pool = pool(&two_lines());
+    push_batch(&mut pool, 0, 0..5);
+    push(&mut pool, 1, [(9, 3)]);
+    let whole = sends(&mut pool, 0, 0);
+    assert_eq!(ids(&whole), ["id-0..id-4"]);
+    let size = pool.frame(0, whole[0].0).unwrap().len();
+    assert_eq!(refuse(&mut pool, 0, &whole[0].1, TOO_LARGE, 0), Verdict::Keep);
+    assert!(pool.batch_bytes_max() < size / 2);
+
+    let half = sends(&mut pool, 0, 0);
+    assert_eq!(ids(&half), ["id-0..id-2"], "one at a time");
+    // A late answer to the whole counts for nothing.
+    refuse(&mut pool, 0, &whole[0].1, TOO_LARGE, 0);
+    refuse(&mut pool, 0, &whole[0].1, "event is null", 0);
+    ack(&mut pool, 0, "id-0..id-4");
+    assert_eq!(sends(&mut pool, 0, 0).len(), 0);
+    refuse(&mut pool, 0, &half[0].1, TOO_LARGE, 0);
+    assert_eq!(ids(&sends(&mut pool, 1, 0)), ["id-0..id-1"]);
+    ack(&mut pool, 0, "id-0..id-1");
+    assert_eq!(ids(&sends(&mut pool, 1, 0)), ["id-2"], "key 3 is held until the last piece has left");
+    ack(&mut pool, 0, "id-2");
+    assert_eq!(ids(&sends(&mut pool, 1, 0)), ["id-3..id-4"]);
+    assert!(pool.next_acked().is_none());
+    ack(&mut pool, 0, "id-3..id-4");
+    assert_eq!(ids(&sends(&mut pool, 1, 0)), ["id-9"]);
+    ack(&mut pool, 0, "id-9");
+    assert_eq!(pool.emitted(), Some(1));
+    assert_eq!(std::iter::from_fn(|| pool.next_acked()).count(), 2);
+    assert!(pool.is_empty() && pool.rejected.is_empty() && pool.ids.is_empty());
+}
+
+#[test]
+fn of_a_batch_that_is_refused_for_good_only_the_members_at_fault_are_rejected() {
+    let mut pool = pool(&two_lines());
+    push_batch(&mut pool, 0, 0..3);
+    let whole = sends(&mut pool, 0, 0);
+    refuse(&mut pool, 0, &whole[0].1, "JsonParseException", 0);
+    assert_eq!(pool.batch_bytes_max(), usize::MAX, "its size was not at fault");
+    for number in 0..3 {
+        let sent = sends(&mut pool, 0, 0);
+        assert_eq!(ids(&sent), [format!("id-{number}")]);
+        if number == 1 {
+            refuse(&mut pool, 0, &sent[0].1, TOO_LARGE, 0);
+            let (rejected, line) = pool.next_rejected().unwrap();
+            assert!(String::from_utf8(line).unwrap().contains("\"id\":\"id-1\""));
+            assert_eq!(sends(&mut pool, 0, 0).len(), 0, "not before its dead letter is durable");
+            pool.dead_letter_written(&rejected);
+        } else {
+            ack(&mut pool, 0, &format!("id-{number}"));
+        }
+    }
+    assert_eq!(pool.emitted(), Some(0));
+    assert!(pool.next_acked().is_some() && pool.is_empty());
+    assert_eq!(pool.stats.rejected.value(), 1);
+}
+
+#[test]
+fn a_batch_in_pieces_survives_a_lost_connection() {
+    let mut pool = pool(&two_lines());
+    push_batch(&mut pool, 0, 0..4);
+    let whole = sends(&mut pool, 0, 0);
+    refuse(&mut pool, 0, &whole[0].1, TOO_LARGE, 0);
+    assert_eq!(ids(&sends(&mut pool, 0, 0)), ["id-0..id-1"]);
+    pool.lost(0);
+    assert_eq!(ids(&sends(&mut pool, 1, 0)), ["id-0..id-1"]);
+    ack(&mut pool, 1, "id-0..id-1");
+    assert_eq!(ids(&sends(&mut pool, 1, 0)), ["id-2..id-3"]);
+    pool.tick(100);
+    assert_eq!(ids(&sends(&mut pool, 1, 100)), ["id-2..id-3"]);
+    ack(&mut pool, 1, "id-2..id-3");
+    assert!(pool.next_acked().is_none(), "emitted is told first");
+    assert_eq!(pool.emitted(), Some(0));
+    assert!(pool.next_acked().is_some() && pool.is_empty());
 }

@@ -39,6 +39,9 @@ const PUBLISH_HEADER_AFTER_SEQ: &[u8] =
     br#"","properties":{"protocoltype":"cloudevents","protocolversion":"1.0","protocoldesc":"tcp"}}"#;
 const SEQ_AT: usize = FRAME_HEAD_SIZE + PUBLISH_HEADER_BEFORE_SEQ.len();
 
+/// Bytes before the JSON in a frame made by [`EventWriter`](crate::event::EventWriter).
+pub const PUBLISH_HEAD_SIZE: usize = SEQ_AT + SEQ_WIDTH + PUBLISH_HEADER_AFTER_SEQ.len();
+
 /// One frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {

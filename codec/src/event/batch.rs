@@ -23,12 +23,12 @@ pub struct Member<'a> {
     pub json: &'a [u8],
 }
 
-/// Bytes of the JSON of a batch whose members have `members_size` bytes of JSON and of which there are `count`, with
-/// these two ids.
-pub fn size(template: &Template, ids_size: usize, members_size: usize, count: usize) -> usize {
+/// Bytes of the JSON of a batch of `count` members that have `members_size` bytes of JSON together. `fixed_size` is its
+/// [`Template::fixed_size`], `ids_size` that of the first and the last member's id.
+pub fn size(fixed_size: usize, ids_size: usize, members_size: usize, count: usize) -> usize {
     const TIME_AND_ENDS: usize = r#"2025-11-25T00:00:00.000001Z","data":[]}"#.len();
     const BETWEEN_IDS: usize = 2;
-    template.fixed_size() + ids_size + BETWEEN_IDS + TIME_AND_ENDS + members_size + count - 1
+    fixed_size + ids_size + BETWEEN_IDS + TIME_AND_ENDS + members_size + count - 1
 }
 
 /// Appends the batch of these members, which are not none; `time_us` is the batch's own time.
@@ -94,7 +94,7 @@ mod tests {
         let batch = write(&mut out, &template, 9, &members);
         let members_size = members.iter().map(|member| member.json.len()).sum();
         let ids_size = members[0].id.len() + members[members.len() - 1].id.len();
-        assert_eq!(batch.json(&out).len(), size(&template, ids_size, members_size, members.len()));
+        assert_eq!(batch.json(&out).len(), size(template.fixed_size(), ids_size, members_size, members.len()));
 
         let read = incoming::read(batch.json(&out)).expect("a CloudEvent");
         assert_eq!((&*read.event_type, read.topic.as_deref()), (EVENT_TYPE, Some("shop.orders")));

@@ -51,7 +51,7 @@ impl Writer {
             }
             Kind::Truncate => self.event(parcel, input, [0; 2], 0),
             // Where a table's definition has changed, all of it goes in lane 0.
-            _ if input.padding % 7 == 0 => self.event(parcel, input, [key, 0], 0),
+            _ if input.padding.is_multiple_of(7) => self.event(parcel, input, [key, 0], 0),
             _ => self.event(parcel, input, [key, 0], key % LANES),
         }
     }

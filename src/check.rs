@@ -1,14 +1,19 @@
-//! `flowd check`: what the source lacks, each with what mends it. A run begins with the same check.
+//! `flowd check`: what the source lacks, or a sink's target, each with what mends it. A source's run begins with the same
+//! check.
 
 use std::fmt::Write;
+use std::fs::{File, OpenOptions};
+use std::path::Path;
 
 use flowd_mysql::check::{Finding, Ourselves, Severity, check};
 use flowd_mysql::config::SnapshotMode;
 use flowd_mysql::connection::Connection;
 use flowd_mysql::dump::Replica;
+use flowd_mysql::sink::config::MySqlSinkConfig;
+use flowd_mysql::sink::look;
 
 use crate::cli::RunArgs;
-use crate::config::{Connector, Flag, Source};
+use crate::config::{Connector, FileSink, Flag, Reading, Source};
 use crate::exit::Ending;
 use crate::load::{Naming, load};
 use crate::run::registry_name;
@@ -17,9 +22,9 @@ pub(crate) fn command(args: &RunArgs, flags: Vec<Flag>) -> Result<(), Ending> {
     let config = load(args, flags, Naming::Optional)?;
     match &config.connector {
         Connector::MySqlCdc(source) => of_source(source),
-        Connector::MySqlSink(..) | Connector::FileSink(..) | Connector::StdoutSink(_) => {
-            Err(Ending::Unusable("sinks cannot be run yet".to_owned()))
-        }
+        Connector::MySqlSink(reading, database) => of_database(reading, database),
+        Connector::FileSink(_, file) => of_file(file),
+        Connector::StdoutSink(_) => tell("standard output", "target", &[]),
     }
 }
 
@@ -33,10 +38,42 @@ fn of_source(source: &Source) -> Result<(), Ending> {
     let findings = check(&mut connection, mysql, &ourselves, snapshot)
         .map_err(|error| Ending::Unusable(format!("{address}: {error}")))?;
     connection.close();
-    crate::answer(&describe(&address, &findings))?;
-    match problems(&findings) {
+    tell(&address, "source", &findings)
+}
+
+/// Topics that are named as a source names them by itself, `db.table`, tell which tables there must be.
+fn of_database(reading: &Reading, database: &MySqlSinkConfig) -> Result<(), Ending> {
+    let tables: Vec<_> = reading.topics.iter().filter_map(|topic| topic.split_once('.')).collect();
+    tell(&database.server.address(), "target", &look::check(database, &tables)?)
+}
+
+/// Whether the file can be opened for writing; one that is not there is not made for it.
+fn of_file(file: &FileSink) -> Result<(), Ending> {
+    let directory = file.path.parent().unwrap_or(Path::new("/"));
+    let writable = match file.path.exists() {
+        true => OpenOptions::new().append(true).open(&file.path).map(drop),
+        false => tempfile_in(directory),
+    };
+    let problem = writable.err().map(|error| Finding {
+        severity: Severity::Problem,
+        what: format!("{} cannot be written: {error}", file.path.display()),
+        remedy: format!("make the directory {} and let this user write there", directory.display()),
+    });
+    tell(&file.path.display().to_string(), "target", problem.as_slice())
+}
+
+/// Makes a file and takes it away again.
+fn tempfile_in(directory: &Path) -> std::io::Result<()> {
+    let path = directory.join(format!(".flowd-check-{}", std::process::id()));
+    File::create_new(&path)?;
+    std::fs::remove_file(path)
+}
+
+fn tell(address: &str, side: &str, findings: &[Finding]) -> Result<(), Ending> {
+    crate::answer(&describe(address, findings))?;
+    match problems(findings) {
         0 => Ok(()),
-        count => Err(Ending::Unusable(format!("the source cannot be used: {count} problem(s), as listed"))),
+        count => Err(Ending::Unusable(format!("the {side} cannot be used: {count} problem(s), as listed"))),
     }
 }
 
@@ -71,5 +108,14 @@ mod tests {
         assert!(printed.ends_with("db:3306: it cannot work like this\n"), "{printed}");
         assert!(describe("db:3306", &[finding(Severity::Warning)]).contains("it works, with"));
         assert!(describe("db:3306", &[]).contains("nothing is missing"));
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_is_a_problem_and_none_is_left_behind() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = |path: &str| FileSink { path: directory.path().join(path) };
+        assert!(of_file(&file("events.jsonl")).is_ok());
+        assert_eq!(std::fs::read_dir(directory.path()).expect("readable").count(), 0);
+        assert_eq!(of_file(&file("none/events.jsonl")).expect_err("no such directory").code(), 3);
     }
 }

@@ -1,4 +1,5 @@
-//! `flowd position`: how far the flow had come at its last checkpoint. Takes no lock, so it answers while flowd runs.
+//! `flowd position`: how far the flow had come at its last checkpoint, and of a sink what it has applied. Takes no lock, so
+//! it answers while flowd runs.
 
 use std::fmt::Write;
 
@@ -14,12 +15,15 @@ use crate::config::{Connector, Flag, Source};
 use crate::exit::Ending;
 use crate::load::{Naming, load};
 
+mod sink;
+
 pub(crate) fn command(args: &PositionArgs, flags: Vec<Flag>) -> Result<(), Ending> {
     let config = load(&args.run, flags, Naming::Optional)?;
     match &config.connector {
         Connector::MySqlCdc(source) => of_source(source, args.json),
-        Connector::MySqlSink(..) | Connector::FileSink(..) | Connector::StdoutSink(_) => {
-            Err(Ending::Unusable("sinks cannot be run yet".to_owned()))
+        Connector::MySqlSink(_, database) => sink::of_database(database, args.json),
+        Connector::FileSink(reading, _) | Connector::StdoutSink(reading) => {
+            sink::of_lines(&reading.connector_name, args.json)
         }
     }
 }

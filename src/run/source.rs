@@ -13,7 +13,7 @@ use flowd_engine::order;
 use flowd_engine::stop::Stop;
 use flowd_engine::worker;
 use flowd_mesh::Outgoing;
-use flowd_mesh::config::MeshConfig;
+use flowd_mesh::config::{Batching, MeshConfig};
 use flowd_mesh::drop::DropTarget;
 use flowd_mesh::jsonl::JsonlTarget;
 use flowd_mesh::publish::stats::Stats;
@@ -126,6 +126,10 @@ fn publishing_config(connection: MeshConfig, publishing: &Publishing) -> MeshCon
             Order::Total => order::Order::Total,
             Order::None => order::Order::None,
         },
+        batching: publishing.batch.map(|batch| Batching {
+            bytes: usize::try_from(batch.bytes).expect("at most a frame's size"),
+            linger: Duration::from_millis(u64::from(batch.linger_ms)),
+        }),
         ..connection
     }
 }

@@ -70,6 +70,14 @@ impl Lanes {
         lanes
     }
 
+    /// The same, where earlier processes have read a snapshot.
+    #[must_use]
+    pub fn after(mut self, earlier: &Self) -> Self {
+        self.run = earlier.run;
+        self.encode();
+        self
+    }
+
     /// Lanes of a topic.
     pub fn number(&self) -> u16 {
         self.number
@@ -95,7 +103,7 @@ impl Lanes {
         }
         let mut concerned = event::defines_any(text, schema, |schema, table| self.is_spread(schema, table));
         match event::uniqueness(text) {
-            Uniqueness::Made(table) => concerned.extend(self.made(table, schema, filter)),
+            Uniqueness::Made(table) => concerned.extend(self.made(&table, schema, filter)),
             Uniqueness::Kept => {}
             Uniqueness::Lost => {
                 for table in &concerned {
@@ -108,7 +116,7 @@ impl Lanes {
     }
 
     /// A table was made that can be spread: it is, unless it is already.
-    fn made(&mut self, table: NamedTable, schema: &str, filter: &TableFilter) -> Option<NamedTable> {
+    fn made(&mut self, table: &NamedTable, schema: &str, filter: &TableFilter) -> Option<NamedTable> {
         let schema = self.written(table.schema.as_deref().unwrap_or(schema));
         let name = self.written(&table.table);
         let at = self.spread.binary_search(&hash(&schema, &name)).err()?;
@@ -273,6 +281,8 @@ mod tests {
     fn a_run_is_always_later_than_the_one_before() {
         let mut lanes = of_orders(NameCase::Exact);
         assert_eq!([5, 9, 7].map(|now| lanes.begin_run(now)), [5, 9, 10]);
+        let mut others = Lanes::new(8, NameCase::Exact, []).after(&lanes);
+        assert_eq!(others.begin_run(3), 11, "with other lanes too");
     }
 
     #[test]

@@ -17,10 +17,12 @@ use crate::filter::TableFilter;
 use crate::position::{BinlogPosition, Gtids, OpenTransaction, is_behind};
 use crate::rows::{MySqlRecord, RowsEvent, Written};
 use crate::tables::Tables;
-use crate::transaction::TransactionId;
 
 mod bracket;
+mod open;
 mod refuse;
+
+use open::{Savepoint, Transaction, TransactionKind};
 
 /// What the stream counts for the metrics.
 #[derive(Debug, Clone, Copy, Default)]
@@ -31,57 +33,6 @@ pub struct Seen {
     pub truncate: u64,
     /// Captured rows that were handed on.
     pub rows: u64,
-}
-
-/// A transaction between its first event and its last.
-#[derive(Debug)]
-struct Transaction {
-    id: TransactionId,
-    /// From the GTID event; without one, each event's own second.
-    commit_us: Option<i64>,
-    /// Where its first event starts.
-    start: u64,
-    thread: Option<u32>,
-    kind: TransactionKind,
-    /// Captured rows met so far, handed on, skipped or taken back.
-    rows: u64,
-    /// The same without those that were taken back since: what a resumed reader skips.
-    kept: u64,
-    /// What `kept` was when its records last left for a batch; 0 before.
-    sent: u64,
-    /// Its savepoints, oldest first.
-    savepoints: Vec<Savepoint>,
-    /// Captured rows at its head that an earlier connection or process handed on.
-    skip: u64,
-    /// Rows met so far by table number.
-    by_table: Vec<(u32, u64)>,
-    /// Index in `pending` of its first record there.
-    first_pending: usize,
-    /// Whether records of it left in an earlier batch.
-    partly_sent: bool,
-}
-
-/// A mark inside a transaction that it may go back to.
-#[derive(Debug)]
-struct Savepoint {
-    name: String,
-    /// Rows before it.
-    rows: u64,
-    /// Index in `pending` of the first record behind it.
-    pending: usize,
-}
-
-/// What is known of how the transaction will end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum TransactionKind {
-    /// Opened by a GTID, nothing else seen yet.
-    Announced,
-    /// BEGIN was seen (or implied): ends with XID, COMMIT or ROLLBACK.
-    Open,
-    /// One statement only.
-    Standalone,
-    /// The first half of an XA transaction.
-    Xa,
 }
 
 /// The state machine.
@@ -480,19 +431,6 @@ impl Stream {
         match &self.transaction {
             Some(open) if open.id.is_gtid() => format!("{place} (GTID {})", open.id),
             _ => place,
-        }
-    }
-}
-
-impl Transaction {
-    /// Adds rows of a table; returns how many there were before.
-    fn count(&mut self, number: u32, rows: u64) -> u64 {
-        match self.by_table.iter_mut().rev().find(|(table, _)| *table == number) {
-            Some((_, count)) => std::mem::replace(count, *count + rows),
-            None => {
-                self.by_table.push((number, rows));
-                0
-            }
         }
     }
 }

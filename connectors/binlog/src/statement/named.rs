@@ -133,7 +133,7 @@ fn renames(text: &[u8]) -> bool {
 fn adds_key_to_column(text: &[u8]) -> bool {
     let mut before: &[u8] = b"";
     for word in words(text) {
-        let harmless = ["ADD", "DROP", "FOREIGN", "RENAME", "ALTER", "BY", "LINEAR"];
+        let harmless = ["ADD", "DROP", "FOREIGN", "FULLTEXT", "SPATIAL", "RENAME", "BY", "LINEAR"];
         if is(word, "KEY") && !any(before, &harmless) {
             return true;
         }
@@ -189,7 +189,7 @@ mod tests {
         let check = |text: &str, expected| assert_eq!(uniqueness(text.as_bytes()), expected, "{text}");
         for text in [
             "ALTER TABLE t ADD COLUMN c INT DEFAULT 1 COMMENT 'unique'",
-            "ALTER TABLE t ADD KEY k (c), DROP KEY o, RENAME COLUMN a TO b",
+            "ALTER TABLE t ADD KEY k (c), DROP KEY o, RENAME COLUMN a TO b, ADD FULLTEXT KEY f (d)",
             "ALTER TABLE t ADD CONSTRAINT f FOREIGN KEY (a) REFERENCES o (id)",
             "ALTER TABLE t PARTITION BY LINEAR KEY (id)",
             "CREATE INDEX i ON t (a)",

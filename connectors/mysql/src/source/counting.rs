@@ -21,10 +21,17 @@ pub(super) fn lanes(
     stored: Option<SourcePosition>,
     begin: &SourcePosition,
 ) -> Result<Lanes, Failure> {
-    let known = stored.filter(|stored| stored == begin).and_then(|stored| stored.lanes);
-    if let Some(lanes) = known.filter(|lanes| lanes.number() == number) {
-        return Ok(lanes);
+    let goes_on = stored.as_ref() == Some(begin);
+    let stored = stored.and_then(|stored| stored.lanes);
+    let mut asked = || ask(connection, config, number);
+    match stored {
+        Some(lanes) if goes_on && lanes.number() == number => Ok(lanes),
+        Some(lanes) => Ok(asked()?.after(&lanes)),
+        None => asked(),
     }
+}
+
+fn ask(connection: &mut Connection, config: &MySqlConfig, number: u16) -> Result<Lanes, Failure> {
     if number == 1 {
         return Ok(Lanes::new(1, NameCase::Exact, []));
     }

@@ -63,7 +63,7 @@ pub(super) struct Reader<'a> {
     again: bool,
     /// Tells what is acknowledged.
     confirmed: Confirmed,
-    /// The position of the last batch that was handed on, until it is known to be acknowledged.
+    /// The position of the last batch, where records were handed on that are not known to be acknowledged.
     unconfirmed: Option<Position>,
 }
 
@@ -256,7 +256,9 @@ impl<'a> Reader<'a> {
     fn send(&mut self, bytes: bytes::Bytes, records: Vec<MySqlRecord>) -> Result<(), Halt> {
         let lanes = self.stream.tables.lanes().encoded();
         let position = self.stream.position().to_position_with(self.beside.encoded().as_ref(), Some(lanes));
-        self.unconfirmed = Some(position.clone());
+        if !records.is_empty() || self.unconfirmed.is_some() {
+            self.unconfirmed = Some(position.clone());
+        }
         let batch = Batch { bytes, records, position, time_us: self.stream.newest_us };
         let sent = self.intake.send(batch).map_err(Halt::from);
         // Waiting for the pipeline is not the server's silence.

@@ -93,6 +93,11 @@ impl Events {
         Self(self.iter().filter(|event| event.table() == table).cloned().collect())
     }
 
+    /// Without the markers that stand for events that were rejected.
+    pub fn changes(&self) -> Self {
+        Self(self.iter().filter(|event| event.json["type"] != "flowd.rejected").cloned().collect())
+    }
+
     /// Every id once, where it occurred first; panics where a repeated id has other bytes.
     pub fn first_occurrences(&self) -> Self {
         Self(self.first().into_iter().cloned().collect())

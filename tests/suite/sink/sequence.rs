@@ -127,7 +127,7 @@ fn rows_that_must_stay_in_commit_order_share_lane_0_of_their_topic() {
             "CREATE DATABASE test; USE test; CREATE TABLE spread (id INT PRIMARY KEY, v INT);
              CREATE TABLE other (id INT PRIMARY KEY, v INT UNIQUE); CREATE TABLE bare (id INT, v INT);
              CREATE TABLE folded (id VARCHAR(9) CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci PRIMARY KEY, v INT);
-             CREATE TABLE exact (id VARCHAR(9) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PRIMARY KEY, v INT)",
+             CREATE TABLE exact (id VARBINARY(9) PRIMARY KEY, v INT)",
         );
         for table in ["spread", "other", "bare", "folded", "exact"] {
             let values: Vec<String> = (0..60).map(|id| format!("('{id}', {id})")).collect();

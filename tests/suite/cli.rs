@@ -30,12 +30,12 @@ fn the_metrics_have_every_number_that_is_promised_in_prometheus_text() {
         let flowd = job.start(&["--metrics", &address]);
         let page = until("the metrics to tell of all", || {
             page(port)
-                .filter(|page| page.contains("flowd_acks_total 2\n") && page.contains("flowd_lag_bytes 0\n"))
+                .filter(|page| page.contains("flowd_acks_total 3\n") && page.contains("flowd_lag_bytes 0\n"))
         });
         for sample in [
             "flowd_lag_seconds 0.",
-            "flowd_rows_total{stage=\"read\"} 2",
-            "flowd_rows_total{stage=\"acked\"} 2",
+            "flowd_rows_total{stage=\"read\"} 3",
+            "flowd_rows_total{stage=\"acked\"} 3",
             "flowd_bytes_total{stage=\"emitted\"}",
             "flowd_ring_occupancy{ring=\"batches\"}",
             "flowd_in_flight_events 0",

@@ -7,19 +7,19 @@ use flowd_mysql::sink::config::MySqlSinkConfig;
 
 use super::setting::Section;
 use super::values::{Secret, Values};
-use crate::connectors::{Direction, Named};
+use crate::connectors::Named;
 
 mod mysql;
 mod sink;
 mod source;
 
 pub use sink::{FileSink, Reading};
-pub use source::{Applied, Batching, OffsetStorage, Order, Publishing, Source, Target};
+pub use source::{Applied, Batching, MeshAddress, OffsetStorage, Order, Publishing, Source, Target};
 
 /// The whole configuration, checked.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// How to reach EventMesh.
+    /// Who we are to EventMesh.
     pub pub_sub: PubSub,
     /// What runs, with all that only it is told.
     pub connector: Connector,
@@ -54,20 +54,9 @@ impl Connector {
     }
 }
 
-/// Where EventMesh is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum MeshAddress {
-    /// Servers, each `host:port`; at least one.
-    Servers(Vec<String>),
-    /// A server in this process.
-    Embedded,
-}
-
-/// Section `pubSubConfig`, without the topics.
+/// Who we are to EventMesh.
 #[derive(Debug, Clone)]
 pub struct PubSub {
-    /// Servers of the pool.
-    pub mesh_address: MeshAddress,
     /// Data centre.
     pub idc: String,
     /// Environment.
@@ -131,14 +120,7 @@ pub(crate) fn resolve(values: &mut Values<'_>) -> Config {
 fn pub_sub(values: &mut Values<'_>, connector_name: &str) -> PubSub {
     let section = Section::PubSub;
     let group = values.parsed(section, "group", |text, _| Ok(text.to_owned()));
-    let is_sink = values.connector().direction() == Direction::Sink;
     PubSub {
-        mesh_address: values
-            .parsed(section, "meshAddress", |text, _| match is_sink {
-                true => servers(text),
-                false => mesh_address(text),
-            })
-            .unwrap_or(MeshAddress::Embedded),
         idc: values.text(section, "idc"),
         env: values.text(section, "env"),
         group: group.unwrap_or_else(|| connector_name.to_owned()),
@@ -188,17 +170,9 @@ fn topic(text: &str) -> Result<String, String> {
     }
 }
 
-fn mesh_address(text: &str) -> Result<MeshAddress, String> {
-    match text {
-        "embedded" => Ok(MeshAddress::Embedded),
-        _ => servers(text).map_err(|allowed| format!("{allowed}, or `embedded`")),
-    }
-}
-
-/// What a sink may be told: a server in its own process would have nothing for it.
-fn servers(text: &str) -> Result<MeshAddress, String> {
-    let servers = text.split(',').map(|one| address(one.trim(), "host:port, several comma-separated"));
-    Ok(MeshAddress::Servers(servers.collect::<Result<_, _>>()?))
+/// EventMesh servers, each `host:port`.
+fn servers(text: &str) -> Result<Vec<String>, String> {
+    text.split(',').map(|one| address(one.trim(), "host:port, several comma-separated")).collect()
 }
 
 /// `host:port` of a flag outside of the configuration.

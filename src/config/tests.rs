@@ -115,7 +115,7 @@ pipeline:
 "#;
     let Loaded { config, source } = load_text(text, &[("MESH_PASSWORD", "pw")], &[]).expect("valid");
     let servers = ["127.0.0.1:10000", "mesh2:10000"].map(str::to_owned).to_vec();
-    assert_eq!(config.pub_sub.mesh_address, MeshAddress::Servers(servers));
+    assert_eq!(source.mesh_address, MeshAddress::Servers(servers));
     assert_eq!((config.pub_sub.app_id.as_str(), config.pub_sub.pass_word.expose()), ("5032", "pw"));
     assert_eq!((source.mysql.server_id, source.mysql.password.reveal()), (5400, "s3cret"));
     assert!(source.mysql.filter.captures("shop", "orders") && !source.mysql.filter.captures("crm", "orders"));

@@ -33,9 +33,9 @@ pub(super) enum Mesh {
 
 impl Mesh {
     /// Starts the server of this process, where it is wanted and the target needs one.
-    pub(super) fn of(address: &MeshAddress, source: &Source) -> Result<Self, Ending> {
+    pub(super) fn of(source: &Source) -> Result<Self, Ending> {
         let needed = source.publishing.target == Target::Mesh;
-        match address {
+        match &source.mesh_address {
             MeshAddress::Servers(addresses) => Ok(Self::Elsewhere(addresses.clone())),
             MeshAddress::Embedded if !needed => Ok(Self::Elsewhere(Vec::new())),
             MeshAddress::Embedded => {

@@ -36,7 +36,7 @@ pub(super) fn run(config: &Config, source: &Source) -> Result<(), Ending> {
     let registry =
         RocksRegistry::open(&source.offset_storage.offset_storage_addr, &source.mysql.connector_name)
             .map_err(at_start)?;
-    let mesh = Mesh::of(&config.pub_sub.mesh_address, source)?;
+    let mesh = Mesh::of(source)?;
     let last = LastPosition::default();
     let flow = Flow {
         source: mysql_cdc(config, source, metrics.clone(), stop.clone()),

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{CONNECTOR_NAME, harmless, is_connector_name, topic};
+use super::{CONNECTOR_NAME, harmless, is_connector_name, servers, topic};
 use crate::config::problem::Origin;
 use crate::config::setting::Section;
 use crate::config::values::Values;
@@ -12,6 +12,8 @@ use crate::config::values::Values;
 pub struct Reading {
     /// The logical name.
     pub connector_name: String,
+    /// EventMesh servers, each `host:port`; at least one. A server in this process would have nothing to read.
+    pub servers: Vec<String>,
     /// Topics to read; at least one.
     pub topics: Vec<String>,
     /// Where it tells what it applied; `None`: as each source's name says.
@@ -31,6 +33,7 @@ pub(super) fn reading(values: &mut Values<'_>) -> Reading {
     });
     Reading {
         connector_name: name.unwrap_or_else(harmless),
+        servers: values.parsed(Section::PubSub, "meshAddress", |text, _| servers(text)).unwrap_or_default(),
         topics: values.parsed(Section::PubSub, "subject", |text, _| topics(text)).unwrap_or_default(),
         applied_topic: values.parsed(Section::Pipeline, "appliedTopic", |text, _| topic(text)),
     }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use flowd_mysql::config::{MySqlConfig, SnapshotMode};
 use flowd_mysql::position::{StartAt, StopAt};
 
-use super::{CONNECTOR_NAME, is_connector_name, mysql, small, topic};
+use super::{CONNECTOR_NAME, is_connector_name, mysql, servers, small, topic};
 use crate::config::problem::Origin;
 use crate::config::setting::Section;
 use crate::config::values::Values;
@@ -16,12 +16,23 @@ use crate::config::values::Values;
 pub struct Source {
     /// The server and what is read there.
     pub mysql: MySqlConfig,
+    /// Where EventMesh is.
+    pub mesh_address: MeshAddress,
     /// Topic: a name or a template of `{db}` and `{table}`.
     pub subject: String,
     /// The registry.
     pub offset_storage: OffsetStorage,
     /// The way to the target.
     pub publishing: Publishing,
+}
+
+/// Where EventMesh is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MeshAddress {
+    /// Servers, each `host:port`; at least one.
+    Servers(Vec<String>),
+    /// A server in this process.
+    Embedded,
 }
 
 /// The way from a source to its target.
@@ -106,10 +117,20 @@ pub(super) fn resolve(values: &mut Values<'_>, warnings: &mut Vec<String>) -> So
     let mysql = mysql::source(values);
     warnings.extend(start_at_without_meaning(values, mysql.snapshot.mode));
     Source {
+        mesh_address: values
+            .parsed(Section::PubSub, "meshAddress", |text, _| mesh_address(text))
+            .unwrap_or(MeshAddress::Embedded),
         subject: values.parsed(Section::PubSub, "subject", |text, _| subject(text)).unwrap_or_default(),
         offset_storage: offset_storage(values),
         publishing: publishing(values, &mysql.connector_name),
         mysql,
+    }
+}
+
+fn mesh_address(text: &str) -> Result<MeshAddress, String> {
+    match text {
+        "embedded" => Ok(MeshAddress::Embedded),
+        _ => servers(text).map(MeshAddress::Servers).map_err(|allowed| format!("{allowed}, or `embedded`")),
     }
 }
 

@@ -1,9 +1,19 @@
 //! The sink's side of a pipeline: CloudEvents that arrive in any order, twice or not at all go into a store in order and
 //! once.
 //!
-//! [`store`] is what a database connector implements.
+//! In the direction of the data: [`decode`] reads what was pushed into [`event`]s, `order` says which of them goes now,
+//! [`target`] puts them into a [`store`], which is what a database connector implements, and [`announce`] tells the source
+//! how far that is. [`file`] and [`stdout`] are sinks without order or store: they write down what comes.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod decode;
+mod envelope;
+pub mod event;
+
+mod order;
+
+pub mod announce;
+pub mod stats;
 pub mod store;

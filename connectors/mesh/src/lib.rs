@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod announce;
 pub mod config;
 pub mod drop;
 pub mod jsonl;
@@ -21,6 +22,7 @@ mod link;
 mod muffler;
 #[cfg(test)]
 mod testing;
+mod wire;
 
 /// What every target here takes: a framed CloudEvent, and the keys that it holds until it is acknowledged.
 pub type Outgoing = flowd_engine::order::Keyed<flowd_codec::event::Framed>;

@@ -5,7 +5,6 @@
 //! on. Invariant: what is read is handed on before more is read, so at most one run waits here.
 
 use std::collections::VecDeque;
-use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,14 +18,10 @@ use tracing::{debug, warn};
 use super::feed::{Outlet, Progress, Push, Reading, Waiting};
 use super::stats::Stats;
 use crate::link::Link;
+use crate::wire::Wire;
 
 /// Reads in a row before others get their turn.
 const READS_MAX: usize = 8;
-/// Room made for a read.
-const READ_BYTES: usize = 128 * 1024;
-/// How long the last goodbye is waited for.
-const GOODBYE: Duration = Duration::from_secs(1);
-
 /// How a connection came to listen no more.
 #[derive(Debug)]
 pub(super) enum End {
@@ -48,12 +43,10 @@ pub(super) struct Connection {
     outlet: Arc<Outlet>,
     stats: Arc<Stats>,
     drain: Duration,
-    link: Link,
+    wire: Wire,
     progress: watch::Receiver<Progress>,
     held: VecDeque<Held>,
     waiting: Option<Waiting>,
-    out: Vec<u8>,
-    written: usize,
     /// For the keeper, until we listen no more.
     departed: Option<oneshot::Sender<End>>,
     leave_by: Option<Instant>,
@@ -68,12 +61,10 @@ impl Connection {
             outlet: reading.shared(),
             stats: Arc::clone(&reading.stats),
             drain: reading.config.timing.drain,
-            link,
+            wire: Wire::new(link),
             progress: reading.progress.clone(),
             held: VecDeque::new(),
             waiting: None,
-            out: Vec::new(),
-            written: 0,
             departed: Some(departed),
             leave_by: None,
             is_abandoned: false,
@@ -84,7 +75,7 @@ impl Connection {
     pub(super) async fn run(mut self) {
         match self.follow().await {
             Ok(()) => {
-                self.say_goodbye().await;
+                self.wire.say_goodbye().await;
                 self.depart(End::Finished);
             }
             Err(reason) => {
@@ -123,30 +114,18 @@ impl Connection {
         let now = Instant::now();
         let mut has_heard = self.hand_on(now)?;
         for _ in 0..READS_MAX {
-            if self.waiting.is_some() || !self.read()? {
+            if self.waiting.is_some() || !self.wire.read()? {
                 break;
             }
             has_heard = true;
             self.hand_on(now)?;
         }
         if has_heard || self.waiting.is_some() {
-            self.link.session.heard(now);
+            self.wire.link.session.heard(now);
         }
-        self.link.session.tick(now, &mut self.out).map_err(|error| error.to_string())?;
+        self.wire.link.session.tick(now, &mut self.wire.out).map_err(|error| error.to_string())?;
         self.acknowledge();
-        self.write()
-    }
-
-    /// Whether bytes came.
-    fn read(&mut self) -> Result<bool, String> {
-        let buffer = self.link.decoder.buffer_mut();
-        buffer.reserve(READ_BYTES);
-        match self.link.stream.try_read_buf(buffer) {
-            Ok(0) => Err("the server closed the connection".to_owned()),
-            Ok(_) => Ok(true),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(false),
-            Err(error) => Err(error.to_string()),
-        }
+        self.wire.write()
     }
 
     /// Hands on what waits, then what was read. Whether there was anything.
@@ -156,7 +135,7 @@ impl Connection {
             if !self.put_waiting() {
                 return Ok(is_any);
             }
-            let run = self.link.decoder.next_run();
+            let run = self.wire.link.decoder.next_run();
             match run.map_err(|error| format!("the server broke the protocol: {error}"))? {
                 Some(run) => self.take_run(run, now)?,
                 None => return Ok(is_any),
@@ -229,7 +208,7 @@ impl Connection {
     }
 
     fn take_frame(&mut self, frame: &Frame, now: Instant) -> Result<(), String> {
-        let received = self.link.session.receive(frame, now, &mut self.out);
+        let received = self.wire.link.session.receive(frame, now, &mut self.wire.out);
         match received.map_err(|error| error.to_string())? {
             Received::ServerGoodbye { reason, .. } => {
                 self.leave(End::SentAway { reason: format!("goodbye: {reason}"), to: None }, now);
@@ -247,7 +226,7 @@ impl Connection {
 
     /// What came before the server said that it listens: each push is a run of its own.
     fn take_early(&mut self) {
-        let mut early = std::mem::take(&mut self.link.early).into_iter();
+        let mut early = std::mem::take(&mut self.wire.link.early).into_iter();
         let Some(first) = early.next() else { return };
         // One buffer, so that one run waits.
         let (mut bytes, mut pushes, mut acks) = (Vec::new(), Vec::new(), Vec::new());
@@ -279,7 +258,7 @@ impl Connection {
         let is_late = self.leave_by.is_some_and(|by| Instant::now() >= by);
         let is_leaving = self.leave_by.is_some() || progress.last.is_some();
         let is_empty = (self.held.is_empty() || self.is_abandoned) && self.waiting.is_none();
-        is_late || (is_leaving && is_empty && self.out.is_empty())
+        is_late || (is_leaving && is_empty && self.wire.out.is_empty())
     }
 
     /// Acknowledges what is confirmed.
@@ -288,67 +267,27 @@ impl Connection {
         let count = self.held.partition_point(|held| held.number <= confirmed);
         for held in self.held.drain(..count) {
             if let Some(ack) = &held.ack {
-                encode_parts(ack, &[], &mut self.out);
+                encode_parts(ack, &[], &mut self.wire.out);
             }
         }
         self.stats.acked.add(count as u64);
         self.stats.in_hand.add(-(count as i64));
     }
 
-    fn write(&mut self) -> Result<(), String> {
-        while self.written < self.out.len() {
-            match self.link.stream.try_write(&self.out[self.written..]) {
-                Ok(count) => self.written += count,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => return Err(error.to_string()),
-            }
-        }
-        self.out.clear();
-        self.written = 0;
-        Ok(())
-    }
-
     /// Until there may be something to do.
     async fn wait(&mut self) -> Result<(), String> {
-        let until = self.link.session.wake_at().into_iter().chain(self.leave_by).min();
+        let until = self.wire.link.session.wake_at().into_iter().chain(self.leave_by).min();
         let until = until.expect("a session that is not over wakes for its heartbeats");
-        let (stream, is_finishing) = (&self.link.stream, self.outlet.runs.is_closed());
+        let (stream, is_finishing) = (&self.wire.link.stream, self.outlet.runs.is_closed());
         tokio::select! {
             result = stream.readable(), if self.waiting.is_none() => result.map_err(|error| error.to_string())?,
-            result = stream.writable(), if !self.out.is_empty() => result.map_err(|error| error.to_string())?,
+            result = stream.writable(), if !self.wire.out.is_empty() => result.map_err(|error| error.to_string())?,
             _ = self.outlet.runs.reserve(), if self.waiting.is_some() && !is_finishing => {}
             // Its sender lives in the feed or in a confirmer.
             result = self.progress.changed(), if !self.is_abandoned => self.is_abandoned = result.is_err(),
             () = tokio::time::sleep_until(until.into()) => {}
         }
         Ok(())
-    }
-
-    /// Tells the server that we go and waits a moment for its answer; then the socket is closed, answer or not.
-    async fn say_goodbye(&mut self) {
-        self.link.session.leave(Instant::now(), &mut self.out);
-        let farewell = async {
-            while !self.link.session.is_over() {
-                self.write()?;
-                if !self.out.is_empty() {
-                    self.link.stream.writable().await.map_err(|error| error.to_string())?;
-                    continue;
-                }
-                self.link.stream.readable().await.map_err(|error| error.to_string())?;
-                self.read()?;
-                // Pushes that come now stay unacknowledged: the server has them again when the connection closes.
-                while let Some(frame) = self.link.decoder.next_frame().map_err(|error| error.to_string())? {
-                    let received = self.link.session.receive(&frame, Instant::now(), &mut self.out);
-                    drop(received.map_err(|error| error.to_string())?);
-                }
-            }
-            Ok::<(), String>(())
-        };
-        match tokio::time::timeout(GOODBYE, farewell).await {
-            Ok(Ok(())) => {}
-            Ok(Err(reason)) => debug!("the goodbye was cut short: {reason}"),
-            Err(_) => debug!("the server did not answer the goodbye"),
-        }
     }
 }
 

@@ -317,7 +317,7 @@ fn take(
                 connection: number,
                 seq: seq.unwrap().to_owned(),
                 id: text(&event["id"]),
-                key: text(&event["data"]["key"]),
+                key: event["data"]["key"].as_str().unwrap_or_default().to_owned(),
                 body: frame.body.to_vec(),
             };
             world.arrive(&publish);

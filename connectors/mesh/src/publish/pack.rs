@@ -171,6 +171,8 @@ struct Packing {
     /// Packed, for the pool.
     ready: VecDeque<Packed>,
     next_ticket: u64,
+    /// The first ticket that is not acknowledged.
+    acked_upto: u64,
     /// Rounds that have left and are not acknowledged, oldest first.
     rounds: VecDeque<Round>,
     /// How many of them, from the front, are emitted.
@@ -193,6 +195,7 @@ impl Packing {
             output: Output::default(),
             ready: VecDeque::new(),
             next_ticket: 0,
+            acked_upto: 0,
             rounds: VecDeque::new(),
             rounds_emitted: 0,
             owed: 0,
@@ -280,7 +283,9 @@ impl Packing {
     fn end_round(&mut self) {
         let Some(inner) = self.taken.last().map(|delivery| delivery.ticket) else { return };
         self.flush();
-        if !self.output.parcel.events.is_empty() {
+        // A round without events leaves as a parcel without events.
+        let is_first = self.rounds.back().map_or(self.acked_upto, |round| round.last + 1) == self.next_ticket;
+        if is_first || !self.output.parcel.events.is_empty() {
             self.hand_on();
         }
         self.rounds.push_back(Round { last: self.next_ticket - 1, inner, parcels: self.taken.len() });
@@ -307,6 +312,7 @@ impl Packing {
         while let Some(round) = self.rounds.pop_front_if(|round| round.last <= ticket) {
             self.rounds_emitted = self.rounds_emitted.saturating_sub(1);
             self.owed += round.parcels;
+            self.acked_upto = round.last + 1;
             newest = Some(round.inner);
         }
         newest

@@ -310,6 +310,24 @@ fn a_lower_limit_counts_from_the_next_event_on() {
 }
 
 #[test]
+fn a_round_without_events_is_acknowledged_too() {
+    let mut outlet = FakeParcels::ending(vec![Parcel::default()]);
+    outlet.then_when_acked(0, Parcel::default());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(async {
+        let batching = Batching { bytes: 50_000, linger: Duration::ZERO };
+        let mut packer = Packer::new(&mut outlet, Some(batching), Order::Key, usize::MAX);
+        for ticket in 0..2 {
+            let packed = std::future::poll_fn(|context| packer.poll_next(context)).await.unwrap();
+            assert_eq!((packed.delivery.ticket, found(&packed).len()), (ticket, 0));
+            packer.emitted(ticket);
+            packer.acked(ticket);
+        }
+    });
+    assert_eq!(outlet.acked, [0, 1]);
+}
+
+#[test]
 fn without_batching_parcels_pass_as_they_are() {
     let mut outlet = FakeParcels::ending(parcels(&changes(4), 2));
     let mut packer = Packer::new(&mut outlet, None, Order::Key, usize::MAX);

@@ -15,6 +15,8 @@ use crate::config::Timing;
 use crate::testing::mesh::{Happening, MeshServer, Publish, Script, World};
 use crate::testing::{FakeParcels, mesh_parcel, padded_mesh_parcel};
 
+mod batches;
+
 type Parcel = parcel::Parcel<Outgoing>;
 
 /// Clocks that make a test's faults heal within it.

@@ -19,6 +19,8 @@ mod snapshot_defaults;
 mod snapshot_index;
 mod snapshot_versioned;
 mod sink;
+mod sink_values;
+mod sink_writes;
 mod source;
 mod startup;
 

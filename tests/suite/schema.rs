@@ -25,6 +25,8 @@ fn expected() -> Vec<Value> {
         json!({"c": 33, "id": 3, "a": 3, "name": "three"}),
         json!({"c": 44, "id": 4, "name": "four"}),
         json!({"c": u64::MAX, "id": 5, "name": "fünf"}),
+        // The TRUNCATE.
+        Value::Null,
         json!({"c": 66, "id": 6, "name": "six"}),
         json!({"c": 77, "id": 7, "name": "seven"}),
         json!({"id": 8, "name": 8}),

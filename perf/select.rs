@@ -10,6 +10,7 @@ use std::error::Error;
 
 use flowd_mysql::config::{MySqlConfig, MySqlSettings, Secret, SslMode};
 use flowd_mysql::connection::Connection;
+use flowd_mysql::statement::RowBounds;
 
 /// As much as flowd's chunks have.
 const BUFFER_BYTES: usize = 4 * 1024 * 1024;
@@ -30,7 +31,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (mut rows, mut bytes) = (0_u64, 0_u64);
     loop {
         buffer.clear();
-        let filled = reader.read(&mut buffer, BUFFER_BYTES, ROW_BYTES_MAX)?;
+        let filled = reader.read(&mut buffer, BUFFER_BYTES, RowBounds::upto(ROW_BYTES_MAX))?;
         rows += u64::from(filled.rows);
         // Each row stands behind its length, four bytes.
         bytes += buffer.len() as u64 - 4 * u64::from(filled.rows);

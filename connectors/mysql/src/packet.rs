@@ -141,9 +141,7 @@ impl<S: Read> Channel<S> {
 
     /// The next packet's length; its payload is due. A packet of [`PACKET_BYTES_MAX`] has a continuation.
     pub(crate) fn read_header(&mut self) -> Result<usize, WireError> {
-        while self.buffer.len() - self.start < 4 {
-            self.fill()?;
-        }
+        self.fill_to(4)?;
         let header = &self.buffer[self.start..self.start + 4];
         let length = usize::from(header[0]) | usize::from(header[1]) << 8 | usize::from(header[2]) << 16;
         let sequence = header[3];
@@ -151,6 +149,27 @@ impl<S: Read> Channel<S> {
         check_sequence(sequence, self.sequence)?;
         self.sequence = sequence.wrapping_add(1);
         Ok(length)
+    }
+
+    /// Whether the packet that comes next is longer than `bytes_max` and begins as a row of the binary protocol does. It
+    /// is not taken.
+    pub(crate) fn is_row_over(&mut self, bytes_max: usize) -> Result<bool, WireError> {
+        self.fill_to(4)?;
+        let header = &self.buffer[self.start..];
+        let length = usize::from(header[0]) | usize::from(header[1]) << 8 | usize::from(header[2]) << 16;
+        if length <= bytes_max {
+            return Ok(false);
+        }
+        self.fill_to(5)?;
+        Ok(self.buffer[self.start + 4] == 0)
+    }
+
+    /// Reads until at least so many bytes are there.
+    fn fill_to(&mut self, size: usize) -> Result<(), WireError> {
+        while self.buffer.len() - self.start < size {
+            self.fill()?;
+        }
+        Ok(())
     }
 
     fn read_into(&mut self, payload: &mut Vec<u8>, mut length: usize) -> Result<(), WireError> {

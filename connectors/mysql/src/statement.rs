@@ -15,7 +15,7 @@ use crate::query::{is_end, read_column_count, server_error};
 mod parameters;
 mod reader;
 
-pub use reader::{Filled, RowReader, rows};
+pub use reader::{Filled, RowBounds, RowReader, rows};
 
 const COM_STMT_PREPARE: u8 = 0x16;
 const COM_STMT_CLOSE: u8 = 0x19;
@@ -96,7 +96,7 @@ impl Connection {
 fn read_all(mut reader: RowReader<'_>) -> Result<Vec<u8>, WireError> {
     let mut bytes = Vec::new();
     while bytes.len() <= PAYLOAD_BYTES_MAX {
-        let filled = reader.read(&mut bytes, PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MAX)?;
+        let filled = reader.read(&mut bytes, PAYLOAD_BYTES_MAX, RowBounds::upto(PAYLOAD_BYTES_MAX))?;
         if filled.oversize.is_some() {
             break;
         }

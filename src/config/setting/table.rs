@@ -122,7 +122,7 @@ const MYSQL_CDC: &[Setting] = &[
     cdc("columnExcludeList", List, Without("nothing")),
     cdc("snapshotMode", Choice(&["initial", "initialOnly", "never", "whenNeeded"]), Value("initial")),
     cdc("parallelism", Integer(SnapshotSettings::PARALLELISM.0, SnapshotSettings::PARALLELISM.1), Value("4")),
-    cdc("chunkBytes", Size(SnapshotSettings::CHUNK_BYTES.0, SnapshotSettings::CHUNK_BYTES.1), Value("4MiB")),
+    cdc("chunkBytes", Size(SnapshotSettings::CHUNK_BYTES.0, SnapshotSettings::CHUNK_BYTES.1), Value("2MiB")),
     cdc("snapshotRowsPerSecond", Integer(1, 1 << 40), Without("no bound")),
     cdc("snapshotBytesPerSecond", Size(1 << 10, 1 << 40), Without("no bound")),
     cdc("snapshotMaxRunning", Integer(1, 1_000_000), Without("no bound")),

@@ -46,8 +46,8 @@ pub struct SnapshotSettings {
     pub rows_per_second: Option<u64>,
     /// All of them together read at most so many bytes a second; `None`: as many as there are.
     pub bytes_per_second: Option<u64>,
-    /// Reading rests while the server runs more threads than this (its status `Threads_running`, which counts our own
-    /// too: the stream's, and those of the other readers); `None`: never.
+    /// Reading rests while the server runs more threads than this (its status `Threads_running` without the stream's and
+    /// the one that asks; other readers of ours count); `None`: never.
     pub max_running: Option<u64>,
     /// Whether rows may be locked against changes while they are read (`FOR SHARE`), on a MySQL without GTIDs.
     pub for_share: bool,
@@ -65,7 +65,7 @@ impl Default for SnapshotSettings {
         Self {
             mode: SnapshotMode::default(),
             parallelism: 4,
-            chunk_bytes: 4 << 20,
+            chunk_bytes: 2 << 20,
             rows_per_second: None,
             bytes_per_second: None,
             max_running: None,

@@ -64,7 +64,7 @@ fn defaults_are_those_of_the_table() {
     assert_eq!((config.port, &config.tls, config.password.reveal()), (3306, &TlsMode::Preferred, ""));
     assert_eq!((&config.snapshot, config.invalid_text), (&SnapshotSettings::default(), InvalidText::Stop));
     assert_eq!(config.snapshot.mode, SnapshotMode::Initial);
-    assert_eq!((config.snapshot.parallelism, config.snapshot.chunk_bytes), (4, 4 << 20));
+    assert_eq!((config.snapshot.parallelism, config.snapshot.chunk_bytes), (4, 2 << 20));
     assert!(config.filter.captures("shop", "orders"));
     assert_eq!(config.address(), "db1:3306");
 }

@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::thread::{self, JoinHandle};
 
 use super::*;
+use crate::statement::RowBounds;
 
 /// A server that speaks the turns in order, reading one packet before each but the first, then closes. Returns what
 /// the client sent.
@@ -201,11 +202,11 @@ fn a_connection_goes_on_after_rows_that_were_read_to_their_end_or_ended_by_an_er
         let statement = connection.prepare("SELECT 1").expect("prepared");
         let mut reader = connection.execute_statement(&statement, &[]).expect("rows");
         let mut out = Vec::new();
-        let one = reader.read(&mut out, 7, 100).expect("a row");
+        let one = reader.read(&mut out, 7, RowBounds::upto(100)).expect("a row");
         assert_eq!((one.rows, one.ended, &out[..]), (1, false, &[3, 0, 0, 0, 0, 0, 1][..]));
-        let ended = reader.read(&mut out, 1000, 100);
+        let ended = reader.read(&mut out, 1000, RowBounds::upto(100));
         assert_eq!(ended.is_ok(), last == end, "{ended:?}");
-        let again = reader.read(&mut out, 1000, 100);
+        let again = reader.read(&mut out, 1000, RowBounds::upto(100));
         assert_eq!(again.is_ok(), last == end, "what comes after an error is no end: {again:?}");
         connection.query("SELECT 2").expect("the connection is in step");
     }
@@ -216,7 +217,7 @@ fn a_connection_whose_rows_were_abandoned_takes_no_command() {
     let (mut connection, server) = with_rows(&[&[0, 0, 1], &[0xfe, 0, 0, 2, 0]]);
     let statement = connection.prepare("SELECT 1").expect("prepared");
     let mut reader = connection.execute_statement(&statement, &[]).expect("rows");
-    reader.read(&mut Vec::new(), 7, 100).expect("a row");
+    reader.read(&mut Vec::new(), 7, RowBounds::upto(100)).expect("a row");
     let refused = [
         connection.query("SELECT 2").map(drop),
         connection.prepare("SELECT 2").map(drop),

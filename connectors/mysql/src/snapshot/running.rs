@@ -24,6 +24,7 @@ use super::worker::{Message, Worker, Workplace};
 use crate::config::MySqlConfig;
 use crate::key_hash::KeyHasher;
 use crate::lanes::Lanes;
+use crate::packet::PACKET_BYTES_MAX;
 use crate::position::is_behind;
 use crate::rows::{ChunkRows, MySqlRecord, Origin, RowsEvent};
 use crate::stream::Stream;
@@ -61,6 +62,13 @@ impl Settings {
             );
         }
         asked.min(given).max(CHUNK_BYTES_MIN)
+    }
+
+    /// How large a row each worker may read without asking the others. A row of several packets is larger, however
+    /// much memory there is: how long it is shows at its end only.
+    fn row_bytes_own(&self) -> usize {
+        (self.memory_bytes / 2 / self.config.snapshot.parallelism)
+            .clamp(CHUNK_BYTES_MIN, PACKET_BYTES_MAX - 1)
     }
 }
 
@@ -132,15 +140,17 @@ impl Snapshot {
         let chunk_bytes = settings.chunk_bytes();
         let share = settings.memory_bytes / 4;
         let shared = Shared::new(Plan::new(state, captured), Tracker::new(share / TRACKED_BYTES), share);
+        let (spare_max, row_bytes_own) = (settings.memory_bytes / chunk_bytes, settings.row_bytes_own());
         let (rates, run) = (&settings.config.snapshot, settings.run);
         let place = Arc::new(Workplace {
             throttle: Throttle::new(rates.rows_per_second, rates.bytes_per_second),
             asking: Mutex::new(()),
             settings: settings.tables,
-            shared,
+            shared: Arc::new(shared),
+            row_bytes_own,
             metrics: settings.metrics,
             has_gtids: settings.has_gtids,
-            buffers: Buffers::new(chunk_bytes, rates.parallelism + share / chunk_bytes),
+            buffers: Buffers::new(chunk_bytes, spare_max),
             chunk_bytes,
             row_bytes_max: settings.row_bytes_max,
             config: settings.config,

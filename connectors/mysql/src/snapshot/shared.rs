@@ -97,8 +97,26 @@ pub(super) struct Inner {
     pub(super) waiting_bytes: usize,
     /// … and of chunks of the table that is read whole, which the resting stream takes at once.
     pub(super) whole_bytes: usize,
+    /// Who asks for room, and who for the one row that may be larger than a worker's own share.
+    room: Turns,
+    large: Turns,
     idle: usize,
     ended: bool,
+}
+
+/// Who comes first is served first: without this a large request would wait for ever while small ones pass it.
+#[derive(Debug, Default)]
+struct Turns {
+    given: u64,
+    served: u64,
+}
+
+impl Turns {
+    /// The next place in the row.
+    fn take(&mut self) -> u64 {
+        self.given += 1;
+        self.given - 1
+    }
 }
 
 pub(super) struct Shared {
@@ -121,6 +139,8 @@ impl Shared {
                 hold: Hold::None,
                 waiting_bytes: 0,
                 whole_bytes: 0,
+                room: Turns::default(),
+                large: Turns::default(),
                 idle: 0,
                 ended: false,
             }),
@@ -187,18 +207,43 @@ impl Shared {
     }
 
     /// Waits until a chunk of so many bytes has room, and counts it; false at the end. A chunk larger than all the room
-    /// waits until it is alone.
+    /// waits until it is alone, and nobody who came later passes it.
     pub(super) fn reserve(&self, bytes: usize) -> bool {
+        let turn = self.lock().room.take();
         let granted = self.wait_for(|inner| {
             let fits = inner.waiting_bytes + bytes <= self.waiting_bytes_max || inner.waiting_bytes == 0;
-            fits.then(|| inner.waiting_bytes += bytes)
+            (fits && inner.room.served == turn).then(|| {
+                inner.waiting_bytes += bytes;
+                inner.room.served += 1;
+            })
         });
+        self.notify();
         granted.is_some()
     }
 
     /// The same for a chunk of the table that is read whole: one waits at a time.
     pub(super) fn reserve_whole(&self, bytes: usize) -> bool {
         self.wait_for(|inner| (inner.whole_bytes == 0).then(|| inner.whole_bytes = bytes)).is_some()
+    }
+
+    /// Waits until no other worker reads a row that is larger than its own share; `None` at the end.
+    pub(super) fn large_row(self: &Arc<Self>) -> Option<LargeRow> {
+        let turn = self.lock().large.take();
+        self.wait_for(|inner| (inner.large.served == turn).then_some(()))?;
+        Some(LargeRow { shared: self.clone() })
+    }
+}
+
+/// The right to hold a row that is larger than a worker's own share. One at a time has it, until the row has room among
+/// the waiting chunks.
+pub(super) struct LargeRow {
+    shared: Arc<Shared>,
+}
+
+impl Drop for LargeRow {
+    fn drop(&mut self) {
+        self.shared.lock().large.served += 1;
+        self.shared.notify();
     }
 }
 
@@ -328,6 +373,9 @@ pub(super) struct Chunk {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+    use std::thread;
+
     use super::super::plan::Opened;
     use super::super::state::SnapshotState;
     use super::*;
@@ -352,6 +400,68 @@ mod tests {
 
     fn mark() -> Mark {
         Mark::Place { file: "binlog.000001".into(), offset: 4 }
+    }
+
+    /// Asks in a thread of its own, and says so once it has been given; returns when its turn is taken.
+    fn asking(
+        shared: &Arc<Shared>,
+        granted: &mpsc::Sender<usize>,
+        bytes: usize,
+        place: u64,
+    ) -> thread::JoinHandle<()> {
+        let (own, granted) = (shared.clone(), granted.clone());
+        let thread = thread::spawn(move || {
+            assert!(own.reserve(bytes));
+            granted.send(bytes).expect("somebody listens");
+        });
+        while shared.lock().room.given < place {
+            thread::yield_now();
+        }
+        thread
+    }
+
+    #[test]
+    fn a_large_chunk_gets_its_room_before_small_ones_that_came_later() {
+        let (shared, ..) = leased();
+        let shared = Arc::new(shared);
+        assert!(shared.reserve(600));
+        let (sender, granted) = mpsc::channel();
+        let large = asking(&shared, &sender, 2000, 2);
+        let small = asking(&shared, &sender, 300, 3);
+        let free = |bytes: usize| {
+            shared.lock().waiting_bytes -= bytes;
+            shared.notify();
+        };
+        // The small one has room all along, but the other came first.
+        free(600);
+        assert_eq!(granted.recv(), Ok(2000));
+        assert_eq!(granted.try_recv(), Err(mpsc::TryRecvError::Empty));
+        free(2000);
+        assert_eq!(granted.recv(), Ok(300));
+        for thread in [large, small] {
+            thread.join().expect("no panic");
+        }
+        assert_eq!(shared.lock().waiting_bytes, 300);
+    }
+
+    #[test]
+    fn one_worker_at_a_time_holds_a_large_row_and_nobody_waits_beyond_the_end() {
+        let (shared, ..) = leased();
+        let shared = Arc::new(shared);
+        let first = shared.large_row().expect("nobody has it");
+        let other = shared.clone();
+        let second = thread::spawn(move || other.large_row().map(drop).is_some());
+        while shared.lock().large.given < 2 {
+            thread::yield_now();
+        }
+        assert_eq!(shared.lock().large.served, 0);
+        drop(first);
+        assert!(second.join().expect("no panic"));
+        let _held = shared.large_row().expect("given back");
+        let other = shared.clone();
+        let third = thread::spawn(move || other.large_row().is_some());
+        shared.end();
+        assert!(!third.join().expect("no panic"));
     }
 
     #[test]

@@ -63,6 +63,10 @@ fn cost(count: u64, per_second: u64) -> Duration {
     cost.map_or(WAIT_MAX, |cost| cost.min(WAIT_MAX))
 }
 
+/// Threads of ours that run at every moment: the one that answers [`threads_running`], and the one that sends the binlog,
+/// which counts as running on every server while it waits.
+pub const OURS_RUNNING: u64 = 2;
+
 /// How many threads the source runs right now, ours among them.
 pub fn threads_running(connection: &mut Connection) -> Result<u64, WireError> {
     let row = connection.query_first("SHOW GLOBAL STATUS LIKE 'Threads_running'")?.unwrap_or_default();

@@ -35,7 +35,7 @@ mod read;
 pub(super) struct Workplace {
     pub(super) config: MySqlConfig,
     pub(super) settings: TableSettings,
-    pub(super) shared: Shared,
+    pub(super) shared: Arc<Shared>,
     pub(super) throttle: Throttle,
     /// Held by the worker that asks how busy the source is.
     pub(super) asking: Mutex<()>,
@@ -45,6 +45,8 @@ pub(super) struct Workplace {
     pub(super) buffers: Arc<Buffers>,
     /// A chunk is cut at so many bytes.
     pub(super) chunk_bytes: usize,
+    /// A larger row needs [`Shared::large_row`], bytes.
+    pub(super) row_bytes_own: usize,
     /// A larger row is not kept but rejected, bytes.
     pub(super) row_bytes_max: usize,
 }

@@ -27,6 +27,25 @@ pub struct Filled {
     pub ended: bool,
     /// Bytes of the row that came next and is longer than allowed; it was read and thrown away.
     pub oversize: Option<u64>,
+    /// A row comes next that is longer than wanted now: the next call begins with it.
+    pub large: bool,
+}
+
+/// How long rows may be, bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RowBounds {
+    /// Longer ones are left to the next call. Of no meaning from 16 MiB on: what a row of more packets takes is known
+    /// only at its end.
+    pub now: usize,
+    /// Longer ones are read and thrown away.
+    pub ever: usize,
+}
+
+impl RowBounds {
+    /// Every row of at most so many bytes, at once.
+    pub fn upto(row_bytes_max: usize) -> Self {
+        Self { now: usize::MAX, ever: row_bytes_max }
+    }
 }
 
 /// The rows of a statement that runs, read in portions.
@@ -55,22 +74,17 @@ impl<'a> RowReader<'a> {
 
     /// Appends rows to `out`, each as its payload's length (`u32`, little-endian) and its payload, until `out` holds
     /// `full` bytes or the rows end. Goes beyond `full` for the first row of a call only. Returns early before a row of
-    /// 16 MiB or more and before one of more than `row_bytes_max` bytes; the next call begins with it.
+    /// 16 MiB or more and before one that is longer than `bounds` allow; the next call begins with it.
     ///
     /// Every read waits for at most [`crate::connection::ANSWER_WAIT`]. An error of the server in the middle of the rows
     /// leaves the connection usable, every other one does not.
-    pub fn read(
-        &mut self,
-        out: &mut Vec<u8>,
-        full: usize,
-        row_bytes_max: usize,
-    ) -> Result<Filled, WireError> {
+    pub fn read(&mut self, out: &mut Vec<u8>, full: usize, bounds: RowBounds) -> Result<Filled, WireError> {
         match self.state {
             State::Open => {}
             State::Ended => return Ok(Filled { ended: true, ..Filled::default() }),
             State::Failed => return Err(WireError::Protocol("rows asked for after an error".into())),
         }
-        let result = read_rows(self.connection.answer(), out, full, row_bytes_max);
+        let result = read_rows(self.connection.answer(), out, full, bounds);
         self.state = match &result {
             Ok(filled) if !filled.ended => return result,
             Ok(_) => State::Ended,
@@ -96,10 +110,10 @@ fn read_rows<S: Read>(
     channel: &mut Channel<S>,
     out: &mut Vec<u8>,
     full: usize,
-    row_bytes_max: usize,
+    bounds: RowBounds,
 ) -> Result<Filled, WireError> {
     let mut end = out.len();
-    let result = append_rows(channel, out, &mut end, full, row_bytes_max);
+    let result = append_rows(channel, out, &mut end, full, bounds);
     out.truncate(end);
     result
 }
@@ -110,19 +124,20 @@ fn append_rows<S: Read>(
     out: &mut Vec<u8>,
     end: &mut usize,
     full: usize,
-    row_bytes_max: usize,
+    bounds: RowBounds,
 ) -> Result<Filled, WireError> {
+    let framed_max = bounds.ever.min(bounds.now);
     channel.take_ahead(out, full.saturating_sub(*end));
     let mut filled = out.len();
     let mut rows = 0;
     loop {
-        let found = frame(&mut out[*end..filled], channel.sequence(), row_bytes_max)?;
+        let found = frame(&mut out[*end..filled], channel.sequence(), framed_max)?;
         *end += found.bytes;
         rows += found.rows;
         match found.next {
             Next::End(size) => {
                 channel.put_back(&out[*end + size..filled]);
-                return Ok(Filled { rows, ended: true, oversize: None });
+                return Ok(Filled { rows, ended: true, ..Filled::default() });
             }
             Next::Cut(size) if *end + size <= full => {
                 let target = full.min(filled + READ_BYTES);
@@ -134,9 +149,12 @@ fn append_rows<S: Read>(
             Next::Cut(_) | Next::Large => {
                 channel.put_back(&out[*end..filled]);
                 out.truncate(*end);
-                return match rows {
-                    0 => append_large(channel, out, end, row_bytes_max),
-                    _ => Ok(Filled { rows, ended: false, oversize: None }),
+                if rows > 0 {
+                    return Ok(Filled { rows, ..Filled::default() });
+                }
+                return match channel.is_row_over(bounds.now)? {
+                    true => Ok(Filled { large: true, ..Filled::default() }),
+                    false => append_large(channel, out, end, bounds.ever),
                 };
             }
         }
@@ -219,16 +237,16 @@ fn append_large<S: Read>(
     }
     if out.get(payload) != Some(&0) {
         check_end(&out[payload..])?;
-        return Ok(Filled { rows: 0, ended: true, oversize: None });
+        return Ok(Filled { ended: true, ..Filled::default() });
     }
     if size > row_bytes_max {
-        return Ok(Filled { rows: 0, ended: false, oversize: Some(size as u64) });
+        return Ok(Filled { oversize: Some(size as u64), ..Filled::default() });
     }
     let length =
         u32::try_from(size).map_err(|_| WireError::Protocol(format!("a row of {size} bytes, over 4 GiB")))?;
     out[head..payload].copy_from_slice(&length.to_le_bytes());
     *end = out.len();
-    Ok(Filled { rows: 1, ended: false, oversize: None })
+    Ok(Filled { rows: 1, ..Filled::default() })
 }
 
 /// A packet that is no row: the end of the rows, or the server's error. Rows of the binary protocol begin with 0.

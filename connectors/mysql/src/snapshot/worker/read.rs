@@ -13,9 +13,10 @@ use crate::connection::Connection;
 use crate::error::WireError;
 use crate::snapshot::mark::{self, Mark};
 use crate::snapshot::plan::LeaseId;
-use crate::snapshot::shared::{Assignment, Chunk, Hold};
+use crate::snapshot::shared::{Assignment, Chunk, Hold, LargeRow};
+use crate::snapshot::throttle::OURS_RUNNING;
 use crate::snapshot::{Key, Range, query, split, throttle};
-use crate::statement::{RowReader, rows};
+use crate::statement::{RowBounds, RowReader, rows};
 
 /// How long a server that is behind the stream is left alone, and one that is busy.
 const BEHIND_WAIT: Duration = Duration::from_millis(5);
@@ -37,6 +38,22 @@ struct Taken {
     oversize: Option<u64>,
     /// The SELECT gives no more.
     ended: bool,
+    /// A row comes next that may not be read now.
+    large_left: bool,
+    /// To hold the one row, where it is larger than a worker's own share.
+    right: Option<LargeRow>,
+}
+
+/// What is done with a row that is larger than a worker's own share of the memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Large {
+    /// It is read. The reader of a table without usable key has to: others may hold the right to a large row until the
+    /// stream goes on, which rests until this reader is done. There is one such reader.
+    Read,
+    /// It is read once nobody else has one.
+    Await,
+    /// It is left to another SELECT: nobody may wait while rows are locked.
+    Leave,
 }
 
 /// A chunk's worth, and where the lease goes on behind it; nowhere without a key.
@@ -53,14 +70,17 @@ impl Worker {
             return self.read_whole(connection, work);
         }
         let range = self.divided(connection, work)?;
-        let view = if self.is_locking(connection) {
+        // Until all is handed on; under locks only, where it must be there before the first lock is.
+        let mut right = None;
+        let (view, large) = if self.is_locking(connection) {
+            right = self.expects_large(work).then(|| self.place.shared.large_row()).flatten();
             connection.execute("START TRANSACTION")?;
-            None
+            (None, if right.is_some() { Large::Read } else { Large::Leave })
         } else {
             let Some(mark) = self.view(connection, work)? else { return Ok(()) };
-            Some(mark)
+            (Some(mark), Large::Await)
         };
-        let parts = self.read_range(connection, work, range, view.as_ref())?;
+        let parts = self.read_range(connection, work, range, view.as_ref(), large)?;
         let mark = match view {
             Some(mark) => mark,
             None => mark::under_locks(connection)?,
@@ -72,6 +92,7 @@ impl Worker {
                 break;
             }
         }
+        drop(right);
         self.rest();
         Ok(())
     }
@@ -83,15 +104,15 @@ impl Worker {
         let _asking = self.place.asking.lock().unwrap_or_else(PoisonError::into_inner);
         let paused = &self.place.metrics.snapshot.paused;
         loop {
-            let running = throttle::threads_running(connection)?;
+            let running = throttle::threads_running(connection)?.saturating_sub(OURS_RUNNING);
             if running <= running_max || self.place.shared.is_ended() {
                 paused.set(0);
                 return Ok(());
             }
             if paused.value() == 0 {
                 tracing::info!(
-                    "the source runs {running} threads, ours among them, and connectorConfig.snapshotMaxRunning is \
-                     {running_max}: the snapshot waits"
+                    "the source runs {running} threads beside the stream's, and \
+                     connectorConfig.snapshotMaxRunning is {running_max}: the snapshot waits"
                 );
             }
             paused.set(1);
@@ -157,6 +178,7 @@ impl Worker {
         work: &Assignment,
         mut range: Range,
         mark: Option<&Mark>,
+        large: Large,
     ) -> Result<Vec<Part>, Trouble> {
         let limit = self.limit(work);
         let (table, locking) = (&work.table, mark.is_none());
@@ -166,7 +188,12 @@ impl Worker {
         let mut reader = connection.execute_statement(&self.prepared[statement].1, &parameters)?;
         let (mut parts, mut sum) = (Vec::new(), 0);
         loop {
-            let taken = self.take(&mut reader)?;
+            let taken = self.take(&mut reader, large)?;
+            if taken.large_left {
+                self.expect_large(work);
+                drain(&mut reader)?;
+                return Ok(parts);
+            }
             sum += taken.rows;
             self.learn(work, &taken);
             if let Some(size) = taken.oversize {
@@ -215,7 +242,7 @@ impl Worker {
         let statement = self.prepared(connection, sql)?;
         let mut reader = connection.execute_statement(&self.prepared[statement].1, &[])?;
         loop {
-            let taken = self.take(&mut reader)?;
+            let taken = self.take(&mut reader, Large::Read)?;
             let (rows, ended) = (taken.rows, taken.ended);
             let last = if ended { None } else { Some(Key::new()) };
             if !self.send(work, Part { taken, last }, &mark, Some((id.clone(), number))) {
@@ -304,14 +331,25 @@ impl Worker {
         Ok(self.prepared.len() - 1)
     }
 
-    /// Reads a chunk's worth, and accounts for it.
-    fn take(&mut self, reader: &mut RowReader<'_>) -> Result<Taken, Trouble> {
-        let mut bytes = self.place.buffers.take();
-        let filled = reader.read(&mut bytes, self.place.chunk_bytes, self.place.row_bytes_max)?;
+    /// Reads a chunk's worth, and accounts for it. A row larger than a worker's own share is a chunk of its own.
+    fn take(&mut self, reader: &mut RowReader<'_>, large: Large) -> Result<Taken, Trouble> {
+        let place = &self.place;
+        let mut bytes = place.buffers.take();
+        let own = if large == Large::Read { usize::MAX } else { place.row_bytes_own };
+        let bounds = RowBounds { now: own, ever: place.row_bytes_max };
+        let mut filled = reader.read(&mut bytes, place.chunk_bytes, bounds)?;
+        let mut right = None;
+        if filled.large && large == Large::Await {
+            right = place.shared.large_row();
+            if right.is_some() {
+                filled = reader.read(&mut bytes, 0, RowBounds::upto(place.row_bytes_max))?;
+            }
+        }
         let rows = u64::from(filled.rows);
         let now = Instant::now();
-        self.rest_until = now + self.place.throttle.take(rows, bytes.len() as u64, now);
-        Ok(Taken { bytes, rows, oversize: filled.oversize, ended: filled.ended })
+        self.rest_until = now + place.throttle.take(rows, bytes.len() as u64, now);
+        let (oversize, ended, large_left) = (filled.oversize, filled.ended, filled.large);
+        Ok(Taken { bytes, rows, oversize, ended, large_left, right })
     }
 
     /// Waits until more may be read.
@@ -331,6 +369,15 @@ impl Worker {
         (self.place.chunk_bytes as u64 / row_bytes).clamp(1, LIMIT_MAX)
     }
 
+    /// The next SELECT of the table meets a row larger than a worker's own share: it asks for one row, with the right.
+    fn expect_large(&self, work: &Assignment) {
+        work.table.row_bytes.store(self.place.row_bytes_own as u64 + 1, Ordering::Relaxed);
+    }
+
+    fn expects_large(&self, work: &Assignment) -> bool {
+        work.table.row_bytes.load(Ordering::Relaxed) > self.place.row_bytes_own as u64
+    }
+
     fn learn(&self, work: &Assignment, taken: &Taken) {
         if let Some(mean) = (taken.bytes.len() as u64).checked_div(taken.rows) {
             work.table.row_bytes.store(mean, Ordering::Relaxed);
@@ -345,20 +392,22 @@ impl Worker {
     fn send(&self, work: &Assignment, part: Part, mark: &Mark, whole: Option<(Arc<str>, u64)>) -> bool {
         let shared = &self.place.shared;
         let Part { taken, last } = part;
+        let Taken { bytes, rows, oversize, right, .. } = taken;
         let Some(id) = shared.lock().chunk(work, last) else { return false };
         let buffers = &self.place.buffers;
-        let bytes = buffers.lend(buffers.fitted(taken.bytes));
+        let bytes = buffers.lend(buffers.fitted(bytes));
         let reserved = match whole {
             None => shared.reserve(bytes.len()),
             Some(_) => shared.reserve_whole(bytes.len()),
         };
+        drop(right);
         let chunk = Chunk {
             id,
             table: work.lease.table,
             captured: work.table.captured.clone(),
             bytes,
-            rows: taken.rows,
-            oversize: taken.oversize.into_iter().collect(),
+            rows,
+            oversize: oversize.into_iter().collect(),
             mark: mark.clone(),
             since: work.since,
             whole,
@@ -371,7 +420,7 @@ impl Worker {
 fn drain(reader: &mut RowReader<'_>) -> Result<(), Trouble> {
     const PORTION: usize = 1 << 20;
     let mut bytes = Vec::with_capacity(PORTION);
-    while !reader.read(&mut bytes, PORTION, PORTION)?.ended {
+    while !reader.read(&mut bytes, PORTION, RowBounds::upto(PORTION))?.ended {
         bytes.clear();
     }
     Ok(())

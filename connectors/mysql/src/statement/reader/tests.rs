@@ -55,7 +55,7 @@ fn read_all(
     loop {
         let mut out = b"before".to_vec();
         let room = out.len() + full;
-        let result = read_rows(channel, &mut out, room, row_bytes_max);
+        let result = read_rows(channel, &mut out, room, RowBounds::upto(row_bytes_max));
         assert_eq!(&out[..6], b"before", "what was there stays");
         let found: Vec<_> = rows(&out[6..]).map(<[u8]>::to_vec).collect();
         let taken: usize = found.iter().map(|row| row.len() + HEAD_BYTES).sum();
@@ -160,6 +160,39 @@ fn the_limit_counts_a_row_over_all_its_packets() {
 }
 
 #[test]
+fn a_row_longer_than_wanted_now_waits_and_is_the_next_calls_first() {
+    for size in [21, 5000, PACKET_BYTES_MAX + 77] {
+        let (before, large, after) = (row(20, 1), row(size, 7), row(20, 2));
+        let bytes = wire([&before[..], &large, &after, END], 9);
+        let step = if size < 10_000 { 7 } else { 1 << 20 };
+        for full in [0, 30, 1 << 26] {
+            let mut channel = channel(bytes.clone(), step, 9);
+            let mut read = |now: usize| {
+                let mut out = Vec::new();
+                let filled = read_rows(&mut channel, &mut out, full, RowBounds { now, ever: usize::MAX });
+                (filled.expect("rows"), out)
+            };
+            assert_eq!(rows(&read(20).1).collect::<Vec<_>>(), [&before], "size {size}, full {full}");
+            for _ in 0..2 {
+                assert_eq!(read(20), (Filled { large: true, ..Filled::default() }, vec![]), "it waits");
+            }
+            let (filled, out) = read(size);
+            assert_eq!(rows(&out).next(), Some(&large[..]), "size {size}, full {full}");
+            assert!(!filled.large);
+        }
+    }
+}
+
+#[test]
+fn an_error_is_no_row_that_waits() {
+    let error = [ERROR, &[b'x'; 100]].concat();
+    let mut channel = channel(wire([&error[..]], 0), 3, 0);
+    let bounds = RowBounds { now: 20, ever: usize::MAX };
+    let told = read_rows(&mut channel, &mut Vec::new(), 0, bounds).expect_err("an error packet");
+    assert_eq!(told.code(), Some(1317));
+}
+
+#[test]
 fn an_error_between_rows_is_the_servers_and_keeps_no_half_row() {
     let first = row(10, 1);
     let bytes = wire([&first[..], ERROR], 0);
@@ -200,7 +233,7 @@ fn reads_are_large_and_none_goes_beyond_the_portion() {
     let bytes = wire(rows.iter().map(Vec::as_slice).chain([END]), 0);
     let mut channel = channel(bytes, usize::MAX, 0);
     let mut out = Vec::new();
-    let filled = read_rows(&mut channel, &mut out, 512 << 10, 1000).expect("rows");
+    let filled = read_rows(&mut channel, &mut out, 512 << 10, RowBounds::upto(1000)).expect("rows");
     assert_eq!((filled.rows, filled.ended), (5242, false));
     assert_eq!(channel.stream().reads, 2);
     assert_eq!(channel.into_parts().1.len(), (512 << 10) - out.len(), "the cut row waits");

@@ -11,6 +11,7 @@ use flowd_engine::failure::Failure;
 use flowd_engine::parcel::Parcel;
 use flowd_engine::pipeline::{Outcome, Pipeline, Settings};
 use flowd_engine::record::{Batch, ConnectorRecord, Position, Span};
+use flowd_engine::sequence::{Lane, Numbering, Place, SequenceSettings, TopicId, Topics};
 use flowd_engine::stop::Stop;
 use flowd_engine::worker::{Encode, Encoded, Intake, Outlet, Source, SourceEnd, Target};
 
@@ -135,8 +136,26 @@ impl Registry for Nowhere {
     }
 }
 
+/// All events in four lanes of one topic.
+fn counted() -> SequenceSettings<usize> {
+    let topics = Topics::new();
+    let topic = topics.intern("orders");
+    assert_eq!(topic, TopicId(0));
+    SequenceSettings {
+        topics,
+        lanes: 4,
+        identity: 0,
+        stamp: |buffer, event, _, number| buffer[*event..*event + 8].copy_from_slice(&number.to_be_bytes()),
+        place: |event| Place {
+            topic: TopicId(0),
+            lane: Lane((*event / 64 % 4) as u16),
+            numbering: Numbering::Counted,
+        },
+    }
+}
+
 /// Allocations a batch after the warm-up, with this many rows in each.
-fn allocations_per_batch(rows: u32) -> f64 {
+fn allocations_per_batch(rows: u32, sequence: Option<SequenceSettings<usize>>) -> f64 {
     const BATCHES: u64 = 2_000;
     const WARM_UP: u64 = 500;
     let seen = Arc::new(Mutex::new([0; 2]));
@@ -156,7 +175,7 @@ fn allocations_per_batch(rows: u32) -> f64 {
         registry: Box::new(Nowhere),
         begin: position,
         settings: Settings { lanes: 2, checkpoint_every: Duration::from_secs(60), ..Settings::default() },
-        sequence: None,
+        sequence,
         metrics: Arc::default(),
         stop: Stop::new(),
     };
@@ -168,8 +187,10 @@ fn allocations_per_batch(rows: u32) -> f64 {
 #[test]
 fn the_steady_path_allocates_nothing_per_record() {
     for rows in [1, 100, 1_000] {
-        let allocations = allocations_per_batch(rows);
-        // One is the source's list of records. The rest is room for parcels that are made late, by chance of timing.
-        assert!(allocations < 1.5, "{allocations} allocations a batch of {rows} rows");
+        for sequence in [None, Some(counted())] {
+            let allocations = allocations_per_batch(rows, sequence);
+            // One is the source's list of records. The rest is room for parcels that are made late, by chance of timing.
+            assert!(allocations < 1.5, "{allocations} allocations a batch of {rows} rows");
+        }
     }
 }

@@ -5,8 +5,8 @@
 //! lane keep their order, and so do events that share a key; a batch's members are of one topic, one lane and, as rows
 //! of a snapshot, one chunk; what a batch holds in the order gate is all that its members would.
 //!
-//! Memory: a round's bytes twice while it is being packed; afterwards the packed bytes, which are fewer, stand for
-//! those that the engine counts.
+//! Memory: a round's bytes twice while it is being packed, and a few emptied parcels; afterwards the packed bytes, which
+//! are fewer, stand for those that the engine counts.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -32,8 +32,8 @@ const TRUNCATE: &[u8] = b"flowd.change.t";
 const ROUND_BATCHES: usize = 8;
 /// … but within these bounds.
 const ROUND_BYTES: std::ops::Range<usize> = BYTES_FULL..4 * 1024 * 1024;
-/// Buffers kept for the next round.
-const SPARE_MAX: usize = 16;
+/// Emptied parcels kept for the next round, about 256 KiB each.
+const SPARE_MAX: usize = 8;
 
 /// A parcel on its way to the pool.
 pub(crate) struct Packed {
@@ -138,6 +138,8 @@ impl<'a> Packer<'a> {
     pub(crate) fn recycle(&mut self, parcel: Parcel<Outgoing>) {
         if self.packing.as_mut().is_none_or(Packing::owes_parcel) {
             self.inner.recycle(parcel);
+        } else if let Some(packing) = &mut self.packing {
+            packing.output.keep(parcel);
         }
     }
 
@@ -290,11 +292,9 @@ impl Packing {
         }
         self.rounds.push_back(Round { last: self.next_ticket - 1, inner, parcels: self.taken.len() });
         self.taken_bytes = 0;
-        for mut delivery in self.taken.drain(..) {
-            delivery.parcel.clear();
-            self.output.spare.push(delivery.parcel);
+        for delivery in self.taken.drain(..) {
+            self.output.keep(delivery.parcel);
         }
-        self.output.spare.truncate(SPARE_MAX);
     }
 
     /// The engine's ticket up to which all is sent, if that moved.
@@ -455,6 +455,14 @@ struct Output {
 }
 
 impl Output {
+    /// Takes a parcel for its memory.
+    fn keep(&mut self, mut parcel: Parcel<Outgoing>) {
+        if self.spare.len() < SPARE_MAX {
+            parcel.clear();
+            self.spare.push(parcel);
+        }
+    }
+
     fn finish(&mut self) -> (Parcel<Outgoing>, MemberKeys) {
         let next = self.spare.pop().unwrap_or_default();
         (std::mem::replace(&mut self.parcel, next), std::mem::take(&mut self.keys))

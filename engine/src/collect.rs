@@ -57,6 +57,8 @@ pub(crate) struct Collector<E> {
     /// Acknowledged parcels that did not come back in time: their permits are gone already.
     forgiven: u64,
     ended: bool,
+    /// The target ends with deliveries that stay unacknowledged.
+    left: bool,
 }
 
 impl<E> Collector<E> {
@@ -80,6 +82,7 @@ impl<E> Collector<E> {
             permits: VecDeque::with_capacity(256),
             forgiven: 0,
             ended: false,
+            left: false,
         }
     }
 
@@ -90,6 +93,7 @@ impl<E> Collector<E> {
         }
         match self.deliveries - self.acks.watermark() {
             0 => Ok(()),
+            _ if self.left => Ok(()),
             missing => {
                 Err(Failure::Fatal(format!("the target ended with {missing} deliveries unacknowledged")))
             }
@@ -255,6 +259,10 @@ impl<E: Send> Outlet<E> for Collector<E> {
     fn reject(&mut self, reason: &str, line: &[u8]) -> Result<(), Failure> {
         self.rejects.write(reason, line)?;
         self.rejects.sync()
+    }
+
+    fn leave(&mut self) {
+        self.left = true;
     }
 
     fn epoch(&self) -> Option<Epoch> {

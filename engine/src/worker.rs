@@ -108,6 +108,9 @@ pub trait Outlet<E>: Send {
     /// Writes a dead letter durably (fsync), or fails with `Failure::Fatal` naming the reason where `onReject` is
     /// `stop`.
     fn reject(&mut self, reason: &str, line: &[u8]) -> Result<(), Failure>;
+    /// The parcels have ended, and what is not acknowledged by now will not be: it waits for what did not come. Its
+    /// position is not saved, so that it comes again; the target may end.
+    fn leave(&mut self) {}
     /// The epoch in which events are counted; `None` where they are not.
     fn epoch(&self) -> Option<Epoch> {
         None

@@ -215,6 +215,33 @@ impl Target<u64> for Window {
     }
 }
 
+/// Acknowledges all but the last so many deliveries.
+struct Leaving {
+    world: Arc<World>,
+    kept: usize,
+}
+
+impl Target<u64> for Leaving {
+    fn start(&mut self) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    fn run(self: Box<Self>, parcels: &mut dyn Outlet<u64>) -> Result<(), Failure> {
+        let mut held = VecDeque::new();
+        while let Some(Delivery { ticket, parcel }) = parcels.next() {
+            held.push_back((ticket, parcel.events.last().unwrap() + 1));
+            parcels.recycle(parcel);
+            if held.len() > self.kept {
+                let (ticket, durable) = held.pop_front().unwrap();
+                self.world.durable.store(durable, Ordering::SeqCst);
+                parcels.acked(ticket);
+            }
+        }
+        parcels.leave();
+        Ok(())
+    }
+}
+
 /// Takes parcels and never acknowledges, until told that the test is over.
 struct Stuck {
     taken_bytes: Arc<AtomicUsize>,
@@ -369,6 +396,16 @@ fn a_stop_delivers_everything_that_was_read() {
     assert_eq!(fixture.pipeline.run(), Ok(Outcome::Stopped));
     asking.join().unwrap();
     assert_eq!(last_acked(&world), 500);
+}
+
+#[test]
+fn what_a_target_leaves_unacknowledged_is_no_failure_and_its_position_is_not_saved() {
+    let mut fixture = fixture(&[10; 50], 2);
+    let world = fixture.world.clone();
+    fixture.pipeline.target = Box::new(Leaving { world: world.clone(), kept: 4 });
+    assert_eq!(fixture.pipeline.run(), Ok(Outcome::Reached));
+    // A batch of ten rows is two parcels here.
+    assert_eq!(last_acked(&world), 480);
 }
 
 #[test]

@@ -84,3 +84,40 @@ pub enum Content {
         reason: String,
     },
 }
+
+impl SinkEvent {
+    /// The event with bytes of its own, taken out of its parcel's buffer.
+    pub(crate) fn detached(&self, buffer: &[u8]) -> (Self, Box<[u8]>) {
+        let mut bytes = self.json.of(buffer).to_vec();
+        let whole = self.json;
+        let mut own = |span: Span| {
+            if whole.start <= span.start && span.end <= whole.end {
+                return Span { start: span.start - whole.start, end: span.end - whole.start };
+            }
+            // A text that was written behind the event, without its escapes.
+            let start = u32::try_from(bytes.len()).expect("an event is smaller than its parcel");
+            bytes.extend_from_slice(span.of(buffer));
+            Span { start, end: start + (span.end - span.start) }
+        };
+        let order = match self.order {
+            Order::Row { snapshot, chunk, number, size, lane, after } => {
+                Order::Row { snapshot: own(snapshot), chunk, number, size, lane, after }
+            }
+            other => other,
+        };
+        let content = match &self.content {
+            Content::Change { op, db, table, before, after } => Content::Change {
+                op: *op,
+                db: own(*db),
+                table: own(*table),
+                before: before.map(&mut own),
+                after: after.map(&mut own),
+            },
+            Content::Plain { data } => Content::Plain { data: own(*data) },
+            other => other.clone(),
+        };
+        let (json, id, source, topic) = (own(whole), own(self.id), own(self.source), own(self.topic));
+        let is_applied = self.is_applied;
+        (Self { json, id, source, topic, order, is_applied, content }, bytes.into_boxed_slice())
+    }
+}

@@ -3,7 +3,7 @@
 //!
 //! In the direction of the data: [`decode`] reads what was pushed into [`event`]s, `order` says which of them goes now,
 //! [`target`] puts them into a [`store`], which is what a database connector implements, and [`announce`] tells the source
-//! how far that is. [`file`] and [`stdout`] are sinks without order or store: they write down what comes.
+//! how far that is.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -14,6 +14,13 @@ pub mod event;
 
 mod order;
 
+mod letter;
+pub mod target;
+
 pub mod announce;
 pub mod stats;
 pub mod store;
+
+mod arrival;
+#[cfg(test)]
+mod testing;

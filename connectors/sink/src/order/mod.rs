@@ -137,6 +137,8 @@ pub(crate) struct Order<T> {
     waiting: BTreeSet<LaneId>,
     /// Lanes whose first waiting event may have its turn.
     stirred: Vec<LaneId>,
+    /// Those where a TRUNCATE could go, and nothing else may with it.
+    barred: Vec<LaneId>,
     /// When to look at the waiting lanes again.
     due_ms: u64,
     held_bytes: usize,
@@ -157,6 +159,7 @@ impl<T> Order<T> {
             sources: Vec::new(),
             waiting: BTreeSet::new(),
             stirred: Vec::new(),
+            barred: Vec::new(),
             due_ms: u64::MAX,
             held_bytes: 0,
             held_count: 0,
@@ -369,11 +372,14 @@ impl<T> Order<T> {
         self.hold(place, size, item, now_ms);
     }
 
-    /// The next waiting event that may go now; it counts as gone.
-    pub(crate) fn release(&mut self, now_ms: u64) -> Option<(Place, T)> {
+    /// The next waiting event that may go now; it counts as gone. A barrier goes only where it `may_be_barrier`.
+    pub(crate) fn release(&mut self, now_ms: u64, may_be_barrier: bool) -> Option<(Place, T)> {
+        if may_be_barrier {
+            self.stirred.append(&mut self.barred);
+        }
         loop {
             while let Some(lane) = self.stirred.pop() {
-                if let Some(found) = self.pop(lane) {
+                if let Some(found) = self.pop(lane, may_be_barrier) {
                     self.stirred.push(lane);
                     return Some(found);
                 }
@@ -386,8 +392,13 @@ impl<T> Order<T> {
         }
     }
 
+    /// Whether `release` keeps a barrier back that could go.
+    pub(crate) fn has_barrier(&self) -> bool {
+        !self.barred.is_empty()
+    }
+
     /// The first waiting event of a lane, if it may go.
-    fn pop(&mut self, id: LaneId) -> Option<(Place, T)> {
+    fn pop(&mut self, id: LaneId, may_be_barrier: bool) -> Option<(Place, T)> {
         loop {
             let lane = &mut self.lanes[id.0 as usize];
             let (at, held) = lane.first()?;
@@ -412,6 +423,10 @@ impl<T> Order<T> {
                     return None;
                 }
                 Standing::Next if !self.may_go(&place, &at) => return None,
+                Standing::Next if place.is_barrier && !may_be_barrier => {
+                    self.barred.push(id);
+                    return None;
+                }
                 Standing::Next => {
                     let held = self.take(id, &at);
                     if self.go(&place, &at) == Verdict::Go {
@@ -544,6 +559,11 @@ impl<T> Order<T> {
     /// What was met since the last call.
     pub(crate) fn take_counts(&mut self) -> Counts {
         std::mem::take(&mut self.counts)
+    }
+
+    /// Whether anything was given back and is not tried again yet.
+    pub(crate) fn is_any_blocked(&self) -> bool {
+        self.waiting.iter().any(|id| self.lanes[id.0 as usize].blocked_until_ms.is_some())
     }
 
     /// When `release` is worth a call although nothing has come.

@@ -57,7 +57,7 @@ impl Case {
     /// Events that go of themselves, in order.
     fn released(&mut self) -> Vec<u64> {
         let now_ms = self.now_ms;
-        std::iter::from_fn(|| self.order.release(now_ms).map(|(_, name)| name)).collect()
+        std::iter::from_fn(|| self.order.release(now_ms, true).map(|(_, name)| name)).collect()
     }
 
     fn missing(&mut self) -> u64 {

@@ -198,7 +198,7 @@ impl Sink {
 
     fn release(&mut self, chance: &mut Chance) {
         self.now_ms += chance.next() % 20;
-        while let Some(released) = self.order.release(self.now_ms) {
+        while let Some(released) = self.order.release(self.now_ms, true) {
             self.batch.push(released);
         }
         self.order.drain_dropped().for_each(drop);

@@ -1,0 +1,277 @@
+use super::*;
+use crate::testing::{FakeOutlet, Heard, MemoryStore, Mishap, counted, parcel, row, with_data};
+
+const APPLIED: &str = "applied";
+const PUBLISHED: &str = "published";
+
+fn run_with(store: &MemoryStore, outlet: &mut FakeOutlet, heard: &Heard) -> Result<Arc<SinkStats>, Failure> {
+    let stats = Arc::new(SinkStats::default());
+    let settings = SinkSettings {
+        buffer_bytes: 100_000,
+        gap_wait: Duration::from_millis(60),
+        first_wait: Duration::from_millis(5),
+    };
+    let announce = Box::new(heard.clone());
+    let mut target = SinkTarget::new(store.clone(), announce, settings, Arc::clone(&stats));
+    target.start()?;
+    Box::new(target).run(outlet)?;
+    assert!(store.kept().is_closed);
+    Ok(stats)
+}
+
+fn run(store: &MemoryStore, outlet: &mut FakeOutlet) -> Result<Arc<SinkStats>, Failure> {
+    run_with(store, outlet, &Heard::default())
+}
+
+/// Events of lane 0, named by their numbers.
+fn numbers(sequences: impl IntoIterator<Item = u64>, delivery: &str) -> Vec<Vec<u8>> {
+    sequences.into_iter().map(|n| counted(0, n, &n.to_string(), delivery)).collect()
+}
+
+fn log(store: &MemoryStore) -> Vec<String> {
+    store.kept().log.clone()
+}
+
+fn recorded(store: &MemoryStore) -> Vec<(u16, u64)> {
+    store.kept().lanes.values().map(|lane| (lane.lane, lane.sequence)).collect()
+}
+
+#[test]
+fn events_are_put_in_order_with_their_record_and_acknowledged_behind_it() {
+    let store = MemoryStore::default();
+    let mut outlet =
+        FakeOutlet::new([parcel(&numbers([1, 2], PUBLISHED)), parcel(&[]), parcel(&numbers([3], PUBLISHED))]);
+    let watched = store.clone();
+    outlet.on_acked = Some(Box::new(move |ticket| {
+        assert!(log(&watched).len() as u64 > ticket, "ticket {ticket} before its events are in the store");
+    }));
+    let stats = run(&store, &mut outlet).unwrap();
+    assert_eq!((log(&store), recorded(&store)), (vec!["1".into(), "2".into(), "3".into()], vec![(0, 3)]));
+    assert_eq!((outlet.acked.last(), outlet.recycled, outlet.has_left), (Some(&2), 3, false));
+    assert_eq!((stats.received.value(), stats.applied.value()), (3, 3));
+}
+
+#[test]
+fn what_was_applied_before_changes_nothing_when_it_comes_again() {
+    let store = MemoryStore::default();
+    run(&store, &mut FakeOutlet::new([parcel(&numbers(1..=5, APPLIED))])).unwrap();
+    let again = [parcel(&numbers(2..=4, APPLIED)), parcel(&numbers([5, 6, 5], APPLIED))];
+    let mut outlet = FakeOutlet::new(again);
+    let stats = run(&store, &mut outlet).unwrap();
+    assert!(store.kept().counters.values().all(|count| *count == 1), "{:?}", store.kept().counters);
+    assert_eq!((recorded(&store), outlet.acked.last()), (vec![(0, 6)], Some(&1)));
+    assert_eq!((stats.duplicates.value(), stats.applied.value()), (5, 1));
+}
+
+#[test]
+fn a_put_is_bounded_and_takes_what_is_there() {
+    let store = MemoryStore::default();
+    run(&store, &mut FakeOutlet::new([parcel(&numbers(1..=2500, PUBLISHED))])).unwrap();
+    assert_eq!(store.kept().puts, [1000, 1000, 500]);
+    let store = MemoryStore::default();
+    let parcels = (0..10).map(|n| parcel(&numbers(n * 10 + 1..=n * 10 + 10, PUBLISHED)));
+    run(&store, &mut FakeOutlet::new(parcels)).unwrap();
+    assert_eq!(store.kept().puts, [100]);
+}
+
+#[test]
+fn with_published_delivery_what_waits_is_acknowledged_only_when_it_is_put() {
+    let store = MemoryStore::default();
+    let mut outlet = FakeOutlet::new([
+        parcel(&numbers([1], PUBLISHED)),
+        parcel(&numbers([3], PUBLISHED)),
+        parcel(&numbers([4], PUBLISHED)),
+    ]);
+    outlet.ends_after = Some(2);
+    let watched = store.clone();
+    outlet.on_acked = Some(Box::new(move |ticket| {
+        assert_eq!(log(&watched).len() as u64, ticket + 1, "{ticket}");
+    }));
+    let stats = run(&store, &mut outlet).unwrap();
+    assert_eq!((log(&store), outlet.acked), (vec!["1".into(), "3".into(), "4".into()], vec![0, 2]));
+    assert_eq!((stats.missing.value(), stats.waiting.value()), (1, 0));
+}
+
+#[test]
+fn what_still_waits_at_the_end_is_not_acknowledged() {
+    let store = MemoryStore::default();
+    let mut outlet = FakeOutlet::new([parcel(&numbers([1], PUBLISHED)), parcel(&numbers([3], PUBLISHED))]);
+    run(&store, &mut outlet).unwrap();
+    assert_eq!((log(&store), outlet.acked, outlet.has_left), (vec!["1".into()], vec![0], true));
+}
+
+#[test]
+fn with_applied_delivery_what_waits_is_acknowledged_since_it_is_sent_again() {
+    let store = MemoryStore::default();
+    let mut outlet = FakeOutlet::new([parcel(&numbers([1, 3], APPLIED)), parcel(&numbers([4], APPLIED))]);
+    run(&store, &mut outlet).unwrap();
+    assert_eq!((log(&store), outlet.acked.last(), outlet.has_left), (vec!["1".into()], Some(&1), false));
+    let mut outlet = FakeOutlet::new([parcel(&numbers([4, 3, 2], APPLIED))]);
+    run(&store, &mut outlet).unwrap();
+    assert_eq!(log(&store), ["1", "2", "3", "4"]);
+}
+
+#[test]
+fn a_refused_event_is_a_dead_letter_before_its_number_is_on_record() {
+    let store = MemoryStore::default();
+    store.kept().refused.insert("2".into(), String::new());
+    let mut outlet = FakeOutlet::new([parcel(&numbers([1, 2, 3], APPLIED))]);
+    run(&store, &mut outlet).unwrap();
+    assert_eq!((log(&store), recorded(&store)), (vec!["1".into(), "3".into()], vec![(0, 3)]));
+    let (reason, line) = &outlet.rejects[0];
+    assert!(reason.contains("2 is refused; event 0-2") && line.contains(r#""name":"2""#), "{reason} {line}");
+
+    let store = MemoryStore::default();
+    store.kept().refused.insert("2".into(), String::new());
+    let mut outlet = FakeOutlet::new([parcel(&numbers([1, 2, 3], APPLIED))]);
+    outlet.on_reject = Some(Failure::Fatal("stop".into()));
+    assert_eq!(run(&store, &mut outlet).unwrap_err(), Failure::Fatal("stop".into()));
+    assert_eq!((recorded(&store), outlet.acked), (vec![], vec![]));
+}
+
+#[test]
+fn what_cannot_be_understood_is_a_dead_letter_and_takes_its_number_as_a_marker_does() {
+    let store = MemoryStore::default();
+    let bodies = [
+        counted(0, 1, "1", APPLIED),
+        with_data("flowd.change.c", 0, 2, "{}", APPLIED),
+        with_data("flowd.rejected", 0, 3, r#"{"reason":"no"}"#, APPLIED),
+        b"what?".to_vec(),
+        counted(0, 4, "4", APPLIED),
+    ];
+    let mut outlet = FakeOutlet::new([parcel(&bodies)]);
+    run(&store, &mut outlet).unwrap();
+    assert_eq!((log(&store), recorded(&store)), (vec!["1".into(), "4".into()], vec![(0, 4)]));
+    let reasons: Vec<&str> = outlet.rejects.iter().map(|(reason, _)| reason.as_str()).collect();
+    assert!(
+        reasons[0].contains("`data.op` is missing") && reasons[1].contains("no CloudEvent"),
+        "{reasons:?}"
+    );
+    assert!(outlet.rejects[1].1.contains(r#""event":"what?""#), "{:?}", outlet.rejects[1]);
+}
+
+#[test]
+fn plain_events_go_as_they_come() {
+    let store = MemoryStore::default();
+    let plain =
+        br#"{"specversion":"1.0","id":"p","source":"/shop","type":"paid","data":{"name":"p"}}"#.to_vec();
+    run(&store, &mut FakeOutlet::new([parcel(&[plain.clone(), plain])])).unwrap();
+    assert_eq!(log(&store), ["p", "p"]);
+}
+
+#[test]
+fn what_the_store_takes_only_later_is_tried_behind_others_and_holds_its_lane() {
+    let store = MemoryStore::default();
+    store.kept().refused.insert("2".into(), "other".into());
+    let mut bodies = numbers([1, 2, 3], APPLIED);
+    bodies.push(counted(1, 1, "other", APPLIED));
+    let mut outlet = FakeOutlet::new([parcel(&bodies)]);
+    let stats = run(&store, &mut outlet).unwrap();
+    assert_eq!(log(&store), ["1", "other", "2", "3"]);
+    assert_eq!((recorded(&store), stats.deferred.value()), (vec![(0, 3), (1, 1)], 2));
+    assert!(outlet.rejects.is_empty() && stats.duplicates.value() == 0);
+}
+
+#[test]
+fn what_the_store_never_takes_is_a_dead_letter_in_the_end_and_its_lane_goes_on() {
+    let store = MemoryStore::default();
+    store.kept().refused.insert("2".into(), "nothing".into());
+    let mut outlet = FakeOutlet::new([parcel(&numbers([1, 2, 3], PUBLISHED))]);
+    run(&store, &mut outlet).unwrap();
+    assert_eq!((log(&store), outlet.rejects.len()), (vec!["1".into(), "3".into()], 1));
+    assert_eq!((recorded(&store), outlet.acked), (vec![(0, 3)], vec![0]));
+}
+
+#[test]
+fn a_truncate_is_put_alone_between_what_came_before_and_behind() {
+    let store = MemoryStore::default();
+    let bodies = [
+        counted(1, 1, "a", APPLIED),
+        counted(0, 1, "truncate", APPLIED),
+        counted(1, 2, "b", APPLIED),
+        counted(0, 2, "c", APPLIED),
+    ];
+    run(&store, &mut FakeOutlet::new([parcel(&bodies)])).unwrap();
+    assert_eq!(
+        (log(&store), store.kept().puts.clone()),
+        (vec!["a".into(), "truncate".into(), "b".into(), "c".into()], vec![1, 1, 2])
+    );
+    // One that had to wait is alone too.
+    let store = MemoryStore::default();
+    let order = [3, 0, 1, 2];
+    let waiting = order.map(|index: usize| {
+        [
+            counted(0, 1, "a", APPLIED),
+            counted(0, 2, "truncate", APPLIED),
+            counted(0, 3, "b", APPLIED),
+            counted(1, 1, "c", APPLIED),
+        ][index]
+            .clone()
+    });
+    let shuffled = [waiting[3].clone(), waiting[2].clone(), waiting[0].clone(), waiting[1].clone()];
+    run(&store, &mut FakeOutlet::new([parcel(&shuffled)])).unwrap();
+    let log = log(&store);
+    let at = |name: &str| log.iter().position(|found| found == name).unwrap();
+    assert!(at("a") < at("truncate") && at("truncate") < at("b") && log.len() == 4, "{log:?}");
+}
+
+#[test]
+fn a_put_whose_answer_was_lost_is_put_again_only_if_it_was_not_committed() {
+    for mishap in [Mishap::AfterCommit, Mishap::BeforeCommit] {
+        let store = MemoryStore::default();
+        store.kept().mishaps.extend([(1, mishap), (3, mishap)]);
+        let mut rows = numbers([3, 4], APPLIED);
+        rows.push(row(0, 2, "row"));
+        let mut outlet = FakeOutlet::new([parcel(&numbers([1, 2], APPLIED))]);
+        run(&store, &mut outlet).unwrap();
+        let mut outlet = FakeOutlet::new([parcel(&rows), parcel(&[row(1, 2, "last")])]);
+        let stats = run(&store, &mut outlet).unwrap();
+        let kept = store.kept();
+        assert_eq!(kept.counters.len(), 6);
+        assert!(kept.counters.values().all(|count| *count == 1), "{mishap:?}: {:?}", kept.counters);
+        assert!(stats.reopened.value() <= 1 && outlet.acked.last() == Some(&1));
+    }
+}
+
+#[test]
+fn a_store_that_comes_back_with_less_stops_the_sink() {
+    let store = MemoryStore::default();
+    run(&store, &mut FakeOutlet::new([parcel(&numbers([1, 2], APPLIED))])).unwrap();
+    store.kept().mishaps.insert(2, Mishap::Restored);
+    let failure = run(&store, &mut FakeOutlet::new([parcel(&numbers([3], APPLIED))])).unwrap_err();
+    assert!(matches!(&failure, Failure::Fatal(text) if text.contains("was restored")), "{failure:?}");
+}
+
+#[test]
+fn a_source_hears_what_is_applied_and_again_when_it_sends_again() {
+    let store = MemoryStore::default();
+    let heard = Heard::default();
+    let bodies = [counted(0, 1, "a", APPLIED), counted(1, 1, "b", APPLIED), row(0, 1, "row")];
+    run_with(&store, &mut FakeOutlet::new([parcel(&bodies)]), &heard).unwrap();
+    assert!(heard.0.lock().unwrap().ends_with(&[(0, 1), (1, 1)]), "{heard:?}");
+    assert_eq!(*heard.1.lock().unwrap(), [1]);
+    // A new process tells all of it at the first word of the source.
+    let heard = Heard::default();
+    run_with(&store, &mut FakeOutlet::new([parcel(&[row(0, 1, "row")])]), &heard).unwrap();
+    let mut lanes = heard.0.lock().unwrap().clone();
+    lanes.sort_unstable();
+    lanes.dedup();
+    assert_eq!((lanes, heard.1.lock().unwrap().clone()), (vec![(0, 1), (1, 1)], vec![1]));
+    // Who does not wait hears nothing.
+    let (store, heard) = (MemoryStore::default(), Heard::default());
+    run_with(&store, &mut FakeOutlet::new([parcel(&numbers([1], PUBLISHED))]), &heard).unwrap();
+    assert!(heard.0.lock().unwrap().is_empty());
+}
+
+#[test]
+fn a_torn_chunk_goes_on_where_it_was() {
+    let store = MemoryStore::default();
+    run(&store, &mut FakeOutlet::new([parcel(&[row(0, 3, "a"), row(2, 3, "c")])])).unwrap();
+    let all = [row(0, 3, "a"), row(1, 3, "b"), row(2, 3, "c")];
+    let heard = Heard::default();
+    run_with(&store, &mut FakeOutlet::new([parcel(&all)]), &heard).unwrap();
+    assert_eq!(
+        (log(&store), heard.1.lock().unwrap().clone()),
+        (vec!["a".into(), "c".into(), "b".into()], vec![1])
+    );
+}

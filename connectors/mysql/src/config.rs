@@ -226,7 +226,7 @@ pub const SETTINGS: &[Setting] = &[
     optional(
         "chunkBytes",
         "bytes, 16KiB..1GiB",
-        Some("4MiB"),
+        Some("2MiB"),
         "what each of them reads at once; a larger row comes alone",
     ),
     optional(

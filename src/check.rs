@@ -113,7 +113,11 @@ mod tests {
     #[test]
     fn a_file_that_cannot_be_written_is_a_problem_and_none_is_left_behind() {
         let directory = tempfile::tempdir().expect("a directory");
-        let file = |path: &str| FileSink { path: directory.path().join(path) };
+        let file = |path: &str| FileSink {
+            path: directory.path().join(path),
+            rotate_bytes: 1 << 20,
+            rotate_seconds: None,
+        };
         assert!(of_file(&file("events.jsonl")).is_ok());
         assert_eq!(std::fs::read_dir(directory.path()).expect("readable").count(), 0);
         assert_eq!(of_file(&file("none/events.jsonl")).expect_err("no such directory").code(), 3);

@@ -26,6 +26,7 @@ use crate::progress::{LastPosition, Progress};
 use crate::service;
 
 mod mesh;
+mod sink;
 mod source;
 
 pub(crate) use source::registry_name;
@@ -34,7 +35,8 @@ pub(crate) fn command(args: &RunArgs, flags: Vec<Flag>) -> Result<(), Ending> {
     let config = load(args, flags, Naming::Required)?;
     match &config.connector {
         Connector::MySqlCdc(source) => source::run(&config, source),
-        Connector::MySqlSink(..) | Connector::FileSink(..) | Connector::StdoutSink(_) => {
+        Connector::MySqlSink(reading, database) => sink::into_database(&config, reading, database),
+        Connector::FileSink(..) | Connector::StdoutSink(_) => {
             Err(Ending::Unusable("sinks cannot be run yet".to_owned()))
         }
     }

@@ -1,5 +1,5 @@
 //! The pipeline's numbers for the outside: Prometheus text ([`text`]) and its endpoint ([`endpoint`]).
 
 pub mod endpoint;
-mod sink;
+pub mod sink;
 pub mod text;

@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use flowd_engine::metrics::{Counter, Gauge, Metrics, Snapshot, Stage};
 use flowd_mesh::publish::stats::Stats;
-use flowd_mesh::subscribe;
 
-use super::sink;
+use super::sink::{self, SinkNumbers};
 
 /// The media type of the text.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -26,8 +25,8 @@ pub struct Numbers {
 pub enum Beside {
     /// A source's target `mesh`; all 0 with another one.
     Publishing(Arc<Stats>),
-    /// A sink's subscriber, and the sink itself.
-    Applying(Arc<subscribe::stats::Stats>),
+    /// A sink, its subscriber and its announcer.
+    Applying(SinkNumbers),
 }
 
 impl Default for Beside {
@@ -53,7 +52,7 @@ impl Numbers {
                 reconnects(&mut page, [&metrics.source_reconnects, &mesh.reconnects]);
                 checkpoints(&mut page, metrics, now_us);
             }
-            Beside::Applying(subscriber) => sink::render(&mut page, subscriber),
+            Beside::Applying(numbers) => sink::render(&mut page, numbers),
         }
         build(&mut page);
         page.0
@@ -252,7 +251,7 @@ mod tests {
         let page = render(&metrics, 2_500_001);
         assert!(page.contains("flowd_rows_total{stage=\"read\"} 3\n"), "{page}");
         assert!(page.contains("flowd_checkpoint_age_seconds 2.500000\n"), "{page}");
-        let sink = Beside::Applying(Arc::default());
+        let sink = Beside::Applying(SinkNumbers::default());
         for page in [page, Numbers { pipeline: metrics, beside: sink }.render(2_500_001)] {
             check_form(&page);
         }

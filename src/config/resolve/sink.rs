@@ -25,6 +25,10 @@ pub struct Reading {
 pub struct FileSink {
     /// The file that is written, absolute.
     pub path: PathBuf,
+    /// At so many bytes it is full.
+    pub rotate_bytes: u64,
+    /// At this age it is full, seconds; `None`: at none.
+    pub rotate_seconds: Option<u64>,
 }
 
 pub(super) fn reading(values: &mut Values<'_>) -> Reading {
@@ -62,5 +66,9 @@ pub(super) fn file(values: &mut Values<'_>, reading: &Reading) -> FileSink {
     let section = Section::Connector;
     let beside = format!("{}.jsonl", reading.connector_name);
     let path = values.path(section, "path");
-    FileSink { path: path.unwrap_or_else(|| values.absolute(&beside, &Origin::Default)) }
+    FileSink {
+        path: path.unwrap_or_else(|| values.absolute(&beside, &Origin::Default)),
+        rotate_bytes: values.number(section, "rotateBytes").unwrap_or_default(),
+        rotate_seconds: values.number(section, "rotateSeconds"),
+    }
 }

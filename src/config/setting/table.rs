@@ -156,6 +156,18 @@ const FILE_SINK: &[Setting] = &[
         Without("CONNECTORNAME.jsonl"),
         "the file that is written, one event a line; full ones stay beside it",
     ),
+    file(
+        "rotateBytes",
+        Size(4 << 10, 1 << 40),
+        Value("1GiB"),
+        "a file that an event would take beyond so many bytes is full",
+    ),
+    file(
+        "rotateSeconds",
+        Integer(1, 366 * 86_400),
+        Without("as long as it takes"),
+        "a file this old is full, seconds",
+    ),
 ];
 
 const STDOUT_SINK: &[Setting] =

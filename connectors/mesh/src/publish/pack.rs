@@ -11,20 +11,25 @@
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-use ahash::AHashMap;
-use flowd_codec::event::{self, Framing, Template, batch, incoming};
 use flowd_codec::frame::PUBLISH_HEAD_SIZE;
-use flowd_codec::time;
 use flowd_engine::failure::Failure;
-use flowd_engine::order::{Keyed, Order};
+use flowd_engine::order::Order;
 use flowd_engine::parcel::{BYTES_FULL, Parcel};
-use flowd_engine::sequence::{Lane, Numbering, TopicId};
+use flowd_engine::sequence::Numbering;
 use flowd_engine::worker::{Delivery, Outlet};
 use tokio::time::{Instant, Sleep, sleep};
 
 use crate::Outgoing;
 use crate::config::Batching;
+
+mod groups;
+mod output;
+
+use groups::{Groups, Member};
+use output::Output;
+pub(crate) use output::{template_for, time_of};
 
 /// What a TRUNCATE becomes; it goes alone.
 const TRUNCATE: &[u8] = b"flowd.change.t";
@@ -32,8 +37,6 @@ const TRUNCATE: &[u8] = b"flowd.change.t";
 const ROUND_BATCHES: usize = 8;
 /// … but within these bounds.
 const ROUND_BYTES: std::ops::Range<usize> = BYTES_FULL..4 * 1024 * 1024;
-/// Emptied parcels kept for the next round, about 256 KiB each.
-const SPARE_MAX: usize = 8;
 
 /// A parcel on its way to the pool.
 pub(crate) struct Packed {
@@ -161,7 +164,7 @@ struct Round {
 
 struct Packing {
     bytes_max: usize,
-    linger: std::time::Duration,
+    linger: Duration,
     is_total: bool,
     /// The engine's parcels of this round, and their bytes.
     taken: Vec<Delivery<Outgoing>>,
@@ -332,193 +335,6 @@ type At = (usize, usize);
 fn event_at(taken: &[Delivery<Outgoing>], (parcel, event): At) -> (Outgoing, &[u8]) {
     let parcel = &taken[parcel].parcel;
     (parcel.events[event], &parcel.buffer)
-}
-
-/// What decides whether an event goes into a batch.
-struct Member {
-    key: u64,
-    json_size: usize,
-    id_size: usize,
-    numbering: Numbering,
-    chunk: Option<u64>,
-}
-
-impl Member {
-    fn of(keyed: Outgoing, buffer: &[u8]) -> Self {
-        Self {
-            key: keyed.keys[0],
-            json_size: keyed.event.json(buffer).len(),
-            id_size: keyed.event.id(buffer).len(),
-            numbering: keyed.place.numbering,
-            chunk: event::chunk(buffer, &keyed.event).map(chunk_hash),
-        }
-    }
-}
-
-fn chunk_hash(text: &[u8]) -> u64 {
-    // Two chunks of one hash would share a batch; both have their lane's order there.
-    text.iter()
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
-}
-
-/// Events of one lane that wait to be packed.
-struct Group {
-    lane: (TopicId, Lane),
-    /// What the batch has besides ids and members.
-    fixed_size: usize,
-    members: Vec<At>,
-    members_size: usize,
-    first_id_size: usize,
-    numbering: Numbering,
-    chunk: Option<u64>,
-    /// Whether it is in the list of open ones.
-    is_open: bool,
-}
-
-impl Group {
-    fn takes(&self, member: &Member, bytes_max: usize) -> bool {
-        let count = self.members.len() + 1;
-        let ids_size = self.first_id_size + member.id_size;
-        count == 1
-            || (self.numbering == member.numbering
-                && self.chunk == member.chunk
-                && batch::size(self.fixed_size, ids_size, self.members_size + member.json_size, count)
-                    <= bytes_max)
-    }
-
-    fn clear(&mut self) {
-        self.members.clear();
-        self.members_size = 0;
-    }
-}
-
-/// The lanes, each with the group that is open in it.
-#[derive(Default)]
-struct Groups {
-    all: Vec<Group>,
-    by_lane: AHashMap<(TopicId, Lane), usize>,
-    /// Those with members, in the order in which they were opened.
-    open: Vec<usize>,
-    /// In which of these each key is.
-    holders: AHashMap<u64, usize>,
-}
-
-impl Groups {
-    fn of(&mut self, lane: (TopicId, Lane), fixed_size: impl FnOnce() -> usize) -> usize {
-        *self.by_lane.entry(lane).or_insert_with(|| {
-            self.all.push(Group {
-                lane,
-                fixed_size: fixed_size(),
-                members: Vec::new(),
-                members_size: 0,
-                first_id_size: 0,
-                numbering: Numbering::None,
-                chunk: None,
-                is_open: false,
-            });
-            self.all.len() - 1
-        })
-    }
-
-    /// Whether another lane's group holds the key: the table's definition has changed, and its lane with it.
-    fn is_held_elsewhere(&self, key: u64, index: usize) -> bool {
-        key != 0 && self.holders.get(&key).is_some_and(|holder| *holder != index)
-    }
-
-    fn has_other(&self, index: usize) -> bool {
-        self.open.iter().any(|open| *open != index)
-    }
-
-    fn add(&mut self, index: usize, at: At, member: &Member) {
-        self.holders.insert(member.key, index);
-        let group = &mut self.all[index];
-        if group.members.is_empty() {
-            (group.first_id_size, group.numbering, group.chunk) =
-                (member.id_size, member.numbering, member.chunk);
-            if !std::mem::replace(&mut group.is_open, true) {
-                self.open.push(index);
-            }
-        }
-        group.members.push(at);
-        group.members_size += member.json_size;
-    }
-}
-
-/// Where packed events are written.
-#[derive(Default)]
-struct Output {
-    parcel: Parcel<Outgoing>,
-    keys: MemberKeys,
-    /// Emptied parcels, for their memory.
-    spare: Vec<Parcel<Outgoing>>,
-    templates: AHashMap<TopicId, Template>,
-}
-
-impl Output {
-    /// Takes a parcel for its memory.
-    fn keep(&mut self, mut parcel: Parcel<Outgoing>) {
-        if self.spare.len() < SPARE_MAX {
-            parcel.clear();
-            self.spare.push(parcel);
-        }
-    }
-
-    fn finish(&mut self) -> (Parcel<Outgoing>, MemberKeys) {
-        let next = self.spare.pop().unwrap_or_default();
-        (std::mem::replace(&mut self.parcel, next), std::mem::take(&mut self.keys))
-    }
-
-    /// The fixed size of a batch of this event's topic.
-    fn fixed_size(&mut self, keyed: Outgoing, buffer: &[u8]) -> usize {
-        let template = self.templates.entry(keyed.place.topic);
-        template.or_insert_with(|| template_for(keyed.event.json(buffer))).fixed_size()
-    }
-
-    /// An event as it is.
-    fn copy(&mut self, keyed: Outgoing, buffer: &[u8]) {
-        let to = u32::try_from(self.parcel.buffer.len()).unwrap_or(u32::MAX);
-        self.parcel.buffer.extend_from_slice(keyed.event.frame(buffer));
-        let event = keyed.event.moved(keyed.event.start, to);
-        self.push(Keyed { event, ..keyed }, &[]);
-    }
-
-    /// A group's events as a batch; a single one as it is.
-    fn write(&mut self, taken: &[Delivery<Outgoing>], group: &Group) {
-        let (Some(first), Some(last)) = (group.members.first(), group.members.last()) else { return };
-        let (last, buffer) = event_at(taken, *last);
-        if group.members.len() == 1 {
-            return self.copy(last, buffer);
-        }
-        let members: Vec<_> = group.members.iter().map(|at| member_at(taken, *at)).collect();
-        let template = &self.templates[&group.lane.0];
-        let time_us = time_of(member_at(taken, *first).json);
-        let event = batch::write(&mut self.parcel.buffer, template, time_us, &members);
-        let keys: Vec<u64> = group.members.iter().map(|at| event_at(taken, *at).0.keys[0]).collect();
-        self.push(Keyed { event, keys: [0; 2], ..last }, &keys);
-    }
-
-    fn push(&mut self, keyed: Outgoing, keys: &[u64]) {
-        self.parcel.events.push(keyed);
-        self.keys.keys.extend(keys.iter().filter(|key| **key != 0));
-        self.keys.ends.push(u32::try_from(self.keys.keys.len()).expect("a parcel holds fewer keys"));
-    }
-}
-
-fn member_at(taken: &[Delivery<Outgoing>], at: At) -> batch::Member<'_> {
-    let (keyed, buffer) = event_at(taken, at);
-    batch::Member { id: keyed.event.id(buffer), json: keyed.event.json(buffer) }
-}
-
-/// What batches of the topic of this event of ours begin with.
-pub(crate) fn template_for(json: &[u8]) -> Template {
-    let event = incoming::read(json).expect("the encoder wrote a CloudEvent");
-    batch::template(Framing::EventMesh, &event.source, event.topic.as_deref().unwrap_or_default())
-}
-
-/// The time of an event of ours.
-pub(crate) fn time_of(json: &[u8]) -> i64 {
-    let event = incoming::read(json).ok();
-    event.and_then(|event| time::parse_rfc3339_us(event.time.as_deref()?)).unwrap_or_default()
 }
 
 #[cfg(test)]

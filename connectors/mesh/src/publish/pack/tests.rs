@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::task::Waker;
-use std::time::Duration;
 
 use flowd_codec::event::view::Data;
-use flowd_codec::event::{EventWriter, stamp};
-use flowd_engine::sequence::Place;
+use flowd_codec::event::{EventWriter, Framing, Template, batch, incoming, stamp};
+use flowd_engine::order::Keyed;
+use flowd_engine::sequence::{Lane, Place, TopicId};
 use proptest::prelude::*;
 
 use super::*;

@@ -8,6 +8,7 @@ mod columns;
 mod crash;
 mod java;
 mod json_columns;
+mod lanes;
 mod mesh;
 mod mesh_faults;
 mod positions;

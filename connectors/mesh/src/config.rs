@@ -34,6 +34,8 @@ pub struct MeshConfig {
     pub max_event_bytes: usize,
     /// Whether and how events are packed into batch events.
     pub batching: Option<Batching>,
+    /// Which sinks must have applied an event before it counts as acknowledged.
+    pub applied: Option<AppliedBy>,
     /// The session's clocks. Only tests have a reason to change them.
     pub timing: Timing,
 }
@@ -54,6 +56,7 @@ impl Default for MeshConfig {
             ack_timeout: Duration::from_secs(5),
             max_event_bytes: PUBLISH_SIZE_MAX,
             batching: None,
+            applied: None,
             timing: Timing::default(),
         }
     }
@@ -66,6 +69,15 @@ pub struct Batching {
     pub bytes: usize,
     /// How long an event waits for others to be packed with.
     pub linger: Duration,
+}
+
+/// Delivery `applied`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AppliedBy {
+    /// The sinks' connectorNames, 1 to 64.
+    pub by: Vec<String>,
+    /// The control topic, on which they tell.
+    pub topic: String,
 }
 
 /// The clocks of a session.
@@ -85,6 +97,8 @@ pub struct Timing {
     pub refused: Duration,
     /// Longest wait after a refusal.
     pub refused_max: Duration,
+    /// What is published and not applied after so long is published again, with delivery `applied`.
+    pub applied: Duration,
     /// How long a connection that is to be left waits for its last answers (the server closes it after 30 s).
     pub drain: Duration,
 }
@@ -99,6 +113,7 @@ impl Default for Timing {
             reconnect_max: Duration::from_secs(15),
             refused: Duration::from_millis(50),
             refused_max: Duration::from_secs(5),
+            applied: Duration::from_secs(5),
             drain: Duration::from_secs(10),
         }
     }

@@ -3,6 +3,7 @@
 pub mod stats;
 pub mod target;
 
+mod applied;
 mod bell;
 mod connection;
 mod letter;

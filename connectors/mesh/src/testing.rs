@@ -4,10 +4,11 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
-use flowd_codec::event::{EventWriter, Framed, Framing, Template};
+use flowd_codec::event::{EventWriter, Framed, Framing, Template, stamp};
 use flowd_engine::failure::Failure;
 use flowd_engine::order::Keyed;
 use flowd_engine::parcel;
+use flowd_engine::sequence::{Lane, Numbering, Place, TopicId};
 use flowd_engine::worker::{self, Outlet};
 
 use crate::Outgoing;
@@ -155,6 +156,50 @@ pub(crate) fn padded_mesh_parcel(events: impl IntoIterator<Item = (u64, u64)>, p
         let data = format!("{{\"key\":\"{key}\",\"padding\":\"{padding}\"}}");
         writer.data().extend_from_slice(data.as_bytes());
         parcel.events.push(Keyed::uncounted(writer.finish(), [key, 0]));
+    }
+    parcel
+}
+
+/// The epoch and source of the counted parcels.
+pub(crate) const EPOCH: u64 = 1_764_028_800_000_000;
+pub(crate) const SOURCE: &str = "/flowd/mysql/orders";
+
+/// What a counted event is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Kind {
+    /// A change with a number in lane 0.
+    Change(u64),
+    /// A TRUNCATE with a number in lane 0.
+    Truncate(u64),
+    /// A row of a chunk, behind number 0.
+    Row { chunk: u64 },
+}
+
+/// A parcel of publish frames of topic `shop.orders` that are counted and to be applied, each with a key.
+pub(crate) fn counted_parcel(events: impl IntoIterator<Item = (Kind, u64)>) -> Parcel {
+    let template = Template::new(Framing::EventMesh, SOURCE, "flowd.change.c", "shop.orders");
+    let mut parcel = Parcel::default();
+    for (index, (kind, key)) in events.into_iter().enumerate() {
+        let mut writer = EventWriter::begin(&mut parcel.buffer, &template);
+        let (id, numbering, number) = match kind {
+            Kind::Change(number) => (format!("id-{number}"), Numbering::Counted, number),
+            Kind::Truncate(number) => (format!("t-{number}"), Numbering::Barrier, number),
+            Kind::Row { chunk } => (format!("row-{chunk}-{index}"), Numbering::Behind, 0),
+        };
+        writer.id(|out| out.extend_from_slice(id.as_bytes()));
+        writer.time_us(1_700_000_000_000_000);
+        match kind {
+            Kind::Change(_) | Kind::Truncate(_) => writer.sequence(0),
+            Kind::Row { chunk } => {
+                writer.snapshot_row("s", &format!("{EPOCH:016}-{chunk}"), index as u32, index as u32 + 1, 0);
+            }
+        }
+        writer.applied();
+        writer.data().extend_from_slice(format!("{{\"key\":\"{key}\"}}").as_bytes());
+        let event = writer.finish();
+        stamp(&mut parcel.buffer, &event, EPOCH, number);
+        let place = Place { topic: TopicId(0), lane: Lane(0), numbering };
+        parcel.events.push(Keyed { event, keys: [key, 0], place, sequence: number });
     }
     parcel
 }

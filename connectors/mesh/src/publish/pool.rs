@@ -13,9 +13,12 @@
 //! parcel that is not wholly admitted; about 130 bytes an event beside the parcels, which the engine bounds.
 
 mod answers;
+mod applied;
+mod awaiting;
 mod held;
 mod line;
 mod pieces;
+mod rejects;
 mod slot;
 
 use std::collections::VecDeque;
@@ -25,15 +28,18 @@ use ahash::RandomState;
 use flowd_codec::frame::set_publish_seq;
 use flowd_engine::back_off::Waits;
 use flowd_engine::order::{Gate, LOOK_AHEAD};
+use flowd_engine::sequence::{Numbering, TopicId};
 use flowd_engine::worker::Delivery;
 use hashbrown::HashTable;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 pub(crate) use self::answers::Verdict;
-use self::held::Parcels;
+use self::applied::Applied;
+use self::held::{Parcels, Place};
 use self::line::Line;
 use self::pieces::{Pieces, seq};
+pub(crate) use self::rejects::Rejected;
 use self::slot::{Slot, Stage};
 use crate::Outgoing;
 use crate::config::MeshConfig;
@@ -44,13 +50,6 @@ use crate::publish::stats::Stats;
 
 /// Larger windows than this, all lines together, stay partly unused: about 9 MB of slots.
 const LOOK_AHEAD_MAX: usize = 1 << 16;
-
-/// An event that is to become a dead letter.
-#[derive(Debug)]
-pub(crate) struct Rejected {
-    pub(crate) admission: u64,
-    pub(crate) reason: String,
-}
 
 /// What a line is to write: an event, named by its admission number and the count of its sends so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +72,10 @@ pub(crate) struct Pool {
     rejected: VecDeque<Rejected>,
     /// What is left of batches that the mesh would not take whole.
     pieces: Pieces,
+    /// What sinks have to apply, where they are waited for.
+    applied: Option<Applied>,
+    /// The topic that a barrier is under way in: nothing is admitted before it has left.
+    barrier: Option<TopicId>,
     /// Events that wait for a time: in flight or after a refusal.
     timed: usize,
     seq_base: u64,
@@ -90,7 +93,9 @@ impl Pool {
     /// A pool for the configured number of lines, none of them open. `seed` decides seqs and jitter.
     pub(crate) fn new(config: &MeshConfig, stats: Arc<Stats>, seed: u64) -> Self {
         let windows = config.connections.saturating_mul(config.window).min(LOOK_AHEAD_MAX);
-        let gate = Gate::new(config.order, LOOK_AHEAD.max(windows));
+        // Rows of snapshots hold their slots until they are applied.
+        let look_ahead = if config.applied.is_some() { LOOK_AHEAD_MAX } else { LOOK_AHEAD.max(windows) };
+        let gate = Gate::new(config.order, look_ahead);
         let capacity = gate.capacity();
         let mut chance = SmallRng::seed_from_u64(seed);
         Self {
@@ -107,6 +112,8 @@ impl Pool {
             ),
             rejected: VecDeque::new(),
             pieces: Pieces::default(),
+            applied: config.applied.as_ref().map(|applied| Applied::new(applied, config.timing.applied)),
+            barrier: None,
             timed: 0,
             // Far from overflow, and far from what another client of the server counts.
             seq_base: chance.random::<u64>() >> 2,
@@ -135,7 +142,7 @@ impl Pool {
     /// Whether time may change anything: something is in flight, or waits after a refusal, or for a line to be opened
     /// or its pause to end.
     pub(crate) fn is_timed(&self) -> bool {
-        self.timed > 0 || !self.again.is_empty() || self.gate.has_ready()
+        self.timed > 0 || !self.again.is_empty() || self.gate.has_ready() || self.awaits()
     }
 
     /// Whether there is something to report or to reject.
@@ -149,15 +156,42 @@ impl Pool {
         self.admit();
     }
 
-    /// Admits events while there is room.
+    /// Admits events while there is room, first what is published again.
     fn admit(&mut self) {
+        self.admit_repeats();
         while self.gate.room() > 0 {
             let Some(place) = self.parcels.next_event() else { return };
+            if !self.may_pass(place) {
+                return;
+            }
+            self.parcels.advance();
             let (keys, members) = self.parcels.keys(place);
             let admission = self.gate.admit_all(keys, members);
             let slot = self.gate.slot(admission);
             self.slots[slot as usize] = Slot { admission, place, ..Slot::default() };
+            self.await_applied(slot);
         }
+    }
+
+    /// Whether an event may be admitted: nothing passes a barrier, and a barrier passes nothing of its topic. What is of
+    /// other topics waits too; barriers are rare.
+    fn may_pass(&mut self, place: Place) -> bool {
+        if self.barrier.is_some_and(|topic| !self.is_clear(topic)) {
+            return false;
+        }
+        self.barrier = None;
+        let (counted, _) = self.parcels.counted(place);
+        if counted.numbering != Numbering::Barrier {
+            return true;
+        }
+        let is_clear = self.is_clear(counted.topic);
+        self.barrier = is_clear.then_some(counted.topic);
+        is_clear
+    }
+
+    /// Whether all that was admitted of a topic has left, and is applied where it has to be.
+    fn is_clear(&self, topic: TopicId) -> bool {
+        self.gate.is_empty() && self.is_applied(topic)
     }
 
     /// Opens a line for sending.
@@ -279,6 +313,7 @@ impl Pool {
 
     /// Moves on what its time has come for: time-outs and the ends of back-offs.
     pub(crate) fn tick(&mut self, now_ms: u64) {
+        self.tick_applied(now_ms);
         if self.timed == 0 {
             return;
         }
@@ -321,7 +356,7 @@ impl Pool {
                 self.stats.in_flight.add(-1);
                 self.timed -= 1;
             }
-            Stage::Later { .. } => self.timed -= 1,
+            Stage::Later { .. } | Stage::Published { .. } => self.timed -= 1,
             Stage::Idle | Stage::Again | Stage::Rejected => {}
         }
     }
@@ -336,12 +371,6 @@ impl Pool {
         self.leave_stage(slot);
         self.slots[slot as usize].stage = Stage::Later { due_ms };
         self.timed += 1;
-    }
-
-    fn reject(&mut self, slot: u32, reason: String) {
-        self.leave_stage(slot);
-        self.slots[slot as usize].stage = Stage::Rejected;
-        self.rejected.push_back(Rejected { admission: self.slots[slot as usize].admission, reason });
     }
 
     /// The event is acknowledged, or its dead letter is durable: it leaves.
@@ -362,25 +391,6 @@ impl Pool {
             entry.remove();
         }
         self.slots[slot as usize].is_known = false;
-    }
-
-    /// The next event for `onReject`, with its dead-letter line. It stays until [`Pool::dead_letter_written`].
-    pub(crate) fn next_rejected(&mut self) -> Option<(Rejected, Vec<u8>)> {
-        let mut rejected = self.rejected.pop_front()?;
-        let place = self.slots[self.gate.slot(rejected.admission) as usize].place;
-        let (event, id) = (self.parcels.json(place), String::from_utf8_lossy(self.parcels.id(place)));
-        let head = Head::of(event);
-        let line = head.dead_letter(&rejected.reason, &id, event);
-        rejected.reason = head.with_place(&rejected.reason);
-        Some((rejected, line))
-    }
-
-    /// The dead letter is durable.
-    pub(crate) fn dead_letter_written(&mut self, rejected: &Rejected) {
-        let slot = self.gate.slot(rejected.admission);
-        assert_eq!(self.slots[slot as usize].stage, Stage::Rejected);
-        self.stats.rejected.add(1);
-        self.finish(slot);
     }
 
     /// The last ticket up to which everything was written once, if that moved.

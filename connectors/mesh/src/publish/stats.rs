@@ -23,6 +23,12 @@ pub struct Stats {
     pub reconnects: Counter,
     /// Publishes without answer now.
     pub in_flight: Gauge,
+    /// Events that are published and not applied yet, with delivery `applied`.
+    pub awaiting: Gauge,
+    /// Events that were published again because they were not applied in time.
+    pub resent_unapplied: Counter,
+    /// Sinks in `appliedBy` that were never heard of.
+    pub unheard: Gauge,
     /// Connections that are greeted now.
     pub connected: Gauge,
 }

@@ -17,6 +17,7 @@ use tracing::info;
 use crate::Outgoing;
 use crate::config::MeshConfig;
 use crate::event_loop::{block_on, greet_any};
+use crate::publish::applied;
 use crate::publish::connection;
 use crate::publish::pack::Packer;
 use crate::publish::shared::Shared;
@@ -58,10 +59,12 @@ impl Target<Outgoing> for MeshTarget {
             let keep = |line| connections.spawn_local(connection::keep(Rc::clone(&shared), line));
             let tasks: Vec<_> = (0..shared.config.connections).map(keep).collect();
             let spreading = connections.spawn_local(connection::keep_spread(Rc::clone(&shared)));
+            let listening = connections.spawn_local(applied::listen(Rc::clone(&shared)));
             let MeshConfig { batching, order, max_event_bytes, .. } = shared.config;
             let mut packer = Packer::new(parcels, batching, order, max_event_bytes);
             drive(&shared, &mut packer, &mut connections).await?;
             spreading.abort();
+            listening.abort();
             shared.is_finished.set(true);
             // Greeted connections say goodbye; one that is being opened is of no use any more.
             for (line, task) in tasks.iter().enumerate() {
@@ -144,10 +147,11 @@ fn report(shared: &Shared, parcels: &mut Packer<'_>) {
 
 /// Hands rejected events to `onReject`, each before it counts as acknowledged.
 fn reject(shared: &Shared, parcels: &mut Packer<'_>) -> Result<(), Failure> {
+    let now_ms = shared.now_ms();
     let mut pool = shared.pool.borrow_mut();
     while let Some((rejected, line)) = pool.next_rejected() {
         parcels.reject(&rejected.reason, &line)?;
-        pool.dead_letter_written(&rejected);
+        pool.dead_letter_written(&rejected, now_ms);
     }
     Ok(())
 }

@@ -30,12 +30,12 @@ impl Pool {
         };
         match ack.outcome {
             Outcome::Accepted => {
-                self.accept(slot);
+                self.accept(slot, now_ms);
                 Verdict::Keep
             }
             Outcome::Retryable(retry, reason) => self.refuse(line, slot, retry, &reason, now_ms),
             Outcome::Permanent(reason) => {
-                self.refuse_for_good(slot, &reason);
+                self.refuse_for_good(slot, &reason, now_ms);
                 Verdict::Keep
             }
         }
@@ -67,12 +67,15 @@ impl Pool {
         }
     }
 
-    fn accept(&mut self, slot: u32) {
-        if let Stage::Sent { line: sent_on, .. } = self.slots[slot as usize].stage {
-            self.lines[sent_on as usize].acked();
+    fn accept(&mut self, slot: u32, now_ms: u64) {
+        match self.slots[slot as usize].stage {
+            Stage::Sent { line: sent_on, .. } => self.lines[sent_on as usize].acked(),
+            // An answer to an earlier send: it is published already.
+            Stage::Published { .. } => return self.stats.alien_answers.add(1),
+            _ => {}
         }
         self.stats.acked.add(1);
-        self.finish(slot);
+        self.finish(slot, now_ms);
     }
 
     /// The line that an event in flight was sent on. A refusal of an earlier send of an event that waits already says
@@ -84,8 +87,13 @@ impl Pool {
         }
     }
 
-    fn refuse_for_good(&mut self, slot: u32, reason: &Reason<'_>) {
-        if self.sent_on(slot).is_some() && !self.split(slot, reason) {
+    fn refuse_for_good(&mut self, slot: u32, reason: &Reason<'_>, now_ms: u64) {
+        if self.sent_on(slot).is_none() {
+            return;
+        }
+        if self.is_marker(slot) {
+            self.refuse_marker(slot, reason, now_ms);
+        } else if !self.split(slot, reason) {
             let head = Head::of(self.parcels.json(self.slots[slot as usize].place));
             let topic = head.topic();
             self.reject(slot, format!("the mesh refused an event of topic {topic} for good: {reason}"));
@@ -102,11 +110,27 @@ impl Pool {
         }
         self.stats.refused.add(1);
         self.say_refused(slot, reason, now_ms);
+        self.back_off(slot, now_ms);
+        if retry == Retry::Session && sent_on == line { Verdict::Reopen } else { Verdict::Keep }
+    }
+
+    /// Sends it again after a while.
+    fn back_off(&mut self, slot: u32, now_ms: u64) {
         let refusals = self.slots[slot as usize].refusals;
         self.slots[slot as usize].refusals = refusals.saturating_add(1);
         let wait = self.refused.after(refusals, &mut self.chance);
         self.send_later(slot, now_ms + wait.as_millis() as u64);
-        if retry == Retry::Session && sent_on == line { Verdict::Reopen } else { Verdict::Keep }
+    }
+
+    /// A marker that the mesh refuses for good leaves a gap in its lane. A sink that passes no gap needs it: then it is
+    /// sent until it is taken.
+    fn refuse_marker(&mut self, slot: u32, reason: &Reason<'_>, now_ms: u64) {
+        self.say_refused(slot, reason, now_ms);
+        if self.has_to_be_applied(slot) {
+            self.back_off(slot, now_ms);
+        } else {
+            self.finish(slot, now_ms);
+        }
     }
 
     fn say_refused(&mut self, slot: u32, reason: &Reason<'_>, now_ms: u64) {

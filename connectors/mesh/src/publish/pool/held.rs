@@ -3,16 +3,17 @@
 use std::collections::VecDeque;
 
 use flowd_codec::event::Framed;
+use flowd_engine::sequence;
 use flowd_engine::worker::Delivery;
 
 use crate::Outgoing;
 use crate::publish::pack::{MemberKeys, Packed};
 
 /// Where an event lies: its parcel's ticket and its index there.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub(super) struct Place {
-    ticket: u64,
-    index: u32,
+    pub(super) ticket: u64,
+    pub(super) index: u32,
 }
 
 #[derive(Debug)]
@@ -21,7 +22,7 @@ struct Held {
     keys: MemberKeys,
     /// Events not yet written once.
     unwritten: usize,
-    /// Events not yet acknowledged.
+    /// What keeps the parcel: each event until it is acknowledged, and where it has to be applied, until it is.
     unacked: usize,
 }
 
@@ -41,7 +42,7 @@ impl Parcels {
         self.held.is_empty()
     }
 
-    /// Whether every event of every parcel was handed out by `next_event`.
+    /// Whether every event of every parcel is behind `advance`.
     pub(super) fn is_admitted(&self) -> bool {
         self.next.ticket == self.first + self.held.len() as u64
     }
@@ -64,13 +65,27 @@ impl Parcels {
     }
 
     /// The next event's place.
-    pub(super) fn next_event(&mut self) -> Option<Place> {
+    pub(super) fn next_event(&self) -> Option<Place> {
         let place = self.next;
         let held = self.held.get((place.ticket - self.first) as usize)?;
-        held.delivery.parcel.events.get(place.index as usize)?;
+        held.delivery.parcel.events.get(place.index as usize).map(|_| place)
+    }
+
+    /// Goes on behind the next event.
+    pub(super) fn advance(&mut self) {
         self.next.index += 1;
         self.skip_ended();
-        Some(place)
+    }
+
+    /// Where an event is counted, and its number.
+    pub(super) fn counted(&self, place: Place) -> (sequence::Place, u64) {
+        let keyed = &self.held(place).delivery.parcel.events[place.index as usize];
+        (keyed.place, keyed.sequence)
+    }
+
+    /// The event is needed for one more reason, until it is settled once more.
+    pub(super) fn hold(&mut self, place: Place) {
+        self.held_mut(place).unacked += 1;
     }
 
     /// The keys that an event holds: its own, and as a batch its members'.
@@ -101,6 +116,10 @@ impl Parcels {
     fn event(&self, place: Place) -> (Framed, &[u8]) {
         let parcel = &self.held(place).delivery.parcel;
         (parcel.events[place.index as usize].event, &parcel.buffer)
+    }
+
+    pub(super) fn framed(&self, place: Place) -> Framed {
+        self.event(place).0
     }
 
     pub(super) fn frame(&self, place: Place) -> &[u8] {

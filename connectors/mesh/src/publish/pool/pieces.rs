@@ -12,6 +12,8 @@ use flowd_codec::session::Reason;
 use tracing::warn;
 
 use super::Pool;
+use super::held::Place;
+use super::slot::Slot;
 use crate::publish::pack::{template_for, time_of};
 
 /// A seq has the admission number in its lower bits: more than a hundred thousand events a second for five years.
@@ -32,12 +34,14 @@ pub(super) fn of_seq(seq: u64) -> (u64, u64) {
 pub(super) struct Pieces {
     /// By admission number.
     left: AHashMap<u64, VecDeque<Framed>>,
+    /// What stood in a place one after another, as long as it may have to be published again.
+    sent: AHashMap<Place, VecDeque<Framed>>,
     bytes_max: usize,
 }
 
 impl Default for Pieces {
     fn default() -> Self {
-        Self { left: AHashMap::new(), bytes_max: usize::MAX }
+        Self { left: AHashMap::new(), sent: AHashMap::new(), bytes_max: usize::MAX }
     }
 }
 
@@ -47,16 +51,43 @@ impl Pool {
         self.pieces.bytes_max
     }
 
-    /// The event has left; the next piece takes its place if there is one.
-    pub(super) fn finish(&mut self, slot: u32) {
-        let admission = self.slots[slot as usize].admission;
+    /// The event is published, or given up; the next piece takes its place if there is one.
+    pub(super) fn finish(&mut self, slot: u32, now_ms: u64) {
+        let Slot { admission, place, piece, .. } = self.slots[slot as usize];
+        if piece > 0 && self.has_to_be_applied(slot) {
+            let event = self.parcels.framed(place);
+            self.pieces.sent.entry(place).or_default().push_back(event);
+        }
         match self.pieces.left.get_mut(&admission).and_then(VecDeque::pop_front) {
             Some(next) => self.replace(slot, next),
             None => {
                 self.pieces.left.remove(&admission);
-                self.settle(slot);
+                self.published(slot, now_ms);
             }
         }
+    }
+
+    /// What is published again is so in the pieces in which it was before.
+    pub(super) fn in_pieces_again(&mut self, slot: u32) {
+        let Slot { admission, place, .. } = self.slots[slot as usize];
+        let Some(mut pieces) = self.pieces.sent.remove(&place) else { return };
+        let first = pieces.pop_front().expect("what is remembered was sent");
+        self.pieces.left.insert(admission, pieces);
+        self.parcels.put(place, first);
+        self.forget_id(slot);
+        self.slots[slot as usize].piece += 1;
+    }
+
+    /// Nothing that is left of an event is needed any more.
+    pub(super) fn forget_all_pieces(&mut self, slot: u32) {
+        let Slot { admission, place, .. } = self.slots[slot as usize];
+        self.pieces.left.remove(&admission);
+        self.forget_pieces(place);
+    }
+
+    /// The place is over.
+    pub(super) fn forget_pieces(&mut self, place: Place) {
+        self.pieces.sent.remove(&place);
     }
 
     /// Puts an event that was appended to the parcel in the place of another, and sends it.

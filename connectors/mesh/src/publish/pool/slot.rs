@@ -12,6 +12,8 @@ pub(super) enum Stage {
     Again,
     /// Waits after a refusal.
     Later { due_ms: u64 },
+    /// A row of a snapshot that is published, until its chunk is applied.
+    Published { at_ms: u64 },
     /// Given to a line, not answered.
     Sent { line: u32, at_ms: u64 },
     /// Waits for its dead letter.
@@ -28,6 +30,8 @@ pub(super) struct Slot {
     pub(super) sends: u32,
     pub(super) refusals: u8,
     pub(super) timeouts: u8,
+    /// Whether it is a row of a snapshot that has to be applied before it leaves.
+    pub(super) awaits_chunk: bool,
     /// Whether its frame was written whole once.
     pub(super) written: bool,
     /// Whether it can be found by its id.

@@ -12,13 +12,13 @@ use super::*;
 use crate::publish::pack::MemberKeys;
 use crate::testing::mesh_parcel;
 
-fn pool(config: &MeshConfig) -> Pool {
+pub(super) fn pool(config: &MeshConfig) -> Pool {
     let mut pool = Pool::new(config, Arc::new(Stats::default()), 1);
     (0..config.connections).for_each(|line| pool.open(line));
     pool
 }
 
-fn two_lines() -> MeshConfig {
+pub(super) fn two_lines() -> MeshConfig {
     let ack_timeout = Duration::from_millis(100);
     MeshConfig { connections: 2, window: 4, ack_timeout, ..MeshConfig::default() }
 }
@@ -27,12 +27,12 @@ fn push(pool: &mut Pool, ticket: u64, events: impl IntoIterator<Item = (u64, u64
     push_parcel(pool, ticket, mesh_parcel(events));
 }
 
-fn push_parcel(pool: &mut Pool, ticket: u64, parcel: Parcel<Outgoing>) {
+pub(super) fn push_parcel(pool: &mut Pool, ticket: u64, parcel: Parcel<Outgoing>) {
     pool.push(Packed { delivery: Delivery { ticket, parcel }, keys: MemberKeys::default() });
 }
 
 /// What a line would write now: each event with its seq and id.
-fn sends(pool: &mut Pool, line: usize, now_ms: u64) -> Vec<(Given, String, String)> {
+pub(super) fn sends(pool: &mut Pool, line: usize, now_ms: u64) -> Vec<(Given, String, String)> {
     std::iter::from_fn(|| {
         let given = pool.give(line, now_ms)?;
         let mut decoder = Decoder::new();
@@ -45,20 +45,20 @@ fn sends(pool: &mut Pool, line: usize, now_ms: u64) -> Vec<(Given, String, Strin
     .collect()
 }
 
-fn ids(sends: &[(Given, String, String)]) -> Vec<&str> {
+pub(super) fn ids(sends: &[(Given, String, String)]) -> Vec<&str> {
     sends.iter().map(|(_, _, id)| id.as_str()).collect()
 }
 
-fn ack(pool: &mut Pool, line: usize, id: &str) {
+pub(super) fn ack(pool: &mut Pool, line: usize, id: &str) {
     let body = format!("{{\"id\":\"{id}\"}}");
     assert_eq!(answer(pool, line, 0, "7", "success", &body, 0), Verdict::Keep);
 }
 
-fn refuse(pool: &mut Pool, line: usize, seq: &str, desc: &str, now_ms: u64) -> Verdict {
+pub(super) fn refuse(pool: &mut Pool, line: usize, seq: &str, desc: &str, now_ms: u64) -> Verdict {
     answer(pool, line, 1, seq, desc, "", now_ms)
 }
 
-fn answer(
+pub(super) fn answer(
     pool: &mut Pool,
     line: usize,
     code: i32,
@@ -305,7 +305,7 @@ fn of_a_batch_that_is_refused_for_good_only_the_members_at_fault_are_rejected() 
             let (rejected, line) = pool.next_rejected().unwrap();
             assert!(String::from_utf8(line).unwrap().contains("\"id\":\"id-1\""));
             assert_eq!(sends(&mut pool, 0, 0).len(), 0, "not before its dead letter is durable");
-            pool.dead_letter_written(&rejected);
+            pool.dead_letter_written(&rejected, 0);
         } else {
             ack(&mut pool, 0, &format!("id-{number}"));
         }

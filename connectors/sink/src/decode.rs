@@ -4,7 +4,6 @@
 //! written a second time, behind it. Whatever comes becomes an event: what cannot be understood says so, and is rejected
 //! when its turn comes.
 
-use std::borrow::Cow;
 use std::marker::PhantomData;
 use std::str;
 
@@ -110,11 +109,12 @@ impl Texts<'_> {
         span(at, text.len())
     }
 
-    fn text(&mut self, text: &Cow<'_, str>) -> Span {
-        match text {
-            Cow::Borrowed("") => span(self.start, 0),
-            Cow::Borrowed(piece) => self.piece(piece.as_bytes()),
-            Cow::Owned(text) => self.add(text.as_bytes()),
+    /// A text that was borrowed from the body, or unescaped from it.
+    fn text(&mut self, text: &str) -> Span {
+        if self.body.as_ptr_range().contains(&text.as_ptr()) {
+            self.piece(text.as_bytes())
+        } else {
+            self.add(text.as_bytes())
         }
     }
 
@@ -156,7 +156,7 @@ fn one(
         Ok(event) => event,
         Err(error) => return bad(format!("it is no CloudEvent: {error}")),
     };
-    let topic = event.topic.as_ref().unwrap_or(&Cow::Borrowed(""));
+    let topic = event.topic.as_deref().unwrap_or("");
     let mut read = SinkEvent {
         json: whole,
         id: texts.text(&event.id),

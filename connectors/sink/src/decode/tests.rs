@@ -43,7 +43,7 @@ fn parcel_of(bodies: &[&[u8]]) -> Parcel<SinkEvent> {
     parcel
 }
 
-fn text<'a>(parcel: &'a Parcel<SinkEvent>, span: Span) -> &'a str {
+fn text(parcel: &Parcel<SinkEvent>, span: Span) -> &str {
     text_of(span, &parcel.buffer)
 }
 

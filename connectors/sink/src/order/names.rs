@@ -30,10 +30,12 @@ pub(crate) struct TopicName {
     pub(crate) lanes: Vec<(u16, LaneId)>,
 }
 
+type TopicsByName = AHashMap<Arc<str>, TopicId>;
+
 /// All names that came up.
 #[derive(Debug, Default)]
 pub(crate) struct Names {
-    sources: AHashMap<Arc<str>, (SourceId, AHashMap<Arc<str>, TopicId>)>,
+    sources: AHashMap<Arc<str>, (SourceId, TopicsByName)>,
     names: Vec<TopicName>,
     lanes: u32,
     /// The topic that was asked for last: events of a topic come in runs.

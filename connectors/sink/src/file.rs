@@ -1,0 +1,413 @@
+//! The file-sink: each event's JSON a line of a file, which is put aside under another name when it is large or old
+//! enough.
+//!
+//! Kept: nothing counts as acknowledged before `fdatasync` returned; a line torn by a crash is cut off at the next start,
+//! and its event comes again. Syncs are grouped: one for all that arrives without a pause of [`LINGER`], or at the latest
+//! [`SYNC_DELAY_MAX`] after the first line that waits for it. It knows neither order nor duplicates: what comes twice is
+//! written twice.
+
+use std::ffi::OsString;
+use std::fs::{self, File, TryLockError};
+use std::io::{self, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use flowd_codec::time;
+use flowd_engine::back_off::BackOff;
+use flowd_engine::failure::Failure;
+use flowd_engine::line_file;
+use flowd_engine::worker::{Delivery, Outlet, Target};
+use tracing::{info, warn};
+
+use crate::arrival::{Arrival, Waiter};
+use crate::event::SinkEvent;
+use crate::lines;
+use crate::stats::SinkStats;
+
+/// How long a pause ends a run of parcels that share a sync.
+pub const LINGER: Duration = Duration::from_millis(10);
+/// How long written lines wait for their sync at most.
+pub const SYNC_DELAY_MAX: Duration = Duration::from_millis(100);
+/// A full disk is tried again after this, doubling up to [`FULL_WAIT_MAX`].
+const FULL_WAIT: Duration = Duration::from_millis(200);
+const FULL_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// Where a file-sink writes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileSettings {
+    /// The file that is written to. One that is put aside gets the time into its name: `events.jsonl` becomes
+    /// `events.20251125T000000000001Z.jsonl`.
+    pub path: PathBuf,
+    /// It is put aside once it has so many bytes; larger only by what one parcel brings.
+    pub rotate_bytes: Option<u64>,
+    /// It is put aside when its first line of this run of the program is so old.
+    pub rotate_every: Option<Duration>,
+}
+
+/// Writes lines to files.
+#[derive(Debug)]
+pub struct FileSink {
+    settings: FileSettings,
+    stats: Arc<SinkStats>,
+    file: Option<File>,
+}
+
+impl FileSink {
+    /// Counts into `stats`, which the caller may keep a handle of.
+    pub fn new(settings: FileSettings, stats: Arc<SinkStats>) -> Self {
+        Self { settings, stats, file: None }
+    }
+}
+
+impl Target<SinkEvent> for FileSink {
+    fn start(&mut self) -> Result<(), Failure> {
+        self.file = Some(open(&self.settings.path)?);
+        Ok(())
+    }
+
+    fn run(self: Box<Self>, parcels: &mut dyn Outlet<SinkEvent>) -> Result<(), Failure> {
+        let Self { settings, stats, file } = *self;
+        let file = file.expect("run follows a start that succeeded");
+        let size = file.metadata().map_err(|error| failed(&settings.path, &error))?.len();
+        let text = Vec::new();
+        let mut lines = Lines { settings, file, size, since: None, unsynced: None, text, stats };
+        let waiter = Waiter::new();
+        loop {
+            let arrival = match lines.deadline() {
+                None => parcels.next().map_or(Arrival::End, Arrival::Parcel),
+                Some(deadline) => waiter.next_until(parcels, deadline),
+            };
+            match arrival {
+                Arrival::Parcel(delivery) => lines.append(delivery, parcels)?,
+                Arrival::Nothing => lines.settle(parcels)?,
+                Arrival::End => return lines.sync(parcels),
+            }
+        }
+    }
+}
+
+/// Written, but perhaps not on the disk.
+struct Unsynced {
+    ticket: u64,
+    events: u64,
+    since: Instant,
+    last: Instant,
+}
+
+impl Unsynced {
+    fn deadline(&self) -> Instant {
+        (self.last + LINGER).min(self.since + SYNC_DELAY_MAX)
+    }
+}
+
+struct Lines {
+    settings: FileSettings,
+    file: File,
+    size: u64,
+    /// When the file got its first line.
+    since: Option<Instant>,
+    unsynced: Option<Unsynced>,
+    text: Vec<u8>,
+    stats: Arc<SinkStats>,
+}
+
+impl Lines {
+    /// When there is something to do although nothing comes.
+    fn deadline(&self) -> Option<Instant> {
+        let rotation =
+            self.since.zip(self.settings.rotate_every).and_then(|(since, every)| since.checked_add(every));
+        self.unsynced.as_ref().map(Unsynced::deadline).into_iter().chain(rotation).min()
+    }
+
+    fn append(
+        &mut self,
+        delivery: Delivery<SinkEvent>,
+        parcels: &mut dyn Outlet<SinkEvent>,
+    ) -> Result<(), Failure> {
+        let Delivery { ticket, parcel } = delivery;
+        self.text.clear();
+        lines::append(&mut self.text, &parcel, parcels)?;
+        write_patiently(&mut self.file, &self.text, &self.settings.path)?;
+        self.size += self.text.len() as u64;
+        let events = parcel.events.len() as u64;
+        self.stats.received.add(events);
+        parcels.emitted(ticket);
+        // The file system has the bytes now; holding the parcel until the sync would only hold up the lanes.
+        parcels.recycle(parcel);
+        let now = Instant::now();
+        if !self.text.is_empty() {
+            self.since.get_or_insert(now);
+        }
+        let (since, waiting) =
+            self.unsynced.as_ref().map_or((now, 0), |unsynced| (unsynced.since, unsynced.events));
+        self.unsynced = Some(Unsynced { ticket, events: waiting + events, since, last: now });
+        let is_large = self.settings.rotate_bytes.is_some_and(|bytes| self.size >= bytes);
+        match () {
+            () if is_large && self.size > 0 => self.rotate(parcels),
+            () if now >= since + SYNC_DELAY_MAX => self.settle(parcels),
+            () => Ok(()),
+        }
+    }
+
+    /// Does what is due.
+    fn settle(&mut self, parcels: &mut dyn Outlet<SinkEvent>) -> Result<(), Failure> {
+        let is_old =
+            self.since.zip(self.settings.rotate_every).is_some_and(|(since, every)| since.elapsed() >= every);
+        if is_old { self.rotate(parcels) } else { self.sync(parcels) }
+    }
+
+    fn sync(&mut self, parcels: &mut dyn Outlet<SinkEvent>) -> Result<(), Failure> {
+        let Some(Unsynced { ticket, events, .. }) = self.unsynced.take() else { return Ok(()) };
+        // A failed sync may have dropped the pages: a second one that succeeds would prove nothing.
+        self.file.sync_data().map_err(|error| {
+            let path = self.settings.path.display();
+            Failure::Fatal(format!(
+                "cannot sync {path}: {error}; the lines since the last sync are not acknowledged"
+            ))
+        })?;
+        self.stats.applied.add(events);
+        self.stats.puts.add(1);
+        parcels.acked(ticket);
+        Ok(())
+    }
+
+    /// Puts the file aside and begins another.
+    fn rotate(&mut self, parcels: &mut dyn Outlet<SinkEvent>) -> Result<(), Failure> {
+        self.sync(parcels)?;
+        let path = &self.settings.path;
+        let aside = name_aside(path, SystemTime::now());
+        fs::rename(path, &aside).map_err(|error| {
+            Failure::Fatal(format!("cannot rename {} to {}: {error}", path.display(), aside.display()))
+        })?;
+        info!(bytes = self.size, file = %aside.display(), "put aside");
+        // Opening makes the directory durable, and with it both names.
+        self.file = open(path)?;
+        (self.size, self.since) = (0, None);
+        Ok(())
+    }
+}
+
+/// The file's name with the time before its extension, and a number where that is taken.
+fn name_aside(path: &Path, now: SystemTime) -> PathBuf {
+    let now_us = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
+    let mut text = Vec::new();
+    time::write_rfc3339_us(&mut text, i64::try_from(now_us).unwrap_or(i64::MAX));
+    let text: String =
+        text.iter().filter(|byte| byte.is_ascii_alphanumeric()).map(|byte| char::from(*byte)).collect();
+    let named = |number: u32| {
+        let mut name = path.file_stem().unwrap_or_default().to_owned();
+        name.push(format!(".{text}"));
+        if number > 0 {
+            name.push(format!("-{number}"));
+        }
+        if let Some(extension) = path.extension() {
+            let mut dotted = OsString::from(".");
+            dotted.push(extension);
+            name.push(dotted);
+        }
+        path.with_file_name(name)
+    };
+    (0..=u32::MAX).map(named).find(|name| !name.exists()).expect("fewer files than 32 bits count")
+}
+
+/// Opens the file for appending, alone, and cuts a torn line off.
+fn open(path: &Path) -> Result<File, Failure> {
+    let shown = path.display();
+    let unusable = |error: io::Error| {
+        Failure::Unusable(match error.kind() {
+            ErrorKind::NotFound => {
+                format!("file-sink, path: the directory of {shown} does not exist; create it first")
+            }
+            _ => format!("file-sink, path: cannot append to {shown}: {error}"),
+        })
+    };
+    let mut file = line_file::open(path).map_err(unusable)?;
+    if !file.metadata().map_err(unusable)?.is_file() {
+        return Err(Failure::Unusable(format!(
+            "file-sink, path: {shown} is no plain file, and only one can be synced and put aside; name a file, or use stdout-sink"
+        )));
+    }
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            return Err(Failure::Unusable(format!(
+                "file-sink, path: {shown} is being written by another process; stop it or name another file"
+            )));
+        }
+        Err(TryLockError::Error(error)) => {
+            warn!(path = %shown, "the file system gives no lock, a second writer will not be noticed: {error}");
+        }
+    }
+    line_file::repair(&mut file, path).map_err(unusable)?;
+    Ok(file)
+}
+
+/// Writes all of `bytes`. A full disk heals when somebody makes room, so it is waited for, for ever.
+fn write_patiently(file: &mut impl Write, mut bytes: &[u8], path: &Path) -> Result<(), Failure> {
+    let mut back_off = BackOff::new(FULL_WAIT, FULL_WAIT_MAX);
+    while !bytes.is_empty() {
+        match file.write(bytes) {
+            Ok(0) => return Err(failed(path, &ErrorKind::WriteZero.into())),
+            Ok(written) => {
+                bytes = &bytes[written..];
+                back_off.reset();
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
+                let wait = back_off.wait();
+                warn!(path = %path.display(), retry_ms = wait.as_millis(), "cannot append, will try again: {error}");
+                thread::sleep(wait);
+            }
+            Err(error) => return Err(failed(path, &error)),
+        }
+    }
+    Ok(())
+}
+
+fn failed(path: &Path, error: &io::Error) -> Failure {
+    Failure::Fatal(format!("cannot append to {}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{FakeOutlet, counted, parcel};
+
+    fn settings(path: &Path) -> FileSettings {
+        FileSettings { path: path.to_owned(), rotate_bytes: None, rotate_every: None }
+    }
+
+    fn run(settings: FileSettings, outlet: &mut FakeOutlet) -> Result<(), Failure> {
+        let mut sink = FileSink::new(settings, Arc::default());
+        sink.start()?;
+        Box::new(sink).run(outlet)
+    }
+
+    fn event(sequence: u64) -> Vec<u8> {
+        counted(0, sequence, "a", "published")
+    }
+
+    fn line(sequence: u64) -> String {
+        String::from_utf8(event(sequence)).unwrap()
+    }
+
+    fn lines(path: &Path) -> Vec<String> {
+        fs::read_to_string(path).unwrap().lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn lines_are_appended_whole_and_acknowledged_once_they_are_there() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("events.jsonl");
+        fs::write(&path, "{\"old\":1}\n{\"torn").unwrap();
+        let mut outlet = FakeOutlet::new((1..=20).map(|n| parcel(&[event(n), event(n)])));
+        let watched = path.clone();
+        outlet.on_acked = Some(Box::new(move |ticket| {
+            assert!(lines(&watched).len() as u64 > 2 * (ticket + 1), "ticket {ticket} before its lines");
+        }));
+        run(settings(&path), &mut outlet).unwrap();
+        let found = lines(&path);
+        assert_eq!((found.len(), found[0].as_str(), &found[40]), (41, "{\"old\":1}", &line(20)));
+        assert_eq!((outlet.acked.last(), outlet.recycled), (Some(&19), 20));
+        assert!(outlet.acked.len() < 20, "{} syncs for a run of 20 parcels", outlet.acked.len());
+    }
+
+    /// All files but the current one, oldest first.
+    fn aside(path: &Path) -> Vec<PathBuf> {
+        let entries = fs::read_dir(path.parent().unwrap()).unwrap().map(|entry| entry.unwrap().path());
+        let mut aside: Vec<PathBuf> = entries.filter(|entry| entry != path).collect();
+        aside.sort();
+        aside
+    }
+
+    #[test]
+    fn a_file_that_is_large_is_put_aside_and_no_line_is_lost() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("events.jsonl");
+        let rotate_bytes = Some(2 * line(1).len() as u64);
+        let mut outlet = FakeOutlet::new((1..=5).map(|n| parcel(&[event(n)])));
+        run(FileSettings { rotate_bytes, ..settings(&path) }, &mut outlet).unwrap();
+        let mut found: Vec<Vec<String>> = aside(&path).iter().map(|path| lines(path)).collect();
+        found.push(lines(&path));
+        assert_eq!(found, [vec![line(1), line(2)], vec![line(3), line(4)], vec![line(5)]]);
+        assert_eq!(outlet.acked.last(), Some(&4));
+        let name = aside(&path)[0].file_name().unwrap().to_str().unwrap().to_owned();
+        assert!(name.starts_with("events.2") && name.ends_with("Z.jsonl"), "{name}");
+    }
+
+    #[test]
+    fn a_file_that_is_old_is_put_aside_also_when_nothing_comes() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("events");
+        let rotate_every = Some(Duration::from_millis(20));
+        let file = open(&path).unwrap();
+        let mut outlet = FakeOutlet::new([]);
+        let mut written = Lines {
+            settings: FileSettings { rotate_every, ..settings(&path) },
+            file,
+            size: 0,
+            since: None,
+            unsynced: None,
+            text: Vec::new(),
+            stats: Arc::default(),
+        };
+        assert_eq!(written.deadline(), None, "an empty file does not grow old");
+        written.append(Delivery { ticket: 0, parcel: parcel(&[event(1)]) }, &mut outlet).unwrap();
+        while written.deadline().is_some() {
+            written.settle(&mut outlet).unwrap();
+        }
+        assert_eq!((lines(&aside(&path)[0]), lines(&path).len(), outlet.acked), (vec![line(1)], 0, vec![0]));
+    }
+
+    #[test]
+    fn a_name_that_is_taken_is_not_written_over() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("events.jsonl");
+        let names = [0, 1].map(|_| {
+            let name = name_aside(&path, UNIX_EPOCH);
+            fs::write(&name, "").unwrap();
+            name.file_name().unwrap().to_str().unwrap().to_owned()
+        });
+        assert_eq!(names, ["events.19700101T000000000000Z.jsonl", "events.19700101T000000000000Z-1.jsonl"]);
+    }
+
+    #[test]
+    fn what_cannot_be_appended_to_is_unusable_and_names_the_setting() {
+        let directory = tempfile::tempdir().unwrap();
+        let missing = directory.path().join("no/such/events.jsonl");
+        for path in [missing.as_path(), directory.path(), Path::new("/dev/null")] {
+            let failure = open(path).unwrap_err();
+            assert!(
+                matches!(&failure, Failure::Unusable(text) if text.contains("file-sink, path")),
+                "{failure:?}"
+            );
+        }
+        let path = directory.path().join("events.jsonl");
+        let _first = open(&path).unwrap();
+        assert!(open(&path).unwrap_err().message().contains("another process"));
+    }
+
+    #[test]
+    fn a_full_disk_is_waited_for_and_loses_no_byte() {
+        struct Full(Vec<u8>, usize);
+        impl Write for Full {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.1 += 1;
+                if self.1 == 2 {
+                    return Err(ErrorKind::StorageFull.into());
+                }
+                let size = bytes.len().min(3);
+                self.0.extend_from_slice(&bytes[..size]);
+                Ok(size)
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let mut disk = Full(Vec::new(), 0);
+        write_patiently(&mut disk, b"{\"a\":1}\n", Path::new("f")).unwrap();
+        assert_eq!(disk.0, b"{\"a\":1}\n");
+    }
+}

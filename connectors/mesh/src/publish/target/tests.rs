@@ -15,6 +15,7 @@ use crate::config::Timing;
 use crate::testing::mesh::{Happening, MeshServer, Publish, Script, World};
 use crate::testing::{FakeParcels, mesh_parcel, padded_mesh_parcel};
 
+mod applied;
 mod batches;
 
 type Parcel = parcel::Parcel<Outgoing>;

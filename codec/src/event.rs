@@ -123,15 +123,6 @@ impl Framed {
         &buffer[self.id as usize..self.id_end as usize]
     }
 
-    /// The event's `type`, as long as it and the `source` need no JSON escaping.
-    pub fn event_type<'a>(&self, buffer: &'a [u8]) -> Option<&'a [u8]> {
-        const NAME: &[u8] = br#"","type":""#;
-        let behind_id = &buffer[self.id_end as usize + 1..self.body_end as usize];
-        let from = memchr::memmem::find(behind_id, NAME)? + NAME.len();
-        let size = memchr::memchr(b'"', &behind_id[from..])?;
-        Some(&behind_id[from..from + size])
-    }
-
     /// The same event where its buffer has been copied to another place, `from` there being where it began.
     #[must_use]
     pub fn moved(&self, from: u32, to: u32) -> Self {
@@ -356,7 +347,6 @@ mod tests {
         let (mut again, mut before) = (b"earlier".to_vec(), out.clone());
         let framed = frame_again(&mut again, Framing::EventMesh, at.json(&out)).expect("an event of ours");
         assert_eq!(framed.frame(&again), at.frame(&out));
-        assert_eq!(at.event_type(&out), Some(&b"flowd.change.c"[..]));
         assert_eq!(at.moved(at.start, framed.start), framed);
         assert_eq!((framed.id(&again), framed.json(&again)), (at.id(&out), at.json(&out)));
         for foreign in [&b"{}"[..], b"", br#"{"id":"1","specversion":"1.0"}"#] {

@@ -31,8 +31,6 @@ use groups::{Groups, Member};
 use output::Output;
 pub(crate) use output::{template_for, time_of};
 
-/// What a TRUNCATE becomes; it goes alone.
-const TRUNCATE: &[u8] = b"flowd.change.t";
 /// A round ends with this many times the limit of a batch, so that few batches are small …
 const ROUND_BATCHES: usize = 8;
 /// … but within these bounds.
@@ -233,9 +231,8 @@ impl Packing {
     fn sort(&mut self, at: At) {
         let (keyed, buffer) = event_at(&self.taken, at);
         // A half of a key change shares keys with events of two lanes.
-        let is_alone = keyed.keys[1] != 0
-            || keyed.place.numbering == Numbering::None
-            || keyed.event.event_type(buffer) == Some(TRUNCATE);
+        let is_alone =
+            keyed.keys[1] != 0 || matches!(keyed.place.numbering, Numbering::None | Numbering::Barrier);
         if is_alone {
             self.flush();
             let (keyed, buffer) = event_at(&self.taken, at);

@@ -73,7 +73,7 @@ impl Writer {
             _ => {
                 *count += 1;
                 writer.sequence(lane as u16);
-                Numbering::Counted
+                if matches!(input.kind, Kind::Truncate) { Numbering::Barrier } else { Numbering::Counted }
             }
         };
         writer.data().extend_from_slice(format!("\"{}\"", "x".repeat(input.padding)).as_bytes());
@@ -201,6 +201,7 @@ fn check_event(found: &Found, events: &[Outgoing], bytes: usize) {
     assert_eq!(found.keyed.keys, [0; 2]);
     assert_eq!(found.member_keys, members.iter().map(|member| member.keys[0]).collect::<Vec<_>>());
     assert!(members.iter().all(|member| member.place == last.place && member.keys[1] == 0));
+    assert!(matches!(last.place.numbering, Numbering::Counted | Numbering::Behind));
 }
 
 fn input() -> impl Strategy<Value = Input> {

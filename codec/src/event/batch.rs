@@ -94,7 +94,10 @@ mod tests {
         let batch = write(&mut out, &template, 9, &members);
         let members_size = members.iter().map(|member| member.json.len()).sum();
         let ids_size = members[0].id.len() + members[members.len() - 1].id.len();
-        assert_eq!(batch.json(&out).len(), size(template.fixed_size(), ids_size, members_size, members.len()));
+        assert_eq!(
+            batch.json(&out).len(),
+            size(template.fixed_size(), ids_size, members_size, members.len())
+        );
 
         let read = incoming::read(batch.json(&out)).expect("a CloudEvent");
         assert_eq!((&*read.event_type, read.topic.as_deref()), (EVENT_TYPE, Some("shop.orders")));

@@ -7,11 +7,14 @@ use flowd_engine::failure::Failure;
 use flowd_mysql::config::Secret;
 use flowd_mysql::sink::config::{MySqlSinkConfig, MySqlSinkSettings};
 use flowd_mysql::sink::store::MySqlStore;
-use flowd_sink::store::{Applied, ChunkApplied, ChunksOver, LaneApplied, Op, Refused, Store, StoreEvent};
+use flowd_sink::store::{Applied, LaneApplied, Op, Refused, Store, StoreEvent};
 use serde_json::Value;
 
 use super::{on, on_every_server};
-use crate::harness::{Kind, Server, Sql, until};
+use crate::harness::{Kind, Server, Sql};
+
+mod random;
+mod records;
 
 /// The servers on which statements differ.
 const FAMILIES: [Kind; 2] = [Kind::MariaDb11, Kind::MySql9];
@@ -389,165 +392,6 @@ fn generated_columns_are_left_out() {
             updated(&row(r#"{"id":1,"v":"a","g":2,"h":3}"#), &row(r#"{"id":1,"v":"b","g":2,"h":3}"#)),
         ]);
         assert_eq!(rows(&mut sql), ["1|b|2|3"]);
-    });
-}
-
-#[test]
-fn what_is_applied_is_written_with_the_data_and_loaded_again() {
-    on_every_server(|server| {
-        let mut sql = with_table(server, "id INT PRIMARY KEY, v VARCHAR(9)");
-        let mut target = Target::open(server);
-        assert_eq!(target.loaded, Applied::default());
-        let chunk = |number, rows: &[u8]| ChunkApplied {
-            source: Arc::from("/flowd/mysql/x"),
-            snapshot: Arc::from("s'1"),
-            run: 7,
-            number,
-            rows: rows.to_vec(),
-        };
-        let first = Applied {
-            lanes: vec![lane(0, u64::MAX, 3), lane(1, 5, u64::MAX)],
-            chunks: (0..40).map(|number| chunk(number, &[0, 255])).collect(),
-            over: Vec::new(),
-        };
-        assert_eq!(target.try_put(&[created(&pair(1, "a"))], &first), Ok(vec![]));
-        let second = Applied { lanes: vec![lane(0, 6, 1)], chunks: vec![chunk(0, &[])], over: Vec::new() };
-        assert_eq!(target.try_put(&[], &second), Ok(vec![]));
-        let refused = target.try_put(&[created(&pair(1, "too long a text"))], &lanes(vec![lane(0, 6, 2)]));
-        assert_eq!(refused.map(|refused| refused.len()), Ok(1));
-
-        let mut loaded = target.store.open().expect("open again");
-        loaded.lanes.sort_by_key(|lane| lane.lane);
-        loaded.chunks.sort_by_key(|chunk| chunk.number);
-        assert_eq!(loaded.lanes, [lane(0, 6, 1), lane(1, 5, u64::MAX)]);
-        assert_eq!((loaded.chunks.len(), &loaded.chunks[0]), (40, &chunk(0, &[])));
-        assert_eq!(loaded.chunks[39], chunk(39, &[0, 255]));
-        let over = ChunksOver { source: Arc::from("/flowd/mysql/x"), snapshot: Arc::from("s'1"), run: 8 };
-        target.try_put(&[], &Applied { over: vec![over], ..Applied::default() }).expect("forgotten");
-        assert_eq!(target.store.open().expect("open again").chunks, []);
-        let recorded =
-            sql.run("SELECT source, epoch, topic, lane, sequence FROM flowd_applied WHERE lane = 0");
-        assert_eq!(recorded, [["/flowd/mysql/x", "6", "shop.t", "0", "1"]]);
-        // Another sink in the same database has its own.
-        let mut other = MySqlStore::new(config(server, "other", |_| {}));
-        assert_eq!(other.open().expect("another name"), Applied::default());
-    });
-}
-
-#[test]
-fn a_truncate_empties_the_table_and_is_recorded() {
-    on_every_server(|server| {
-        let mut sql = with_table(server, "id INT PRIMARY KEY, v VARCHAR(9)");
-        sql.run("CREATE TABLE child (id INT PRIMARY KEY, FOREIGN KEY (id) REFERENCES t (id))");
-        let mut target = Target::open(server);
-        target.put(&[created(&pair(1, "a")), created(&pair(2, "b"))]);
-        assert_eq!(target.try_put(&[truncated()], &lanes(vec![lane(0, 5, 9)])), Ok(vec![]));
-        assert_eq!(rows(&mut sql), Vec::<String>::new());
-        assert_eq!(sql.run("SELECT COUNT(*) FROM flowd_applied_truncates"), [["0"]]);
-        assert_eq!(target.store.open().expect("open again").lanes, [lane(0, 5, 9)]);
-        let refused = target.one_refused(&[truncated().of("absent")]);
-        assert!(refused.reason.contains("no table test.absent"), "{refused:?}");
-    });
-}
-
-#[test]
-fn a_truncate_that_a_crash_cut_short_is_finished_before_anything_else() {
-    on(&FAMILIES, &[], |server| {
-        let mut sql = with_table(server, "id INT PRIMARY KEY, v VARCHAR(9)");
-        let mut target = Target::open(server);
-        target.put(&[created(&pair(1, "a"))]);
-        sql.run(
-            "INSERT INTO flowd_applied_truncates VALUES \
-             ('copy', '/flowd/mysql/x', 5, 'shop.t', 0, 9, 'test', 't'), \
-             ('other', '/flowd/mysql/x', 5, 'shop.t', 0, 99, 'test', 't')",
-        );
-        assert_eq!(target.store.open().expect("open again").lanes, [lane(0, 5, 9)]);
-        assert_eq!(rows(&mut sql), Vec::<String>::new());
-        assert_eq!(sql.run("SELECT sink FROM flowd_applied_truncates"), [["other"]]);
-    });
-}
-
-#[test]
-fn an_account_that_may_not_truncate_deletes() {
-    on(&FAMILIES, &[], |server| {
-        let mut sql = with_table(server, "id INT PRIMARY KEY, v VARCHAR(9)");
-        Target::open(server).store.close();
-        sql.run("CREATE USER lesser@'%' IDENTIFIED BY 'lesser'");
-        sql.run("GRANT SELECT, INSERT, UPDATE, DELETE ON test.* TO lesser@'%'");
-        let lesser = |settings: &mut MySqlSinkSettings| {
-            settings.user = "lesser".into();
-            settings.password = Secret::new("lesser");
-        };
-        let mut target = Target::open_with(server, lesser);
-        target.put(&[created(&pair(1, "a"))]);
-        assert_eq!(target.try_put(&[truncated()], &lanes(vec![lane(0, 5, 9)])), Ok(vec![]));
-        assert_eq!(rows(&mut sql), Vec::<String>::new());
-        target.store.close();
-        sql.run("REVOKE INSERT ON test.* FROM lesser@'%'; GRANT INSERT ON test.flowd_applied TO lesser@'%'");
-        let mut target = Target::open_with(server, lesser);
-        let failure = target.try_put(&[created(&pair(1, "a"))], &Applied::default());
-        assert!(
-            matches!(&failure, Err(Failure::Unusable(text)) if text.contains("lacks a right")),
-            "{failure:?}"
-        );
-    });
-}
-
-#[test]
-fn a_second_sink_of_the_name_is_refused_and_a_lost_connection_is_replaced() {
-    on_every_server(|server| {
-        let mut sql = with_table(server, "id INT PRIMARY KEY, v VARCHAR(9)");
-        let mut target = Target::open(server);
-        let mut second = MySqlStore::new(config(server, "copy", |_| {}));
-        let refused = second.open();
-        assert!(
-            matches!(&refused, Err(Failure::Unusable(text)) if text.contains("another sink with the connectorName copy")),
-            "{refused:?}"
-        );
-
-        let holder = sql.run("SELECT IS_USED_LOCK('flowd.copy')")[0][0].clone();
-        sql.run(&format!("KILL {holder}"));
-        let lost = target.try_put(&[created(&pair(1, "a"))], &Applied::default());
-        assert!(matches!(lost, Err(Failure::Retry(_))), "{lost:?}");
-        target.store.open().expect("the lock is free again");
-        target.put(&[created(&pair(1, "a"))]);
-        assert!(second.open().is_err(), "taken again");
-        target.store.close();
-        second.open().expect("the first one is gone");
-        assert_eq!(rows(&mut sql), ["1|a"]);
-    });
-}
-
-#[test]
-fn a_deadlock_or_a_wait_for_a_lock_is_tried_again_and_leaves_nothing() {
-    on(&FAMILIES, &["--innodb-lock-wait-timeout=1"], |server| {
-        let mut sql = with_table(server, "id INT PRIMARY KEY, v VARCHAR(9)");
-        sql.run("INSERT INTO t VALUES (1, 'a'), (2, 'b')");
-        let mut target = Target::open(server);
-        let mut other = server.sql();
-        other.run("USE test; START TRANSACTION; UPDATE t SET v = 'x' WHERE id = 2");
-        let put = std::thread::scope(|scope| {
-            let events = [updated(&pair(1, "a"), &pair(1, "c")), deleted(&pair(2, "b"))];
-            let target = &mut target;
-            let put = scope.spawn(move || target.try_put(&events, &lanes(vec![lane(0, 1, 1)])));
-            until("the sink to wait", || {
-                let waiting = sql
-                    .run("SELECT COUNT(*) FROM information_schema.INNODB_TRX WHERE trx_state = 'LOCK WAIT'");
-                (waiting[0][0] != "0").then_some(())
-            });
-            // The row that the sink has changed: one of the two is the victim.
-            let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                other.run("UPDATE t SET v = 'y' WHERE id = 1");
-            }));
-            drop(other);
-            put.join().unwrap()
-        });
-        if put.is_err() {
-            assert!(matches!(put, Err(Failure::Retry(_))), "{put:?}");
-            assert_eq!(target.store.open().expect("open again").lanes, [], "nothing was committed");
-            target.put(&[updated(&pair(1, "a"), &pair(1, "c")), deleted(&pair(2, "b"))]);
-        }
-        assert_eq!(rows(&mut sql), ["1|c"]);
     });
 }
 

@@ -13,6 +13,8 @@ use crate::sink::tables::Tables;
 
 /// How many statements back a row may join one.
 const LOOK_BACK: usize = 4;
+/// The most rows of one DELETE: servers plan a longer list of keys otherwise than by the index.
+const DELETED_ROWS_MAX: usize = 500;
 
 /// Rows for one statement, or one event that goes by itself.
 #[derive(Debug)]
@@ -169,7 +171,8 @@ fn join(
 ) -> Option<usize> {
     for (index, run) in list.iter().enumerate().rev().take(LOOK_BACK) {
         let alike = !run.alone && run.step == change.step && run.layout == layout;
-        if alike && run.rows.len() + bytes < bytes_max {
+        let has_room = change.step != Step::Delete || run.events.len() < DELETED_ROWS_MAX;
+        if alike && has_room && run.rows.len() + bytes < bytes_max {
             return Some(index);
         }
         match (&run.keys, key) {
@@ -224,5 +227,74 @@ impl Run {
         if self.step == Step::Upsert {
             sql.extend_from_slice(&layout.upsert);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::sink::config::TableName;
+    use crate::sink::layout::NewRow;
+    use crate::sink::table::tests::{made, table_of};
+    use crate::sink::tables::tests::tables_of;
+    use crate::sink::value::{Form, Origin};
+
+    /// What `c1 d1 …` become: a DELETE or an upsert of which keys. Keys are numbers, or texts that may fold.
+    fn check(key: &Form, changes: &str, expected: &str) {
+        let name = TableName { schema: "s".into(), table: "t".into() };
+        let mut table = table_of(name, vec![made("id", key.clone())], vec![0], Instant::now());
+        let member = |id: &'static str| vec![(std::borrow::Cow::Borrowed("id"), id)];
+        let layout = table.layout(&member("1"), Origin::Change, &[], NewRow::Values).expect("a shape");
+        let mut tables = tables_of(table);
+        let mut runs = Runs::new(1 << 20);
+        for (index, change) in changes.split(' ').enumerate() {
+            let (what, id) = change.split_at(1);
+            let id: &'static str = String::leak(id.to_owned());
+            let images = Images { after: member(id), before: member(id) };
+            let (step, told) =
+                if what == "c" { (Step::Upsert, Told::ByAfter) } else { (Step::Delete, Told::ByBefore) };
+            let change = Change { table: 0, step, after: layout, before: layout, told };
+            runs.add(index, &change, &images, &tables).expect("values");
+        }
+        let table = tables.at_mut(0);
+        let found: Vec<String> = runs
+            .iter()
+            .map(|run| {
+                let mut sql = Vec::new();
+                run.write(table, &mut sql);
+                let sql = String::from_utf8(sql).expect("text");
+                sql.replace("INSERT INTO `s`.`t` (`id`) VALUES ", "c")
+                    .replace(" ON DUPLICATE KEY UPDATE `id`=VALUES(`id`)", "")
+                    .replace("DELETE FROM `s`.`t` WHERE `id` IN ", "d")
+            })
+            .collect();
+        assert_eq!(found.join(" "), expected);
+    }
+
+    #[test]
+    fn rows_join_past_what_does_not_touch_their_key_and_never_past_what_does() {
+        let number = Form::Integer { min: 0, max: 99 };
+        check(&number, "c1 c2 c3", "c(1),(2),(3)");
+        check(&number, "c1 d1 c2 d2 c3 d3", "c(1),(2),(3) d(1,2,3)");
+        check(&number, "c1 d1 c1 d1", "c(1) d(1) c(1) d(1)");
+        check(&number, "c1 c1 d1 c2 c1", "c(1),(1),(2) d(1) c(1)");
+        check(&number, "d1 c1 d2 c2", "d(1,2) c(1),(2)");
+    }
+
+    #[test]
+    fn texts_that_may_be_equal_keep_their_places() {
+        check(&Form::Text, r#"c"a" d"A" c"b" d"c""#, "c('a') d('A') c('b') d('c')");
+        check(&Form::Text, r#"c"a" c"b" d"a" d"b""#, "c('a'),('b') d('a','b')");
+    }
+
+    #[test]
+    fn a_statement_of_deletes_does_not_grow_without_bound() {
+        let changes: Vec<String> = (0..DELETED_ROWS_MAX + 1).map(|id| format!("d{}", id % 90)).collect();
+        let number = Form::Integer { min: 0, max: 99 };
+        let ids: Vec<String> = (0..DELETED_ROWS_MAX).map(|id| (id % 90).to_string()).collect();
+        let expected = format!("d({}) d({})", ids.join(","), DELETED_ROWS_MAX % 90);
+        check(&number, &changes.join(" "), &expected);
     }
 }

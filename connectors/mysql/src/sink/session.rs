@@ -2,10 +2,12 @@
 //!
 //! Invariant: while a session lives it holds the lock; where it is lost, the lock is, and both are taken anew.
 
+use std::time::Duration;
+
 use flowd_engine::failure::Failure;
 use sha2::{Digest, Sha256};
 
-use crate::connection::{ANSWER_WAIT, Connection};
+use crate::connection::Connection;
 use crate::error::WireError;
 use crate::query::{literal, server_error, text};
 use crate::sink::config::MySqlSinkConfig;
@@ -22,6 +24,9 @@ const LOCK_CHARS_MAX: usize = 64;
 const LOCK_WAIT: u32 = 3;
 /// How long a connection of ours that was given up may take to end once it was killed, seconds.
 const OWN_LOCK_WAIT: u32 = 10;
+/// How long the server may take for a statement: triggers and many rows can be slow. That a peer vanished is noticed
+/// earlier, by keep-alive; a wait for somebody's lock ends earlier, by the session's settings.
+const STATEMENT_WAIT: Duration = Duration::from_secs(300);
 /// Kept free of a packet for what stands around the rows, bytes.
 const PACKET_REST: usize = 4096;
 
@@ -73,6 +78,7 @@ impl Session {
     }
 
     fn settle(&mut self) -> Result<(), WireError> {
+        self.connection.answer().stream().set_read_timeout(Some(STATEMENT_WAIT))?;
         self.connection.execute("SET NAMES utf8mb4")?;
         self.connection.execute(
             "SET SESSION time_zone = '+00:00', foreign_key_checks = 0, unique_checks = 1, sql_safe_updates = 0, \
@@ -169,10 +175,10 @@ impl Session {
     }
 
     /// Runs a statement that may take as long as `wait`.
-    pub(super) fn run_long(&mut self, sql: &[u8], wait: std::time::Duration) -> Result<Done, WireError> {
+    pub(super) fn run_long(&mut self, sql: &[u8], wait: Duration) -> Result<Done, WireError> {
         self.connection.answer().stream().set_read_timeout(Some(wait))?;
         let result = self.run(sql);
-        self.connection.answer().stream().set_read_timeout(Some(ANSWER_WAIT))?;
+        self.connection.answer().stream().set_read_timeout(Some(STATEMENT_WAIT))?;
         result
     }
 

@@ -10,7 +10,8 @@ use crate::sink::config::MySqlSinkConfig;
 use crate::sink::layout::NewRow;
 use crate::sink::session::Session;
 use crate::sink::tables::Tables;
-use crate::sink::write::{Writer, finish_truncates};
+use crate::sink::truncate::finish_truncates;
+use crate::sink::write::Writer;
 
 /// Puts change events into a MySQL or MariaDB database.
 #[derive(Debug)]

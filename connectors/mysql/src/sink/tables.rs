@@ -122,3 +122,28 @@ impl Tables {
         }
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::sink::config::MySqlSinkSettings;
+
+    /// One table, known already.
+    pub(in crate::sink) fn tables_of(table: Table) -> Tables {
+        let settings = MySqlSinkSettings::new("copy".into(), "db".into(), "sink".into(), "s".into());
+        let mut tables = Tables::new(settings.try_into().expect("possible settings"), NewRow::Values);
+        tables.list.push(table);
+        tables
+    }
+
+    #[test]
+    fn a_definition_that_is_too_old_is_forgotten_when_a_put_begins() {
+        let name = TableName { schema: "s".into(), table: "t".into() };
+        let now = Instant::now();
+        let mut tables = tables_of(crate::sink::table::tests::table_of(name, Vec::new(), Vec::new(), now));
+        tables.begin(now + AGE_MAX);
+        assert_eq!(tables.list.len(), 1);
+        tables.begin(now + AGE_MAX + Duration::from_millis(1));
+        assert_eq!(tables.list.len(), 0);
+    }
+}

@@ -3,7 +3,7 @@
 //! First as few statements; where one of several rows fails, its rows by themselves, to find those that are to blame.
 //! Invariant: with anything refused, nothing is committed.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use flowd_engine::failure::Failure;
 use flowd_sink::store::{Applied, Op, Refused, StoreEvent};
@@ -11,17 +11,14 @@ use flowd_sink::store::{Applied, Op, Refused, StoreEvent};
 use crate::error::WireError;
 use crate::sink::applied::Record;
 use crate::sink::change::{Change, Images, Step, Told, understand};
-use crate::sink::config::TableName;
 use crate::sink::fault::{Fault, alters, is_empty_label};
 use crate::sink::run::{Run, Runs};
 use crate::sink::session::{Session, Strictness, Warning};
-use crate::sink::sql;
 use crate::sink::tables::{Tables, Trouble};
+use crate::sink::truncate::TRUNCATE_WAIT;
 
 /// The most text of rows in one statement, bytes; less where the server takes less.
 const ROWS_BYTES_MAX: usize = 4 << 20;
-/// How long all rows of a table may take to go.
-const TRUNCATE_WAIT: Duration = Duration::from_secs(3600);
 
 /// One put under way.
 pub(super) struct Writer<'s> {
@@ -135,7 +132,7 @@ impl Writer<'_> {
         Ok(Attempt::Committed)
     }
 
-    fn commit(&mut self, applied: &Applied) -> Result<(), Failure> {
+    pub(super) fn commit(&mut self, applied: &Applied) -> Result<(), Failure> {
         self.record.write(self.session, applied).map_err(unrecorded)?;
         self.session.run(b"COMMIT")?;
         Ok(())
@@ -341,67 +338,6 @@ impl Writer<'_> {
         }
         Ok(done.affected)
     }
-
-    /// TRUNCATE TABLE commits by itself. So it is announced first, with what is applied once it is done; a crash in between
-    /// leaves the announcement, and [`finish_truncates`] does it again before anything else is put.
-    fn truncate(&mut self, event: &StoreEvent<'_>, applied: &Applied) -> Result<Vec<Refused>, Failure> {
-        let table = match self.tables.of(self.session, event.db, event.table, self.now) {
-            Ok(table) => self.tables.at(table).name.clone(),
-            Err(Trouble::Refused(reason)) => return Ok(vec![Refused { index: 0, reason, later: false }]),
-            Err(Trouble::Failed(failure)) => return Err(failure),
-        };
-        if !applied.lanes.is_empty() {
-            self.session.run(b"START TRANSACTION")?;
-            self.record.begin_truncate(self.session, &table, &applied.lanes).map_err(unrecorded)?;
-            self.session.run(b"COMMIT")?;
-        }
-        let refused = truncate_table(self.session, &table)?;
-        self.session.run(b"START TRANSACTION")?;
-        self.record.end_truncates(self.session).map_err(unrecorded)?;
-        if let Some(reason) = refused {
-            self.session.run(b"COMMIT")?;
-            return Ok(vec![Refused { index: 0, reason, later: false }]);
-        }
-        self.commit(applied)?;
-        Ok(Vec::new())
-    }
-}
-
-/// Does again what was announced and may not have been done, and records it.
-pub(super) fn finish_truncates(session: &mut Session, record: &Record) -> Result<(), Failure> {
-    let begun = record.begun_truncates(session)?;
-    if begun.is_empty() {
-        return Ok(());
-    }
-    for begun in &begun {
-        if let Some(reason) = truncate_table(session, &begun.table)? {
-            tracing::warn!(table = %begun.table, reason, "a TRUNCATE that was begun cannot be finished");
-        }
-    }
-    let applied =
-        Applied { lanes: begun.into_iter().map(|begun| begun.lane).collect(), ..Applied::default() };
-    session.run(b"START TRANSACTION")?;
-    record.write(session, &applied).map_err(unrecorded)?;
-    record.end_truncates(session).map_err(unrecorded)?;
-    session.run(b"COMMIT")?;
-    Ok(())
-}
-
-/// Empties a table; `Some` says why that cannot be. Where the server does not truncate (no DROP right, an old version kept
-/// of each row), its rows are deleted.
-fn truncate_table(session: &mut Session, table: &TableName) -> Result<Option<String>, Failure> {
-    let name = sql::table(table);
-    let error = match session.run_long(format!("TRUNCATE TABLE {name}").as_bytes(), TRUNCATE_WAIT) {
-        Ok(_) => return Ok(None),
-        Err(error @ WireError::Server { .. }) if !error.heals() => error,
-        Err(error) => return Err(error.into()),
-    };
-    tracing::debug!(%error, table = name, "not truncated: its rows are deleted");
-    match session.run_long(format!("DELETE FROM {name}").as_bytes(), TRUNCATE_WAIT).map_err(Fault::from) {
-        Ok(_) => Ok(None),
-        Err(Fault::Failed(failure)) => Err(failure),
-        Err(Fault::Duplicate(reason) | Fault::Refused(reason) | Fault::Altered(reason)) => Ok(Some(reason)),
-    }
 }
 
 /// Whether a statement met its row.
@@ -412,7 +348,7 @@ enum Found {
 }
 
 /// Without its record the data may not be committed, and no event is to blame.
-fn unrecorded(error: WireError) -> Failure {
+pub(super) fn unrecorded(error: WireError) -> Failure {
     match Fault::from(error) {
         Fault::Failed(failure) => failure.context("flowd_applied cannot be written"),
         Fault::Duplicate(reason) | Fault::Refused(reason) | Fault::Altered(reason) => {

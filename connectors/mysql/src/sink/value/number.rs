@@ -1,5 +1,8 @@
 //! Numbers: exact or refused. What the server would round is found here, before it does.
 
+use std::fmt;
+use std::io::Write as _;
+
 use crate::sink::image::Value;
 use crate::sink::value::{base64, is_no};
 
@@ -19,12 +22,19 @@ fn digits<'v>(value: &'v Value<'_>, what: &str) -> Result<&'v str, String> {
 pub(super) fn integer(value: &Value<'_>, min: i128, max: i128, out: &mut Vec<u8>) -> Written {
     let text = digits(value, "whole number")?;
     // What other writers of JSON make of a whole number: 1.0, 1e3.
-    let number = text.parse().ok().or_else(|| whole(text)).ok_or_else(|| is_no(value, "whole number"))?;
+    let short = text.parse::<i64>().ok().map(i128::from);
+    let number = short.or_else(|| text.parse().ok()).or_else(|| whole(text));
+    let number = number.ok_or_else(|| is_no(value, "whole number"))?;
     if !(min..=max).contains(&number) {
         return Err(format!("{number} is out of range: {min} to {max}"));
     }
-    out.extend_from_slice(number.to_string().as_bytes());
+    append(out, format_args!("{number}"));
     Ok(())
+}
+
+/// Appends without a copy in between.
+fn append(out: &mut Vec<u8>, text: fmt::Arguments<'_>) {
+    out.write_fmt(text).expect("a vector takes all");
 }
 
 /// A number that is written with a point or an exponent, and is whole and exact as a double.
@@ -77,7 +87,7 @@ fn finite(value: &Value<'_>, number: f64, out: &mut Vec<u8>) -> Written {
     if !number.is_finite() {
         return Err(is_no(value, "number that the column can hold"));
     }
-    out.extend_from_slice(format!("{number:e}").as_bytes());
+    append(out, format_args!("{number:e}"));
     Ok(())
 }
 
@@ -97,7 +107,7 @@ pub(super) fn bit(value: &Value<'_>, bits: u32, out: &mut Vec<u8>) -> Written {
     if bits < 64 && number >> bits != 0 {
         return Err(format!("{number} does not fit into BIT({bits})"));
     }
-    out.extend_from_slice(number.to_string().as_bytes());
+    append(out, format_args!("{number}"));
     Ok(())
 }
 
@@ -107,6 +117,6 @@ pub(super) fn year(value: &Value<'_>, out: &mut Vec<u8>) -> Written {
     if year != 0 && !(1901..=2155).contains(&year) {
         return Err(format!("{year} is out of range: 0, 1901 to 2155"));
     }
-    out.extend_from_slice(format!("'{year:04}'").as_bytes());
+    append(out, format_args!("'{year:04}'"));
     Ok(())
 }

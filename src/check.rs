@@ -11,9 +11,10 @@ use flowd_mysql::connection::Connection;
 use flowd_mysql::dump::Replica;
 use flowd_mysql::sink::config::MySqlSinkConfig;
 use flowd_mysql::sink::look;
+use flowd_sink::file::FileSettings;
 
 use crate::cli::RunArgs;
-use crate::config::{Connector, FileSink, Flag, Reading, Source};
+use crate::config::{Connector, Flag, Reading, Source};
 use crate::exit::Ending;
 use crate::load::{Naming, load};
 use crate::run::registry_name;
@@ -48,7 +49,7 @@ fn of_database(reading: &Reading, database: &MySqlSinkConfig) -> Result<(), Endi
 }
 
 /// Whether the file can be opened for writing; one that is not there is not made for it.
-fn of_file(file: &FileSink) -> Result<(), Ending> {
+fn of_file(file: &FileSettings) -> Result<(), Ending> {
     let directory = file.path.parent().unwrap_or(Path::new("/"));
     let writable = match file.path.exists() {
         true => OpenOptions::new().append(true).open(&file.path).map(drop),
@@ -113,10 +114,10 @@ mod tests {
     #[test]
     fn a_file_that_cannot_be_written_is_a_problem_and_none_is_left_behind() {
         let directory = tempfile::tempdir().expect("a directory");
-        let file = |path: &str| FileSink {
+        let file = |path: &str| FileSettings {
             path: directory.path().join(path),
-            rotate_bytes: 1 << 20,
-            rotate_seconds: None,
+            rotate_bytes: None,
+            rotate_every: None,
         };
         assert!(of_file(&file("events.jsonl")).is_ok());
         assert_eq!(std::fs::read_dir(directory.path()).expect("readable").count(), 0);

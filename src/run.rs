@@ -36,9 +36,8 @@ pub(crate) fn command(args: &RunArgs, flags: Vec<Flag>) -> Result<(), Ending> {
     match &config.connector {
         Connector::MySqlCdc(source) => source::run(&config, source),
         Connector::MySqlSink(reading, database) => sink::into_database(&config, reading, database),
-        Connector::FileSink(..) | Connector::StdoutSink(_) => {
-            Err(Ending::Unusable("sinks cannot be run yet".to_owned()))
-        }
+        Connector::FileSink(reading, file) => sink::into_files(&config, reading, file),
+        Connector::StdoutSink(reading) => sink::into_stdout(&config, reading),
     }
 }
 

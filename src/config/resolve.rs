@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 use flowd_mysql::sink::config::MySqlSinkConfig;
+use flowd_sink::file::FileSettings;
 
 use super::setting::Section;
 use super::values::{Secret, Values};
@@ -13,7 +14,7 @@ mod mysql;
 mod sink;
 mod source;
 
-pub use sink::{FileSink, Reading};
+pub use sink::Reading;
 pub use source::{Applied, Batching, MeshAddress, OffsetStorage, Order, Publishing, Source, Target};
 
 /// The whole configuration, checked.
@@ -37,7 +38,7 @@ pub enum Connector {
     /// From topics into a database's tables.
     MySqlSink(Reading, Box<MySqlSinkConfig>),
     /// From topics into files of lines.
-    FileSink(Reading, FileSink),
+    FileSink(Reading, FileSettings),
     /// From topics to standard output.
     StdoutSink(Reading),
 }

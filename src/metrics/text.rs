@@ -185,6 +185,17 @@ fn publishing(page: &mut Page, mesh: &Stats) {
         &mesh.refused,
     );
     page.counter("flowd_mesh_timeouts_total", "Publishes that were not answered in time.", &mesh.timed_out);
+    page.gauge(
+        "flowd_awaiting_applied",
+        "Events that are published and not applied yet, with delivery: applied.",
+        &mesh.awaiting,
+    );
+    page.counter(
+        "flowd_resent_unapplied_total",
+        "Events published again because they were not applied in time.",
+        &mesh.resent_unapplied,
+    );
+    page.gauge("flowd_sinks_unheard", "Sinks of appliedBy that were never heard of.", &mesh.unheard);
 }
 
 fn checkpoints(page: &mut Page, metrics: &Metrics, now_us: i64) {

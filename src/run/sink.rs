@@ -15,6 +15,8 @@ use flowd_mysql::sink::store::MySqlStore;
 use flowd_sink::announce::{Announce, Finished, Watermark};
 use flowd_sink::decode::SinkEncoder;
 use flowd_sink::event::SinkEvent;
+use flowd_sink::file::{FileSettings, FileSink};
+use flowd_sink::stdout::StdoutSink;
 use flowd_sink::target::{SinkSettings, SinkTarget};
 
 use super::mesh::connection;
@@ -47,6 +49,20 @@ pub(super) fn into_database(
     let settings = SinkSettings { buffer_bytes: buffer_bytes(config), ..SinkSettings::default() };
     let store = MySqlStore::new(database.clone());
     let target = SinkTarget::new(store, Box::new(announce), settings, numbers.sink.clone());
+    run(config, reading, numbers, Box::new(target))
+}
+
+/// Into files of lines.
+pub(super) fn into_files(config: &Config, reading: &Reading, file: &FileSettings) -> Result<(), Ending> {
+    let numbers = SinkNumbers::default();
+    let target = FileSink::new(file.clone(), numbers.sink.clone());
+    run(config, reading, numbers, Box::new(target))
+}
+
+/// To standard output.
+pub(super) fn into_stdout(config: &Config, reading: &Reading) -> Result<(), Ending> {
+    let numbers = SinkNumbers::default();
+    let target = StdoutSink::new(numbers.sink.clone());
     run(config, reading, numbers, Box::new(target))
 }
 

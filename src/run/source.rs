@@ -13,7 +13,7 @@ use flowd_engine::order;
 use flowd_engine::stop::Stop;
 use flowd_engine::worker;
 use flowd_mesh::Outgoing;
-use flowd_mesh::config::{Batching, MeshConfig};
+use flowd_mesh::config::{AppliedBy, Batching, MeshConfig};
 use flowd_mesh::drop::DropTarget;
 use flowd_mesh::jsonl::JsonlTarget;
 use flowd_mesh::publish::stats::Stats;
@@ -130,6 +130,10 @@ fn publishing_config(connection: MeshConfig, publishing: &Publishing) -> MeshCon
             bytes: usize::try_from(batch.bytes).expect("at most a frame's size"),
             linger: Duration::from_millis(u64::from(batch.linger_ms)),
         }),
+        applied: publishing
+            .applied
+            .as_ref()
+            .map(|applied| AppliedBy { by: applied.by.clone(), topic: applied.topic.clone() }),
         ..connection
     }
 }

@@ -1,6 +1,8 @@
 //! What a sink is told: the topics that it reads, and where it puts what they bring.
 
-use std::path::PathBuf;
+use std::time::Duration;
+
+use flowd_sink::file::FileSettings;
 
 use super::{CONNECTOR_NAME, harmless, is_connector_name, servers, topic};
 use crate::config::problem::Origin;
@@ -18,17 +20,6 @@ pub struct Reading {
     pub topics: Vec<String>,
     /// Where it tells what it applied; `None`: as each source's name says.
     pub applied_topic: Option<String>,
-}
-
-/// The file-sink's own settings.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FileSink {
-    /// The file that is written, absolute.
-    pub path: PathBuf,
-    /// At so many bytes it is full.
-    pub rotate_bytes: u64,
-    /// At this age it is full, seconds; `None`: at none.
-    pub rotate_seconds: Option<u64>,
 }
 
 pub(super) fn reading(values: &mut Values<'_>) -> Reading {
@@ -62,13 +53,13 @@ fn topics(text: &str) -> Result<Vec<String>, String> {
     Ok(topics)
 }
 
-pub(super) fn file(values: &mut Values<'_>, reading: &Reading) -> FileSink {
+pub(super) fn file(values: &mut Values<'_>, reading: &Reading) -> FileSettings {
     let section = Section::Connector;
     let beside = format!("{}.jsonl", reading.connector_name);
     let path = values.path(section, "path");
-    FileSink {
+    FileSettings {
         path: path.unwrap_or_else(|| values.absolute(&beside, &Origin::Default)),
-        rotate_bytes: values.number(section, "rotateBytes").unwrap_or_default(),
-        rotate_seconds: values.number(section, "rotateSeconds"),
+        rotate_bytes: values.number(section, "rotateBytes"),
+        rotate_every: values.number(section, "rotateSeconds").map(Duration::from_secs),
     }
 }

@@ -186,6 +186,9 @@ fn applied(values: &mut Values<'_>, connector_name: &str, target: &Target) -> Op
     Some(Applied { by, topic })
 }
 
+/// Each is a bit of what an event waits for.
+const SINKS_MAX: usize = 64;
+
 /// The names of `appliedBy`, sorted: their order says nothing.
 fn sinks(values: &mut Values<'_>) -> Vec<String> {
     let section = Section::Pipeline;
@@ -198,6 +201,10 @@ fn sinks(values: &mut Values<'_>) -> Vec<String> {
         if let Some(twice) = by.replace(name) {
             values.problem(section, "appliedBy", format!("names \"{twice}\" twice; write it once"));
         }
+    }
+    if by.len() > SINKS_MAX {
+        let text = format!("names {} sinks; allowed: at most {SINKS_MAX}", by.len());
+        values.problem(section, "appliedBy", text);
     }
     by.into_iter().collect()
 }

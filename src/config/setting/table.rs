@@ -160,7 +160,7 @@ const FILE_SINK: &[Setting] = &[
         "rotateBytes",
         Size(4 << 10, 1 << 40),
         Value("1GiB"),
-        "a file that an event would take beyond so many bytes is full",
+        "a file of so many bytes is full; it is put aside with the time in its name",
     ),
     file(
         "rotateSeconds",

@@ -18,19 +18,6 @@ impl Span {
     }
 }
 
-/// What a record does to its rows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Operation {
-    /// Rows that were there already, read by a snapshot.
-    Read,
-    /// Rows that were inserted.
-    Create,
-    /// Rows that were changed; each has an image before and one after.
-    Update,
-    /// Rows that were deleted.
-    Delete,
-}
-
 /// Where a source stands, as bytes that only the source itself reads. An empty one stands before everything.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Position(pub Bytes);

@@ -6,9 +6,10 @@ use std::fmt::Write;
 use flowd_binlog::table::Table;
 use flowd_codec::event::{Framing, Template, marker};
 use flowd_codec::json;
-use flowd_engine::record::Operation;
 use flowd_engine::sequence::{TopicId, Topics};
 use sha2::{Digest, Sha256};
+
+use crate::rows::Operation;
 
 /// The longest table part of an event id; with the longest transaction id and count, an id stays under 200 bytes.
 const ID_PART_MAX: usize = 80;

@@ -16,14 +16,14 @@ use flowd_codec::json;
 use flowd_engine::failure::Failure;
 use flowd_engine::order::Keyed;
 use flowd_engine::parcel::{self, Reject};
-use flowd_engine::record::{Batch, Operation};
+use flowd_engine::record::Batch;
 use flowd_engine::sequence::{Epoch, Lane, Numbering, Place};
 use flowd_engine::worker::{Encode, Encoded};
 
 use crate::captured::{EventSettings, TableEvents};
 use crate::key_hash::KeyHasher;
 use crate::lanes::{lane_hash, lane_of};
-use crate::rows::{MySqlRecord, RowsEvent, Truncation, Written};
+use crate::rows::{MySqlRecord, Operation, RowsEvent, Truncation, Written};
 use crate::transaction::TransactionId;
 
 mod chunk;

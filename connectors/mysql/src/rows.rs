@@ -2,10 +2,23 @@
 
 use std::sync::Arc;
 
-use flowd_engine::record::{ConnectorRecord, Operation, Span};
+use flowd_engine::record::{ConnectorRecord, Span};
 
 use crate::captured::{CapturedTable, TableEvents};
 use crate::transaction::TransactionId;
+
+/// What a record does to its rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Operation {
+    /// Rows that were there already, read by a snapshot.
+    Read,
+    /// Rows that were inserted.
+    Create,
+    /// Rows that were changed; each has an image before and one after.
+    Update,
+    /// Rows that were deleted.
+    Delete,
+}
 
 /// One ROWS event of a captured table.
 #[derive(Debug, Clone)]

@@ -13,13 +13,12 @@ use flowd_codec::json;
 use flowd_engine::failure::Failure;
 use flowd_engine::order::Keyed;
 use flowd_engine::parcel::Reject;
-use flowd_engine::record::Operation;
 use flowd_engine::sequence::{Numbering, Place};
 use twox_hash::XxHash3_128;
 
 use super::{MySqlEncoder, Parcel, Spot};
 use crate::lanes::{lane_hash, lane_of};
-use crate::rows::ChunkRows;
+use crate::rows::{ChunkRows, Operation};
 
 /// Bytes before a row: its length.
 const HEAD: usize = 4;

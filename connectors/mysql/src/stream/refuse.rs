@@ -3,10 +3,10 @@
 
 use flowd_binlog::event::{self, FLAG_IGNORABLE, Header, Query, kind};
 use flowd_engine::failure::Failure;
-use flowd_engine::record::Operation;
 
 use super::Stream;
 use crate::captured::CapturedTable;
+use crate::rows::Operation;
 
 impl Stream {
     /// Every event that is neither bracket nor table map nor rows.

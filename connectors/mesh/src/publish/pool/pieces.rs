@@ -75,7 +75,8 @@ impl Pool {
         self.pieces.left.insert(admission, pieces);
         self.parcels.put(place, first);
         self.forget_id(slot);
-        self.slots[slot as usize].piece += 1;
+        let found = &mut self.slots[slot as usize];
+        found.piece = found.piece.wrapping_add(1);
     }
 
     /// Nothing that is left of an event is needed any more.

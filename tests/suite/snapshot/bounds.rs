@@ -69,6 +69,70 @@ fn memory_is_bounded_and_does_not_grow_with_the_table() {
     });
 }
 
+/// What may be resident with the settings that nobody wrote, bytes.
+const DEFAULT_PEAK: u64 = 128 * MIB;
+
+#[test]
+fn with_default_settings_a_snapshot_stays_under_128_mib_while_the_mesh_stands_still() {
+    on(&[Kind::MariaDb11, Kind::MySql9], &LARGE, |server| {
+        let mut sql = server.sql();
+        sql.run("CREATE DATABASE IF NOT EXISTS test; CREATE TABLE test.wide (id INT AUTO_INCREMENT PRIMARY KEY, b TEXT)");
+        sql.run("INSERT INTO test.wide (b) VALUES (REPEAT('x', 1000))");
+        for _ in 0..17 {
+            sql.run("INSERT INTO test.wide (b) SELECT b FROM test.wide");
+        }
+        sql.run("ANALYZE NO_WRITE_TO_BINLOG TABLE test.wide");
+        let mesh = Mesh::start();
+        let job = of(server, "wide").publishing_to(&mesh).unset("connectorConfig.chunkBytes");
+        let flowd = job.start(&[]);
+        until("the snapshot to begin", || (job.position()["snapshot"]["rows"].as_u64()? > 0).then_some(()));
+        mesh.signal("STOP");
+        let end = Instant::now() + Duration::from_secs(4);
+        while Instant::now() < end {
+            let peak = flowd.peak_rss().expect("flowd runs");
+            assert!(peak < DEFAULT_PEAK, "peak memory is {} MiB", peak / MIB);
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let rows = job.position()["snapshot"]["rows"].as_u64();
+        assert!(rows < Some(1 << 17), "every row is there: nothing had to wait");
+        mesh.signal("CONT");
+    });
+}
+
+/// Readers, and tables for them.
+const READERS: usize = 16;
+
+#[test]
+fn rows_far_larger_than_a_chunk_are_held_one_at_a_time_by_all_readers_together() {
+    on(&[Kind::MariaDb11, Kind::MySql9], &LARGE, |server| {
+        let mut sql = server.sql();
+        sql.run("CREATE DATABASE IF NOT EXISTS test");
+        // A table for each reader, each row just under the quarter of the memory above which it would be rejected.
+        for table in 0..READERS {
+            sql.run(&format!(
+                "CREATE TABLE test.large{table} (id INT PRIMARY KEY, b LONGTEXT CHARACTER SET latin1)"
+            ));
+            for id in 0..3 {
+                sql.run(&format!("INSERT INTO test.large{table} VALUES ({id}, REPEAT('x', 3500000))"));
+            }
+            sql.run(&format!("ANALYZE NO_WRITE_TO_BINLOG TABLE test.large{table}"));
+        }
+        let peak = |parallelism: usize| {
+            let job = of(server, "large*")
+                .set("pipeline.memory", "16MiB")
+                .set("connectorConfig.parallelism", &parallelism.to_string())
+                .unset("connectorConfig.chunkBytes");
+            let peak = peak_until_end(job.start_frugal(&["--stop-at", "end"]));
+            assert_eq!(job.events().first_occurrences().len(), 3 * READERS);
+            peak
+        };
+        let (one, many) = (peak(1), peak(READERS));
+        // Each reader has a thread, a connection and buffers of its own, but not a row.
+        let bound = one + READERS as u64 * MIB;
+        assert!(many < bound, "{} MiB by one reader, {} MiB by {READERS}", one / MIB, many / MIB);
+    });
+}
+
 #[test]
 fn a_target_that_stands_still_costs_neither_rows_nor_memory() {
     on(
@@ -180,5 +244,15 @@ fn reading_rests_while_the_source_is_busy_and_the_stream_goes_on() {
         });
         // `other` was read after the row had come: it comes again, or not.
         assert_eq!(job.events().of("small").len(), 3000);
+    });
+}
+
+#[test]
+fn reading_goes_on_at_the_least_bound_while_nobody_else_is_busy() {
+    on_every_server(|server| {
+        small_rows(server, 3000);
+        let job = of(server, "small").set("connectorConfig.snapshotMaxRunning", "1");
+        job.catch_up();
+        assert_eq!(job.lines(), 3000);
     });
 }

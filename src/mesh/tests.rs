@@ -11,6 +11,7 @@ use client::{Client, agent, event};
 
 mod client;
 mod java;
+mod subscriber;
 
 fn config(data: Option<&Path>) -> ServerConfig {
     let mut config = ServerConfig::new("127.0.0.1:0", data.map(Into::into));

@@ -8,121 +8,32 @@
 //! Memory: what waits is bounded by [`Settings::buffer_bytes`] (its size is the caller's word, which should add
 //! [`HELD_OVERHEAD`]); besides, 100 bytes a lane and what `snapshots` says.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::store::{Applied, ChunkApplied, LaneApplied};
 
+mod place;
+
+mod barrier;
+mod epoch;
+mod gap;
 mod lane;
+
 mod names;
 mod rows;
 mod snapshots;
 
 pub(crate) use names::LaneId;
+pub(crate) use place::{Counts, Gap, HELD_OVERHEAD, Number, Place, Settings, Verdict, Why};
 pub(crate) use snapshots::{Row, SnapshotId};
 
+use barrier::Topic;
+use epoch::Source;
+use gap::due_of;
 use lane::{At, Held, Lane, Standing};
-use names::{Names, TopicId};
+use names::Names;
 use snapshots::Snapshots;
-
-/// What a waiting event costs besides its bytes.
-pub(crate) const HELD_OVERHEAD: usize = 512;
-
-/// Bounds and waits.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Settings {
-    /// What waiting events may hold.
-    pub(crate) buffer_bytes: usize,
-    /// How long a gap is waited for with published delivery.
-    pub(crate) gap_wait_ms: u64,
-    /// How long a lane that is new with a number over 1 is waited for the ones before.
-    pub(crate) first_wait_ms: u64,
-}
-
-/// Where an event stands.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Place {
-    pub(crate) lane: LaneId,
-    pub(crate) number: Number,
-    /// The source sends again what is not applied.
-    pub(crate) is_applied: bool,
-    /// It goes when nothing of its topic waits that came before it, and nothing that came behind it goes before it: a
-    /// TRUNCATE. Only in lane 0.
-    pub(crate) is_barrier: bool,
-    /// What was given up for it; `None` for an event that arrives.
-    pub(crate) gap: Option<Gap>,
-}
-
-/// Numbers that were given up, up to the one that they were given up for. It stays with that one, so that they are
-/// counted once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Gap {
-    /// The first of them.
-    first: u64,
-}
-
-/// Its number.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Number {
-    /// One of those that are counted; epoch and sequence are not 0 and below 2^63.
-    Counted { epoch: u64, sequence: u64 },
-    /// A row of a snapshot, behind epoch and number of a counted event; number 0 is before the first.
-    Row { row: Row, after: (u64, u64) },
-}
-
-/// What is done with an event that arrives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// It is its turn; it counts as gone.
-    Go,
-    /// It is to be handed to [`Order::hold`].
-    Wait,
-    /// It is of no use.
-    Drop(Why),
-}
-
-/// Why an event is dropped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Why {
-    /// It has gone, or waits already.
-    Duplicate,
-    /// Its epoch, or the run that read it, is over.
-    Outdated,
-    /// The buffer is full; it will be sent again.
-    Full,
-}
-
-/// What was met.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Counts {
-    pub(crate) duplicates: u64,
-    pub(crate) outdated: u64,
-    pub(crate) full: u64,
-    /// Numbers and rows that were given up.
-    pub(crate) missing: u64,
-}
-
-/// The epoch is one for all lanes of a source: with another number of lanes a key is in another lane.
-#[derive(Debug, Default)]
-struct Source {
-    /// The newest epoch that anything went of; with applied delivery that anything came of.
-    epoch: u64,
-    /// How many events wait, by epoch.
-    held: BTreeMap<u64, usize>,
-}
-
-impl Source {
-    /// Whether something waits that is older, and goes first.
-    fn holds_older_than(&self, epoch: u64) -> bool {
-        self.held.first_key_value().is_some_and(|(first, _)| *first < epoch)
-    }
-}
-
-#[derive(Debug, Default)]
-struct Topic {
-    /// A TRUNCATE of this lane has its turn there, and waits for the other lanes.
-    barrier: Option<LaneId>,
-}
 
 /// The state of all lanes. `T` is what the caller keeps of an event that waits.
 #[derive(Debug)]
@@ -258,49 +169,6 @@ impl<T> Order<T> {
             self.snapshots.saw_run(row, place.is_applied);
         }
         None
-    }
-
-    /// A newer epoch ends the older ones; with published delivery, behind what waits of them.
-    fn turn_to_epoch(&mut self, place: &Place, at: &At) {
-        if place.is_applied && at.epoch > self.source_of(place.lane).epoch {
-            self.end_older_epochs(place.lane, at.epoch);
-        }
-        let is_last = !self.source_of(place.lane).holds_older_than(at.epoch);
-        let lane = &mut self.lanes[place.lane.0 as usize];
-        if at.epoch > lane.epoch && is_last {
-            lane.begin(at.epoch, place.is_applied);
-        } else if place.is_applied && lane.next == 0 {
-            lane.next = 1;
-        }
-    }
-
-    /// Drops what waits of older epochs in all lanes of the source.
-    fn end_older_epochs(&mut self, id: LaneId, epoch: u64) {
-        let source = self.lanes[id.0 as usize].source;
-        self.sources[source.0 as usize].epoch = epoch;
-        let is_of_source = |id: &&LaneId| self.lanes[id.0 as usize].source == source;
-        let waiting: Vec<LaneId> = self.waiting.iter().filter(is_of_source).copied().collect();
-        for id in waiting {
-            while let Some((at, _)) = self.lanes[id.0 as usize].first().filter(|(at, _)| at.epoch < epoch) {
-                self.discard(id, &at, Why::Outdated);
-            }
-        }
-        let ended =
-            (0..self.topics.len()).map(|index| TopicId(u32::try_from(index).expect("ids are 32 bits")));
-        for topic in ended {
-            if self.names.name(topic).source_id == source && self.topics[topic.0 as usize].barrier.is_some() {
-                self.end_barrier(topic);
-            }
-        }
-    }
-
-    /// The epoch before which events of the lane are over.
-    fn epoch_of(&self, lane: LaneId) -> u64 {
-        self.source_of(lane).epoch.max(self.lanes[lane.0 as usize].epoch)
-    }
-
-    fn source_of(&self, lane: LaneId) -> &Source {
-        &self.sources[self.lanes[lane.0 as usize].source.0 as usize]
     }
 
     /// Whether nothing keeps an event back whose turn it is in its lane.
@@ -477,80 +345,6 @@ impl<T> Order<T> {
         }
     }
 
-    /// Unblocks lanes and gives gaps up whose time has come; whether there were any. Finds out when to look again.
-    fn look(&mut self, now_ms: u64) -> bool {
-        let mut due_ms = u64::MAX;
-        let before = self.stirred.len();
-        for id in &self.waiting {
-            let lane = &mut self.lanes[id.0 as usize];
-            let Some(lane_due_ms) = due_of(lane, &self.settings) else { continue };
-            if lane_due_ms > now_ms {
-                due_ms = due_ms.min(lane_due_ms);
-                continue;
-            }
-            self.stirred.push(*id);
-            if lane.blocked_until_ms.take().is_none() {
-                self.counts.missing += pass_gap(lane, &self.snapshots);
-            }
-            // What comes behind may have a time of its own.
-            due_ms = due_ms.min(due_of(lane, &self.settings).unwrap_or(u64::MAX).max(now_ms + 1));
-        }
-        self.due_ms = due_ms;
-        self.stirred.len() > before
-    }
-
-    /// Gives up the oldest gap of published delivery; whether there was one.
-    fn relieve(&mut self) -> bool {
-        let settings = Settings { gap_wait_ms: 0, first_wait_ms: 0, ..self.settings };
-        let gaps = self.waiting.iter().filter_map(|id| {
-            let lane = &self.lanes[id.0 as usize];
-            let due_ms = lane.blocked_until_ms.is_none().then(|| due_of(lane, &settings))??;
-            Some((due_ms, *id))
-        });
-        let Some((_, id)) = gaps.min() else { return false };
-        self.counts.missing += pass_gap(&mut self.lanes[id.0 as usize], &self.snapshots);
-        self.stirred.push(id);
-        true
-    }
-
-    /// Whether a TRUNCATE that has its turn in its lane may go. If not, whatever comes from now on waits behind it.
-    fn is_barrier_clear(&mut self, id: LaneId, epoch: u64) -> bool {
-        let topic = self.lanes[id.0 as usize].topic;
-        let is_new = self.topics[topic.0 as usize].barrier.is_none();
-        // What waits of a newer epoch is behind it.
-        let is_before = |lane: &Lane<T>, at: &At| {
-            at.epoch <= epoch && (is_new || lane.limit.is_none_or(|limit| (at.epoch, at.sequence) <= limit))
-        };
-        let others =
-            || self.names.name(topic).lanes.iter().map(|(_, other)| *other).filter(|other| *other != id);
-        let is_clear = others().all(|other| {
-            let lane = &self.lanes[other.0 as usize];
-            !lane.first().is_some_and(|(at, _)| is_before(lane, &at))
-        });
-        if is_clear || !is_new {
-            return is_clear;
-        }
-        self.topics[topic.0 as usize].barrier = Some(id);
-        for other in others() {
-            let lane = &mut self.lanes[other.0 as usize];
-            let last = lane.held.keys().rfind(|at| at.epoch <= epoch).map(|at| (at.epoch, at.sequence));
-            // What comes late of an older epoch is before it too.
-            lane.limit = Some(last.unwrap_or((lane.epoch, lane.next.saturating_sub(1))).max((epoch, 0)));
-        }
-        false
-    }
-
-    fn end_barrier(&mut self, topic: TopicId) {
-        self.topics[topic.0 as usize].barrier = None;
-        for (_, id) in &self.names.name(topic).lanes {
-            let lane = &mut self.lanes[id.0 as usize];
-            lane.limit = None;
-            if !lane.held.is_empty() {
-                self.stirred.push(*id);
-            }
-        }
-    }
-
     /// What was let go of since the last call: it waited, and is of no use any more.
     pub(crate) fn drain_dropped(&mut self) -> impl Iterator<Item = T> + '_ {
         self.dropped.drain(..)
@@ -632,27 +426,6 @@ impl<T> Order<T> {
     pub(crate) fn recorded(&mut self, records: &Applied) {
         records.over.iter().for_each(|over| self.snapshots.forget(over));
     }
-}
-
-/// When something is to be done about what waits in a lane: it is unblocked, or its gap is given up.
-fn due_of<T>(lane: &Lane<T>, settings: &Settings) -> Option<u64> {
-    if lane.blocked_until_ms.is_some() {
-        return lane.blocked_until_ms;
-    }
-    let (at, held) = lane.first()?;
-    let is_gap = at.epoch == lane.epoch && lane.standing(&at, held.place.gap) == Standing::Beyond;
-    let is_waited_for = held.place.is_applied || !lane.is_open_to(&at);
-    let wait_ms = if lane.next == 0 { settings.first_wait_ms } else { settings.gap_wait_ms };
-    (is_gap && !is_waited_for).then(|| held.since_ms + wait_ms)
-}
-
-/// Gives up what is missing before the first that waits; not for one that is of no more use itself.
-fn pass_gap<T>(lane: &mut Lane<T>, snapshots: &Snapshots) -> u64 {
-    let is_over = lane.first().is_some_and(|(at, held)| {
-        at.row.is_some_and(|row| snapshots.is_over(&row, held.place.is_applied))
-            || at.sequence < lane.rows_from
-    });
-    if is_over { 0 } else { lane.pass_gap() }
 }
 
 #[cfg(test)]

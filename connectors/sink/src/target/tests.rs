@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 use crate::testing::{FakeOutlet, Heard, MemoryStore, Mishap, counted, parcel, row, with_data};
 
@@ -274,4 +276,47 @@ fn a_torn_chunk_goes_on_where_it_was() {
         (log(&store), heard.1.lock().unwrap().clone()),
         (vec!["a".into(), "c".into(), "b".into()], vec![1])
     );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(25))]
+
+    #[test]
+    fn whatever_comes_and_whatever_breaks_each_event_is_counted_once_and_lanes_are_in_order(
+        seed in any::<u64>(),
+        lost_answers in prop::collection::btree_map(1_usize..12, prop::bool::ANY, 0..2),
+        pieces in prop::collection::vec(1_usize..20, 3..12),
+    ) {
+        let store = MemoryStore::default();
+        let mishap = |is_committed| if is_committed { Mishap::AfterCommit } else { Mishap::BeforeCommit };
+        store.kept().mishaps.extend(lost_answers.into_iter().map(|(put, is_committed)| (put, mishap(is_committed))));
+        let mut chance = seed | 1;
+        let mut below = |bound: usize| {
+            chance = chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (chance >> 33) as usize % bound
+        };
+        // Each of 60 events until it is applied, in any order, several times, over several processes.
+        let all: Vec<(u16, u64)> = (0..60).map(|n| ((n % 3) as u16, n / 3 + 1)).collect();
+        for _ in 0..40 {
+            let parcels = pieces.iter().map(|count| {
+                let picked = (0..*count).map(|_| all[below(all.len())]);
+                let bodies: Vec<_> = picked.map(|(lane, n)| counted(lane, n, &format!("{lane}-{n:02}"), APPLIED)).collect();
+                parcel(&bodies)
+            });
+            let parcels: Vec<_> = parcels.collect();
+            let count = parcels.len() as u64;
+            let mut outlet = FakeOutlet::new(parcels);
+            run(&store, &mut outlet).unwrap();
+            prop_assert_eq!(outlet.acked.last(), Some(&(count - 1)));
+        }
+        let in_order = all.iter().map(|(lane, n)| counted(*lane, *n, &format!("{lane}-{n:02}"), APPLIED)).collect::<Vec<_>>();
+        run(&store, &mut FakeOutlet::new([parcel(&in_order)])).unwrap();
+        let kept = store.kept();
+        prop_assert_eq!(kept.counters.len(), 60);
+        prop_assert!(kept.counters.values().all(|count| *count == 1), "{:?}", kept.counters);
+        for lane in ["0-", "1-", "2-"] {
+            let of_lane: Vec<&String> = kept.log.iter().filter(|name| name.starts_with(lane)).collect();
+            prop_assert!(of_lane.is_sorted(), "{:?}", of_lane);
+        }
+    }
 }

@@ -10,7 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use flowd_binlog::row::{EncodedRow, RowError, RowMark, Rows, Scratch};
 use flowd_codec::dead_letter::{Origin, dead_letter};
-use flowd_codec::event::{EventWriter, Framed, Framing, incoming, marker};
+use flowd_codec::event::{EventWriter, Framed, Framing, marker};
 use flowd_codec::frame::PUBLISH_SIZE_MAX;
 use flowd_codec::json;
 use flowd_engine::failure::Failure;
@@ -39,7 +39,6 @@ type Parcel = parcel::Parcel<Outgoing>;
 #[derive(Debug)]
 pub struct MySqlEncoder {
     event_bytes_max: usize,
-    framing: Framing,
     clock_fields: bool,
     /// Whether events say that the source waits until they are applied.
     applied: bool,
@@ -80,7 +79,6 @@ impl MySqlEncoder {
                 Framing::EventMesh => PUBLISH_SIZE_MAX,
                 Framing::Line | Framing::Bare => usize::MAX,
             },
-            framing: settings.framing,
             clock_fields: settings.clock_fields,
             applied: settings.applied,
             hasher: KeyHasher::new(),
@@ -214,18 +212,31 @@ impl MySqlEncoder {
         if !change.partition_key.is_empty() {
             event.partition_key(change.partition_key);
         }
-        event.sequence(lane.0);
+        let order = |event: &mut EventWriter<'_>| event.sequence(lane.0);
+        self.order(&mut event, order);
+        self.envelope(row, change, event.data());
+        let place = Place { topic: table.topic_id, lane, numbering: Numbering::Counted };
+        let event = Keyed { event: event.finish(), keys: change.keys, place, sequence: 0 };
+        self.keep(event, &spot(record), order, parcel);
+    }
+
+    /// Writes the extensions by which a sink puts an event in order.
+    #[inline]
+    fn order(&self, event: &mut EventWriter<'_>, order: impl FnOnce(&mut EventWriter<'_>)) {
+        order(event);
         if self.applied {
             event.applied();
         }
-        self.envelope(row, change, event.data());
-        let written = event.finish();
-        let place = Place { topic: table.topic_id, lane, numbering: Numbering::Counted };
-        self.keep(Keyed { event: written, keys: change.keys, place, sequence: 0 }, &spot(record), parcel);
     }
 
-    /// Takes a finished event into the parcel; where EventMesh would refuse it, a marker in its place.
-    fn keep(&self, event: Outgoing, spot: &Spot<'_>, parcel: &mut Parcel) {
+    /// Takes a finished event into the parcel; where EventMesh would refuse it, a marker with the same `order`.
+    fn keep(
+        &self,
+        event: Outgoing,
+        spot: &Spot<'_>,
+        order: impl FnOnce(&mut EventWriter<'_>),
+        parcel: &mut Parcel,
+    ) {
         let size = event.event.body_end as usize - event.event.body as usize;
         if size <= self.event_bytes_max {
             parcel.events.push(event);
@@ -233,11 +244,30 @@ impl MySqlEncoder {
         }
         let reason = format!("the event has {size} bytes, EventMesh takes at most {PUBLISH_SIZE_MAX}");
         parcel.rejects.push(spot.reject(&reason, Some((event.event, &parcel.buffer))));
-        let json = event.event.json(&parcel.buffer).to_vec();
+        let id = event.event.id(&parcel.buffer).to_vec();
         parcel.buffer.truncate(event.event.start as usize);
-        let rejected = incoming::read(&json).expect("what was just written is an event");
-        let marker = marker::replace(&mut parcel.buffer, self.framing, &rejected, &reason);
+        let marker = self.marker(spot, |out| out.extend_from_slice(&id), order, &reason, parcel);
         parcel.events.push(Keyed { event: marker, ..event });
+    }
+
+    /// Writes what takes the number of a rejected event.
+    fn marker(
+        &self,
+        spot: &Spot<'_>,
+        id: impl FnOnce(&mut Vec<u8>),
+        order: impl FnOnce(&mut EventWriter<'_>),
+        reason: &str,
+        parcel: &mut Parcel,
+    ) -> Framed {
+        let mut event = EventWriter::begin(&mut parcel.buffer, spot.table.marker());
+        event.id(|out| {
+            id(out);
+            out.extend_from_slice(marker::ID_SUFFIX.as_bytes());
+        });
+        event.time_us(spot.time_us);
+        self.order(&mut event, order);
+        marker::write_data(event.data(), reason);
+        event.finish()
     }
 
     /// A binlog event that was too large to be read: nothing is known of its row but where it stands.
@@ -247,20 +277,13 @@ impl MySqlEncoder {
             "a row change of {} in a binlog event of {size} bytes, more than a quarter of pipeline.memory",
             table.id_part
         );
-        parcel.rejects.push(spot(record).reject(&reason, None));
-        let mut event = EventWriter::begin(&mut parcel.buffer, table.marker());
-        event.id(|out| {
+        let spot = spot(record);
+        parcel.rejects.push(spot.reject(&reason, None));
+        let id = |out: &mut Vec<u8>| {
             write_id_head(out, table, &record.written);
             json::write_u64(out, record.first_row);
-            out.extend_from_slice(marker::ID_SUFFIX.as_bytes());
-        });
-        event.time_us(record.written.time_us);
-        event.sequence(0);
-        if self.applied {
-            event.applied();
-        }
-        marker::write_data(event.data(), &reason);
-        let event = event.finish();
+        };
+        let event = self.marker(&spot, id, |event| event.sequence(0), &reason, parcel);
         let place = Place { topic: table.topic_id, lane: Lane(0), numbering: Numbering::Counted };
         parcel.events.push(Keyed { event, keys: [0; 2], place, sequence: 0 });
     }
@@ -275,10 +298,7 @@ impl MySqlEncoder {
             out.push(b't');
         });
         event.time_us(written.time_us);
-        event.sequence(0);
-        if self.applied {
-            event.applied();
-        }
+        self.order(&mut event, |event| event.sequence(0));
         let out = event.data();
         out.extend_from_slice(b"{\"before\":null,\"after\":null");
         out.extend_from_slice(&self.source);
@@ -389,8 +409,9 @@ fn write_source_times(out: &mut Vec<u8>, table: &TableEvents, time_us: i64) {
 }
 
 fn spot(record: &RowsEvent) -> Spot<'_> {
-    let Written { transaction, file, offset, .. } = &record.written;
-    Spot { table: &record.table.events, transaction: Some(transaction), file, offset: *offset }
+    let Written { transaction, file, offset, time_us, .. } = &record.written;
+    let (table, transaction) = (&record.table.events, Some(transaction));
+    Spot { table, transaction, file, offset: *offset, time_us: *time_us }
 }
 
 /// Where a row comes from, for those who look after rejected ones.
@@ -400,6 +421,7 @@ struct Spot<'a> {
     transaction: Option<&'a TransactionId>,
     file: &'a str,
     offset: u64,
+    time_us: i64,
 }
 
 impl Spot<'_> {

@@ -18,7 +18,7 @@ use twox_hash::XxHash3_128;
 
 use super::{MySqlEncoder, Parcel, Spot};
 use crate::lanes::{lane_hash, lane_of};
-use crate::rows::{ChunkRows, Operation};
+use crate::rows::{ChunkRows, Operation, Origin};
 
 /// Bytes before a row: its length.
 const HEAD: usize = 4;
@@ -145,17 +145,17 @@ impl MySqlEncoder {
         }
         let lane = lane_of(key_hash, chunk.lanes);
         let ChunkMark { number, size, .. } = read.mark;
-        event.snapshot_row(&chunk.origin.snapshot, &chunk.chunk, number, size, lane.0);
-        if self.applied {
-            event.applied();
-        }
+        let order = |event: &mut EventWriter<'_>| {
+            event.snapshot_row(&chunk.origin.snapshot, &chunk.chunk, number, size, lane.0);
+        };
+        self.order(&mut event, order);
         let out = event.data();
         out.extend_from_slice(b"{\"before\":null,\"after\":");
         out.extend_from_slice(read.after);
         out.extend_from_slice(&self.source);
         let place = Place { topic: table.topic_id, lane, numbering: Numbering::Behind };
         let event = Keyed { event: event.finish(), keys: [read.key, 0], place, sequence: 0 };
-        self.keep(event, &spot(chunk), parcel);
+        self.keep(event, &spot(chunk), order, parcel);
     }
 }
 
@@ -166,8 +166,8 @@ fn row_at(body: &[u8], offset: usize) -> Option<&[u8]> {
 }
 
 fn spot(chunk: &ChunkRows) -> Spot<'_> {
-    let (file, offset) = (&chunk.origin.file, chunk.origin.offset);
-    Spot { table: &chunk.table.events, transaction: None, file, offset }
+    let Origin { file, offset, time_us, .. } = &*chunk.origin;
+    Spot { table: &chunk.table.events, transaction: None, file, offset: *offset, time_us: *time_us }
 }
 
 fn fatal(chunk: &ChunkRows, error: &RowError) -> Failure {

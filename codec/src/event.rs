@@ -14,9 +14,11 @@ use crate::{json, time};
 pub mod batch;
 pub mod incoming;
 pub mod marker;
+mod rows;
 mod stamp;
 pub mod view;
 
+pub use rows::ChunkText;
 pub use stamp::{EPOCH_WIDTH, NUMBER_WIDTH, chunk, stamp};
 
 /// The only content type that the Java EventMesh can push to a subscriber (protocol manual, section 4.4).

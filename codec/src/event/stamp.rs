@@ -15,7 +15,7 @@ pub const NUMBER_WIDTH: usize = 20;
 pub(super) const LANE: &[u8] = br#","lane":""#;
 const EPOCH: &[u8] = br#","epoch":"0000000000000000","lane":""#;
 const SEQUENCE: &[u8] = br#"","sequence":"00000000000000000000""#;
-const AFTER: &[u8] = br#"","after":"0000000000000000-00000000000000000000""#;
+pub(super) const AFTER: &[u8] = br#"","after":"0000000000000000-00000000000000000000""#;
 /// From the epoch's first digit to the number's, in both forms.
 const EPOCH_TO_SEQUENCE: usize = EPOCH_WIDTH + LANE.len() + 1 + 2 + SEQUENCE.len() - 1 - NUMBER_WIDTH;
 const EPOCH_TO_AFTER: usize = EPOCH_WIDTH + 1;
@@ -40,24 +40,40 @@ impl EventWriter<'_> {
         debug_assert_eq!(self.stamp, 0, "an event is counted once");
         debug_assert!(number < chunk_size, "row {number} of {chunk_size}");
         let out = &mut *self.out;
-        out.extend_from_slice(br#","snapshot":"#);
-        json::write_string(out, snapshot);
-        out.extend_from_slice(br#","chunk":"#);
-        json::write_string(out, chunk);
-        out.extend_from_slice(br#","number":""#);
+        before_number(out, snapshot, chunk);
         json::write_u64(out, number.into());
-        out.extend_from_slice(br#"","chunksize":""#);
-        json::write_u64(out, chunk_size.into());
-        out.push(b'"');
-        out.extend_from_slice(LANE);
+        before_lane(out, chunk_size);
         out.extend_from_slice(&lane_digits(lane));
-        self.stamp = out.len() + AFTER.len() - 1 - NUMBER_WIDTH - EPOCH_TO_AFTER;
+        self.stamp = after_digits(out.len());
         out.extend_from_slice(AFTER);
     }
 }
 
+/// `snapshot` and `chunk`, up to the digits of `number`.
+pub(super) fn before_number(out: &mut Vec<u8>, snapshot: &str, chunk: &str) {
+    out.extend_from_slice(br#","snapshot":"#);
+    json::write_string(out, snapshot);
+    out.extend_from_slice(br#","chunk":"#);
+    json::write_string(out, chunk);
+    out.extend_from_slice(br#","number":""#);
+}
+
+/// From the digits of `number` to those of `lane`.
+pub(super) fn before_lane(out: &mut Vec<u8>, chunk_size: u32) {
+    out.extend_from_slice(br#"","chunksize":""#);
+    json::write_u64(out, chunk_size.into());
+    out.push(b'"');
+    out.extend_from_slice(LANE);
+}
+
+/// Where the digits of [`AFTER`] stand that is written at `at`.
 #[inline]
-fn lane_digits(lane: u16) -> [u8; 2] {
+pub(super) fn after_digits(at: usize) -> usize {
+    at + AFTER.len() - 1 - NUMBER_WIDTH - EPOCH_TO_AFTER
+}
+
+#[inline]
+pub(super) fn lane_digits(lane: u16) -> [u8; 2] {
     debug_assert!(lane < 100, "lane {lane} has more than two digits");
     [b'0' + (lane / 10 % 10) as u8, b'0' + (lane % 10) as u8]
 }

@@ -45,8 +45,8 @@ impl<E> Keyed<E> {
 }
 
 /// Events that may be admitted beyond the oldest unreleased one: the look-ahead that keeps a waiting key from holding
-/// up the others.
-pub const LOOK_AHEAD: usize = 8192;
+/// up the others. A subscriber may meet so many before the one that its lane waits for, and must be given them.
+pub const LOOK_AHEAD: usize = 2048;
 
 const NONE: u32 = u32::MAX;
 /// The one key that every event holds under [`Order::Total`].

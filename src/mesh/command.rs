@@ -23,7 +23,7 @@ pub struct MeshArguments {
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub retain: Option<u64>,
     /// Events pushed to a session and not acknowledged, at most
-    #[arg(long, value_name = "COUNT", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    #[arg(long, value_name = "COUNT", default_value_t = 4096, value_parser = clap::value_parser!(u16).range(1..=4096))]
     pub window: u16,
     /// Seconds until an unacknowledged event goes out again
     #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3600))]

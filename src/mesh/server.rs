@@ -36,7 +36,8 @@ pub struct ServerConfig {
     /// Bytes of events kept at most; at the bound publishers are refused. With a directory its files take at most
     /// about twice as much.
     pub retain_bytes: u64,
-    /// Events pushed to a session and not acknowledged, at most.
+    /// Events pushed to a session and not acknowledged, at most. A sink holds back what came before its turn, so this has
+    /// to be more than a publisher's look-ahead, or the one that is waited for would never be pushed.
     pub window: usize,
     /// An event that was not acknowledged for so long goes out again.
     pub ack_timeout: Duration,
@@ -64,7 +65,7 @@ impl ServerConfig {
             listen: listen.into(),
             retain_bytes: if data.is_some() { Self::RETAIN_DISK } else { Self::RETAIN_MEMORY },
             data,
-            window: 64,
+            window: 4096,
             ack_timeout: Duration::from_secs(5),
             hello_timeout: Duration::from_secs(10),
             silence_max: Duration::from_secs(60),

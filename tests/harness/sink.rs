@@ -103,7 +103,7 @@ impl<'a> Flow<'a> {
     pub fn catch_up(&self, sink: &mut Flowd) {
         let mut source = self.source.start(&["--stop-at", "end"]);
         until("the source to come to the end", || {
-            assert!(sink.is_running(), "the sink ended by itself: {}", sink.log());
+            must_run(sink);
             (!source.is_running()).then_some(())
         });
         source.wait().expect_code(0);
@@ -113,7 +113,7 @@ impl<'a> Flow<'a> {
     pub fn settle(&self, sink: &mut Flowd) {
         self.catch_up(sink);
         until("the tables to be equal", || {
-            assert!(sink.is_running(), "the sink ended by itself: {}", sink.log());
+            must_run(sink);
             self.differences().is_empty().then_some(())
         });
     }
@@ -140,6 +140,10 @@ impl<'a> Flow<'a> {
         file.catch_up();
         file.events()
     }
+}
+
+fn must_run(sink: &mut Flowd) {
+    assert!(sink.is_running(), "the sink ended by itself; its log: {}", sink.log());
 }
 
 /// Says how the rows of a table differ between two schemas, whatever their order. For tables whose values are texts

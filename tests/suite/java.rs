@@ -174,9 +174,10 @@ fn a_sink_writes_what_the_java_sdk_publishes_into_a_table() {
     on(&[Kind::MariaDb11], &[], |server| {
         server.run("CREATE DATABASE test; CREATE TABLE test.orders (code VARCHAR(20) PRIMARY KEY, n INT, s VARCHAR(20))");
         let mesh = Mesh::start();
-        let mut sink = Job::into_database(&mesh.address(), "java.orders", server, "test")
-            .set("connectorConfig.plainTable", "orders")
-            .start(&[]);
+        // Its directory goes with it: it must outlive the run.
+        let job = Job::into_database(&mesh.address(), "java.orders", server, "test")
+            .set("connectorConfig.plainTable", "orders");
+        let mut sink = job.start(&[]);
         let events: Vec<String> = (0..20).map(|number| {
             format!(r#"{{"specversion":"1.0","id":"j{number}","source":"/java","type":"t","subject":"java.orders","datacontenttype":"application/cloudevents+json","data":{{"code":"c{}","n":{number},"s":"é"}}}}"#, number % 7)
         }).collect();

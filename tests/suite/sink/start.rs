@@ -21,7 +21,8 @@ fn a_second_sink_of_the_same_name_is_refused_until_the_first_is_gone() {
         second.start(&[]).wait().expect_code(3).expect_log("copy");
         assert!(first.is_running(), "the first one is not disturbed");
         first.kill();
-        let mut third = second.set("pipeline.startMs", "30000").start(&[]);
+        let second = second.set("pipeline.startMs", "30000");
+        let mut third = second.start(&[]);
         server.run("INSERT INTO test.t VALUES (2, 'two')");
         flow.settle(&mut third);
         stop(third);
@@ -33,12 +34,13 @@ fn a_sink_of_another_name_beside_it_is_not_refused() {
     on(&[Kind::MariaDb11], &[], |server| {
         let flow = flow(server);
         server.run("CREATE DATABASE test_other; CREATE TABLE test_other.t LIKE test.t");
-        let (mut one, other) = (
-            sink(&flow),
-            Job::into_database(&flow.mesh.address(), "test.t", server, "test_other")
-                .set("connectorConfig.connectorName", "other")
-                .start(&[]),
-        );
+        let job = Job::into_database(&flow.mesh.address(), "test.t", server, "test_other")
+            .set("connectorConfig.connectorName", "other");
+        let (mut one, other) = (sink(&flow), job.start(&[]));
+        // What all groups have read is dropped: both must be there before it comes.
+        for part in [&one, &other] {
+            until("both to listen", || part.log().contains("listening").then_some(()));
+        }
         flow.settle(&mut one);
         until("the other copy", || (server.run("SELECT s FROM test_other.t") == [["one"]]).then_some(()));
         stop(one);

@@ -89,7 +89,11 @@ impl<T> Order<T> {
             let source = &mut self.sources[lane.source.0 as usize];
             source.epoch = source.epoch.max(record.epoch);
         }
-        applied.chunks.iter().for_each(|chunk| self.snapshots.load(chunk));
+        for chunk in &applied.chunks {
+            let of_source = applied.lanes.iter().filter(|lane| lane.source == chunk.source);
+            let epoch = of_source.map(|lane| lane.epoch).max().unwrap_or(0);
+            self.snapshots.load(chunk, epoch);
+        }
     }
 
     /// The lane of that name; `None` when there are too many topics.
@@ -185,7 +189,7 @@ impl<T> Order<T> {
             if place.is_applied && self.snapshots.is_too_far(row) {
                 return Verdict::Drop(Why::Full);
             }
-            self.counts.missing += self.snapshots.went(row);
+            self.counts.missing += self.snapshots.went(row, at.epoch);
         }
         let lane = &mut self.lanes[place.lane.0 as usize];
         lane.went(at);
@@ -415,11 +419,19 @@ impl<T> Order<T> {
 
     /// The records of these lanes and of the chunks of these rows, and what may be forgotten with them.
     pub(crate) fn records(&self, lanes: &[LaneId], rows: &[Row]) -> Applied {
-        Applied {
-            lanes: lanes.iter().map(|lane| self.record(*lane)).collect(),
-            chunks: rows.iter().filter_map(|row| self.snapshots.record(row)).collect(),
-            over: self.snapshots.over(rows),
+        let lanes: Vec<LaneApplied> = lanes.iter().map(|lane| self.record(*lane)).collect();
+        let mut over = self.snapshots.over(rows);
+        for (index, lane) in lanes.iter().enumerate() {
+            // Lanes of a source follow each other, and have one epoch.
+            let is_new = index == 0
+                || lanes[index - 1].epoch != lane.epoch
+                || !Arc::ptr_eq(&lanes[index - 1].source, &lane.source);
+            if is_new {
+                over.extend(self.snapshots.of_older_epochs(&lane.source, lane.epoch));
+            }
         }
+        let chunks = rows.iter().filter_map(|row| self.snapshots.record(row)).collect();
+        Applied { lanes, chunks, over }
     }
 
     /// The records are in the store: what may be forgotten with them is forgotten here too.

@@ -48,6 +48,8 @@ struct Snapshot {
     runs: BTreeMap<u64, Run>,
     /// How many runs are of use.
     runs_max: usize,
+    /// The newest epoch that a row of it came after.
+    epoch: u64,
 }
 
 #[derive(Debug, Default)]
@@ -68,13 +70,15 @@ impl Snapshots {
         let id = SnapshotId(u32::try_from(self.snapshots.len()).expect("SNAPSHOTS_MAX fits"));
         let (source, name): (Arc<str>, Arc<str>) = (source.into(), name.into());
         self.numbers.entry(Arc::clone(&source)).or_default().insert(Arc::clone(&name), id);
-        self.snapshots.push(Snapshot { source, name, runs: BTreeMap::new(), runs_max: RUNS_MAX });
+        self.snapshots.push(Snapshot { source, name, runs: BTreeMap::new(), runs_max: RUNS_MAX, epoch: 0 });
         Some(id)
     }
 
-    /// Takes over a record. One whose rows cannot be read counts as a chunk of which nothing is applied.
-    pub(crate) fn load(&mut self, chunk: &ChunkApplied) {
+    /// Takes over a record, as if its rows had come after `epoch`. One whose rows cannot be read counts as a chunk of which
+    /// nothing is applied.
+    pub(crate) fn load(&mut self, chunk: &ChunkApplied, epoch: u64) {
         let Some(id) = self.intern(&chunk.source, &chunk.snapshot) else { return };
+        self.snapshots[id.0 as usize].epoch = epoch;
         let run = self.snapshots[id.0 as usize].runs.entry(chunk.run).or_default();
         if chunk.rows.is_empty() {
             run.whole.insert(chunk.number);
@@ -117,9 +121,12 @@ impl Snapshots {
         rows.map_or(row.number >= ROWS_AHEAD_MAX, |rows| rows.is_too_far(row.number))
     }
 
-    /// The row goes; how many rows of its chunk and others had to be given up for that.
-    pub(crate) fn went(&mut self, row: &Row) -> u64 {
-        let run = self.snapshots[row.snapshot.0 as usize].runs.entry(row.chunk.run).or_default();
+    /// The row, which comes after something of `epoch`, goes; how many rows of its chunk and others had to be given up
+    /// for that.
+    pub(crate) fn went(&mut self, row: &Row, epoch: u64) -> u64 {
+        let snapshot = &mut self.snapshots[row.snapshot.0 as usize];
+        snapshot.epoch = snapshot.epoch.max(epoch);
+        let run = snapshot.runs.entry(row.chunk.run).or_default();
         let rows = run.partial.entry(row.chunk.number).or_insert_with(|| RowSet::new(row.size));
         let mut missing = rows.give_up_before(row.number);
         rows.insert(row.number);
@@ -165,7 +172,7 @@ impl Snapshots {
     pub(crate) fn over(&self, rows: &[Row]) -> Vec<ChunksOver> {
         let mut over: Vec<ChunksOver> = Vec::new();
         for row in rows {
-            let Snapshot { source, name, runs, runs_max } = &self.snapshots[row.snapshot.0 as usize];
+            let Snapshot { source, name, runs, runs_max, .. } = &self.snapshots[row.snapshot.0 as usize];
             if runs.len() > *runs_max
                 && let Some(run) = runs.keys().rev().nth(runs_max - 1)
                 && row.chunk.run >= *run
@@ -175,6 +182,23 @@ impl Snapshots {
             }
         }
         over
+    }
+
+    /// What may be forgotten with a put that records this epoch of a source: rows that came after an older one are of no
+    /// more use.
+    pub(crate) fn of_older_epochs<'a>(
+        &'a self,
+        source: &'a str,
+        epoch: u64,
+    ) -> impl Iterator<Item = ChunksOver> + 'a {
+        let is_over = move |snapshot: &&Snapshot| {
+            snapshot.epoch < epoch && !snapshot.runs.is_empty() && *snapshot.source == *source
+        };
+        self.snapshots.iter().filter(is_over).map(|snapshot| ChunksOver {
+            source: Arc::clone(&snapshot.source),
+            snapshot: Arc::clone(&snapshot.name),
+            run: u64::MAX,
+        })
     }
 
     /// Forgets.

@@ -249,6 +249,22 @@ fn older_runs_are_forgotten_only_with_a_record_of_the_newer() {
 }
 
 #[test]
+fn a_snapshot_is_forgotten_with_the_record_of_a_newer_epoch_and_its_rows_stay_outdated() {
+    let mut case = Case::new(true);
+    let [row, event] = [case.row(0, 5, 0, 0), case.counted(0, EPOCH, 1)];
+    case.arrive(row, 1);
+    case.arrive(event, 2);
+    assert!(case.order.records(&[event.lane], &[]).over.is_empty());
+    let newer = case.counted(0, EPOCH + 1, 1);
+    assert_eq!(case.arrive(newer, 3), Verdict::Go);
+    let records = case.order.records(&[newer.lane], &[]);
+    assert_eq!((records.over.len(), records.over[0].run), (1, u64::MAX));
+    case.order.recorded(&records);
+    assert!(case.order.records(&[newer.lane], &[]).over.is_empty());
+    assert_eq!(case.arrive(row, 1), OUTDATED);
+}
+
+#[test]
 fn a_truncate_waits_for_all_lanes_and_all_lanes_wait_for_it() {
     let mut case = Case::new(false);
     let [a1, a3, a4, b1] = [(1, 1), (1, 3), (1, 4), (2, 1)].map(|(lane, n)| case.counted(lane, EPOCH, n));

@@ -1,6 +1,6 @@
 //! Subscribing to EventMesh: one connection that is kept open, what it was pushed in runs, and the acknowledgements.
 //!
-//! [`feed`] is for whoever has an event loop, [`source`] makes of it a source of a pipeline.
+//! [`mod@feed`] is for whoever has an event loop, [`source`] makes of it a source of a pipeline.
 
 pub mod feed;
 pub mod source;

@@ -3,7 +3,7 @@
 //!
 //! In the direction of the data: [`decode`] reads what was pushed into [`event`]s, `order` says which of them goes now,
 //! [`target`] puts them into a [`store`], which is what a database connector implements, and [`announce`] tells the source
-//! how far that is. [`file`] and [`stdout`] are sinks without order and store: they write down what comes.
+//! how far that is. [`mod@file`] and [`stdout`] are sinks without order and store: they write down what comes.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]

@@ -10,7 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use flowd_binlog::row::{EncodedRow, RowError, RowMark, Rows, Scratch};
 use flowd_codec::dead_letter::{Origin, dead_letter};
-use flowd_codec::event::{EventWriter, Framed, Framing, marker};
+use flowd_codec::event::{ChunkText, EventWriter, Framed, Framing, marker};
 use flowd_codec::frame::PUBLISH_SIZE_MAX;
 use flowd_codec::json;
 use flowd_engine::failure::Failure;
@@ -54,6 +54,8 @@ pub struct MySqlEncoder {
     clock: Vec<u8>,
     /// What the ids of a chunk's rows begin with.
     id_head: Vec<u8>,
+    /// What the events of a chunk share besides.
+    chunk_text: ChunkText,
     /// The batch's record at hand, and where in it to go on.
     record: usize,
     mark: Option<RowMark>,
@@ -88,6 +90,7 @@ impl MySqlEncoder {
             source_tail: Vec::new(),
             clock: Vec::new(),
             id_head: Vec::new(),
+            chunk_text: ChunkText::default(),
             record: 0,
             mark: None,
             chunk_mark: ChunkMark::default(),

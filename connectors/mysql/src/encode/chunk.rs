@@ -58,7 +58,7 @@ impl MySqlEncoder {
             mark.size = self.event_count(chunk, body)?;
             parcel.rejects.extend(chunk.oversize.iter().map(|size| oversize(chunk, *size)));
         }
-        self.prepare_chunk(chunk);
+        self.prepare_chunk(chunk, mark.size);
         let (mut image, mut scratch) = (take(&mut self.images), take(&mut self.scratch));
         while let Some(row) = row_at(body, mark.offset) {
             if parcel.is_full() {
@@ -102,14 +102,17 @@ impl MySqlEncoder {
         Ok(count)
     }
 
-    /// What the rows of a chunk share: the beginning of the id, and all of `data` behind `after`.
-    fn prepare_chunk(&mut self, chunk: &ChunkRows) {
+    /// What the rows of a chunk share: the beginning of the id, the time, most of the extensions, and all of `data` behind
+    /// `after`.
+    fn prepare_chunk(&mut self, chunk: &ChunkRows, size: u32) {
+        let origin = &chunk.origin;
+        self.chunk_text.prepare(origin.time_us, &origin.snapshot, &chunk.chunk, size);
         self.id_head.clear();
         for part in [&chunk.origin.id, &chunk.table.events.id_part] {
             self.id_head.extend_from_slice(part.as_bytes());
             self.id_head.push(b'/');
         }
-        let (out, table, origin) = (&mut self.source, &chunk.table.events, &chunk.origin);
+        let (out, table) = (&mut self.source, &chunk.table.events);
         out.clear();
         super::write_source_times(out, table, origin.time_us);
         out.extend_from_slice(b"0,\"gtid\":null,\"file\":");
@@ -139,14 +142,13 @@ impl MySqlEncoder {
                 json::write_u64(out, first + u64::from(read.mark.row));
             }
         });
-        event.time_us(chunk.origin.time_us);
+        event.chunk_time(&self.chunk_text);
         if !read.key_json.is_empty() {
             event.partition_key(read.key_json);
         }
         let lane = lane_of(key_hash, chunk.lanes);
-        let ChunkMark { number, size, .. } = read.mark;
         let order = |event: &mut EventWriter<'_>| {
-            event.snapshot_row(&chunk.origin.snapshot, &chunk.chunk, number, size, lane.0);
+            event.chunk_row(&self.chunk_text, read.mark.number, lane.0);
         };
         self.order(&mut event, order);
         let out = event.data();

@@ -23,7 +23,7 @@ pub(crate) fn command(args: &RunArgs, flags: Vec<Flag>) -> Result<(), Ending> {
     let config = load(args, flags, Naming::Optional)?;
     match &config.connector {
         Connector::MySqlCdc(source) => of_source(source),
-        Connector::MySqlSink(reading, database) => of_database(reading, database),
+        Connector::MySqlSink(reading, database) => of_database(reading, &database.mysql),
         Connector::FileSink(_, file) => of_file(file),
         Connector::StdoutSink(_) => tell("standard output", "target", &[]),
     }

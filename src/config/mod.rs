@@ -23,8 +23,8 @@ pub use self::given::Flag;
 pub use self::problem::{Origin, Problem, Problems};
 pub(crate) use self::resolve::parse_address;
 pub use self::resolve::{
-    Applied, Batching, Config, Connector, MeshAddress, OffsetStorage, OnReject, Order, Pipeline, PubSub,
-    Publishing, Reading, Source, Target,
+    Applied, Batching, Config, Connector, Database, MeshAddress, OffsetStorage, OnReject, Order, Pipeline,
+    PubSub, Publishing, Reading, Source, Target,
 };
 pub use self::values::Secret;
 pub(crate) use self::values::bytes;

@@ -3,7 +3,6 @@
 
 use std::path::PathBuf;
 
-use flowd_mysql::sink::config::MySqlSinkConfig;
 use flowd_sink::file::FileSettings;
 
 use super::setting::Section;
@@ -14,7 +13,7 @@ mod mysql;
 mod sink;
 mod source;
 
-pub use sink::Reading;
+pub use sink::{Database, Reading};
 pub use source::{Applied, Batching, MeshAddress, OffsetStorage, Order, Publishing, Source, Target};
 
 /// The whole configuration, checked.
@@ -36,7 +35,7 @@ pub enum Connector {
     /// From a database's rows and binlog into a target.
     MySqlCdc(Box<Source>),
     /// From topics into a database's tables.
-    MySqlSink(Reading, Box<MySqlSinkConfig>),
+    MySqlSink(Reading, Box<Database>),
     /// From topics into files of lines.
     FileSink(Reading, FileSettings),
     /// From topics to standard output.
@@ -105,7 +104,7 @@ pub(crate) fn resolve(values: &mut Values<'_>) -> Config {
         Named::MySqlCdc => Connector::MySqlCdc(Box::new(source::resolve(values, &mut warnings))),
         Named::MySqlSink => {
             let reading = sink::reading(values);
-            let database = mysql::sink(values, &reading.connector_name);
+            let database = sink::database(values, &reading);
             Connector::MySqlSink(reading, Box::new(database))
         }
         Named::FileSink => {

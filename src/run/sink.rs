@@ -10,7 +10,6 @@ use flowd_engine::failure::Failure;
 use flowd_engine::worker::Target;
 use flowd_mesh::announce::{AnnounceSettings, Announcer};
 use flowd_mesh::{MeshConfig, MeshSource};
-use flowd_mysql::sink::config::MySqlSinkConfig;
 use flowd_mysql::sink::store::MySqlStore;
 use flowd_sink::announce::{Announce, Finished, Watermark};
 use flowd_sink::decode::SinkEncoder;
@@ -21,7 +20,7 @@ use flowd_sink::target::{SinkSettings, SinkTarget};
 
 use super::mesh::connection;
 use super::{Flow, begin};
-use crate::config::{Config, Reading};
+use crate::config::{Config, Database, Reading};
 use crate::exit::Ending;
 use crate::metrics::sink::SinkNumbers;
 use crate::metrics::text::Beside;
@@ -31,23 +30,19 @@ use crate::progress::LastPosition;
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
 
 /// Into a database, each change once.
-pub(super) fn into_database(
-    config: &Config,
-    reading: &Reading,
-    database: &MySqlSinkConfig,
-) -> Result<(), Ending> {
+pub(super) fn into_database(config: &Config, reading: &Reading, database: &Database) -> Result<(), Ending> {
     let numbers = SinkNumbers::default();
     let announce = Announcing {
         config: connection(&config.pub_sub, reading.servers.clone()),
         settings: AnnounceSettings {
-            topic: reading.applied_topic.clone(),
+            topic: database.applied_topic.clone(),
             ..AnnounceSettings::new(&*reading.connector_name)
         },
         stats: numbers.announcer.clone(),
         announcer: None,
     };
     let settings = SinkSettings { buffer_bytes: buffer_bytes(config), ..SinkSettings::default() };
-    let store = MySqlStore::new(database.clone());
+    let store = MySqlStore::new(database.mysql.clone());
     let target = SinkTarget::new(store, Box::new(announce), settings, numbers.sink.clone());
     run(config, reading, numbers, Box::new(target))
 }

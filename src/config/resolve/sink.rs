@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use flowd_mysql::sink::config::MySqlSinkConfig;
 use flowd_sink::file::FileSettings;
 
-use super::{CONNECTOR_NAME, harmless, is_connector_name, servers, topic};
+use super::{CONNECTOR_NAME, harmless, is_connector_name, mysql, servers, topic};
 use crate::config::problem::Origin;
 use crate::config::setting::Section;
 use crate::config::values::Values;
@@ -18,6 +19,13 @@ pub struct Reading {
     pub servers: Vec<String>,
     /// Topics to read; at least one.
     pub topics: Vec<String>,
+}
+
+/// What the database sink is told besides.
+#[derive(Debug, Clone)]
+pub struct Database {
+    /// The server, and what goes where.
+    pub mysql: MySqlSinkConfig,
     /// Where it tells what it applied; `None`: as each source's name says.
     pub applied_topic: Option<String>,
 }
@@ -30,7 +38,6 @@ pub(super) fn reading(values: &mut Values<'_>) -> Reading {
         connector_name: name.unwrap_or_else(harmless),
         servers: values.parsed(Section::PubSub, "meshAddress", |text, _| servers(text)).unwrap_or_default(),
         topics: values.parsed(Section::PubSub, "subject", |text, _| topics(text)).unwrap_or_default(),
-        applied_topic: values.parsed(Section::Pipeline, "appliedTopic", |text, _| topic(text)),
     }
 }
 
@@ -51,6 +58,13 @@ fn topics(text: &str) -> Result<Vec<String>, String> {
         }
     }
     Ok(topics)
+}
+
+pub(super) fn database(values: &mut Values<'_>, reading: &Reading) -> Database {
+    Database {
+        mysql: mysql::sink(values, &reading.connector_name),
+        applied_topic: values.parsed(Section::Pipeline, "appliedTopic", |text, _| topic(text)),
+    }
 }
 
 pub(super) fn file(values: &mut Values<'_>, reading: &Reading) -> FileSettings {

@@ -63,6 +63,17 @@ const fn outward(name: &'static str, kind: Kind, preset: Preset, help: &'static 
     row(Sources, Pipeline, name, kind, preset, help)
 }
 
+const fn applied_topic(owner: Owner) -> Setting {
+    row(
+        owner,
+        Pipeline,
+        "appliedTopic",
+        Form("a topic: letters, digits, `.`, `_`, `-`"),
+        Without("flowd.applied.<connectorName of the source>"),
+        "where sinks tell what they applied; the same at the source and at its sinks",
+    )
+}
+
 const DAY_MS: u64 = 86_400_000;
 const NAME: Kind = Form("1 to 64 of letters, digits, `.`, `_`, `-`");
 const SSL_MODES: Kind = Choice(&["disabled", "preferred", "required", "verify-ca", "verify-identity"]);
@@ -130,7 +141,7 @@ const MYSQL_CDC: &[Setting] = &[
     cdc("invalidText", Choice(&["stop", "replace"]), Value("stop")),
 ];
 
-const NAME_HELP: &str = "the logical name: what a source's `appliedBy` calls it, and its group at EventMesh";
+const NAME_HELP: &str = "the logical name, and its group at EventMesh";
 
 const MYSQL_SINK: &[Setting] = &[
     sink("connectorName", NAME, Required),
@@ -225,12 +236,8 @@ const PIPELINE: &[Setting] = &[
     )
     .flag("delivery"),
     outward("appliedBy", List, Without("needed by delivery: applied"), "connectorName of each sink that must apply"),
-    pipeline(
-        "appliedTopic",
-        Form("a topic: letters, digits, `.`, `_`, `-`"),
-        Without("flowd.applied.<connectorName of the source>"),
-        "where sinks tell what they applied; the same at the source and at its sinks",
-    ),
+    applied_topic(Sources),
+    applied_topic(One(Named::MySqlSink)),
     outward(
         "batch.bytes",
         Size(1 << 10, PUBLISH_SIZE_MAX as u64),

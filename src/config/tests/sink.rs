@@ -21,11 +21,11 @@ fn a_sink_reads_several_topics_in_a_group_of_its_own() {
     let text = "pubSubConfig: {subject: 'shop.orders, shop.items,shop.orders'}\nconnectorConfig: {connectorName: copy}\n";
     let config = load_for(Named::StdoutSink, text, &[], &[]).expect("valid");
     assert_eq!(reading(&config).topics, ["shop.orders", "shop.items"]);
-    assert_eq!((config.pub_sub.group.as_str(), &reading(&config).applied_topic), ("copy", &None));
-    let text = "pubSubConfig: {subject: [a, b], group: g}\nconnectorConfig: {connectorName: copy}\npipeline: {appliedTopic: t}\n";
+    assert_eq!(config.pub_sub.group, "copy");
+    let text = "pubSubConfig: {subject: [a, b], group: g}\nconnectorConfig: {connectorName: copy}\n";
     let config = load_for(Named::StdoutSink, text, &[], &[]).expect("valid");
     assert_eq!(reading(&config).topics, ["a", "b"]);
-    assert_eq!((config.pub_sub.group.as_str(), reading(&config).applied_topic.as_deref()), ("g", Some("t")));
+    assert_eq!(config.pub_sub.group, "g");
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn the_file_of_eventmeshs_file_sink_is_read_as_it_stands() {
 /// What the configuration of a database sink comes to.
 fn database(config: &Config) -> &flowd_mysql::sink::config::MySqlSinkConfig {
     let Connector::MySqlSink(_, database) = &config.connector else { panic!("no database sink") };
-    database
+    &database.mysql
 }
 
 const JDBC: &str = "pubSubConfig:\n  meshAddress: 127.0.0.1:10001\n  subject: TopicTest\n  idc: FT\n  env: PRD\n  \
@@ -162,6 +162,21 @@ fn keys_of_the_canal_and_jdbc_sinks_are_answered_with_ours() {
         shown.starts_with("sinkConnectorConfig: holds the connector's settings, as `connectorConfig` does"),
         "{shown}"
     );
+}
+
+#[test]
+fn only_a_sink_that_tells_what_it_applied_has_a_topic_for_it() {
+    let config = load_without_file(
+        Named::MySqlSink,
+        &[required(Named::MySqlSink), &["pipeline.appliedTopic=told"]].concat(),
+    );
+    let Connector::MySqlSink(_, database) = config.expect("valid").connector else {
+        panic!("no database sink")
+    };
+    assert_eq!(database.applied_topic.as_deref(), Some("told"));
+    let shown =
+        load_for(Named::StdoutSink, PLAIN, &[], &["pipeline.appliedTopic=told"]).expect_err("not its own");
+    assert!(shown.to_string().starts_with("pipeline.appliedTopic: is a setting of sources"), "{shown}");
 }
 
 #[test]

@@ -419,17 +419,18 @@ impl<T> Order<T> {
 
     /// The records of these lanes and of the chunks of these rows, and what may be forgotten with them.
     pub(crate) fn records(&self, lanes: &[LaneId], rows: &[Row]) -> Applied {
-        let lanes: Vec<LaneApplied> = lanes.iter().map(|lane| self.record(*lane)).collect();
         let mut over = self.snapshots.over(rows);
-        for (index, lane) in lanes.iter().enumerate() {
-            // Lanes of a source follow each other, and have one epoch.
-            let is_new = index == 0
-                || lanes[index - 1].epoch != lane.epoch
-                || !Arc::ptr_eq(&lanes[index - 1].source, &lane.source);
-            if is_new {
-                over.extend(self.snapshots.of_older_epochs(&lane.source, lane.epoch));
+        let mut last = None;
+        for id in lanes {
+            // What is in the record, and has begun for all lanes: rows of older epochs are outdated then, here and after a
+            // restart.
+            let lane = &self.lanes[id.0 as usize];
+            let epoch = lane.epoch.min(self.source_of(*id).epoch);
+            if last.replace((lane.source, epoch)) != Some((lane.source, epoch)) {
+                over.extend(self.snapshots.of_older_epochs(&self.names.name(lane.topic).source, epoch));
             }
         }
+        let lanes = lanes.iter().map(|lane| self.record(*lane)).collect();
         let chunks = rows.iter().filter_map(|row| self.snapshots.record(row)).collect();
         Applied { lanes, chunks, over }
     }

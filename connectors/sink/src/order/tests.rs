@@ -265,6 +265,19 @@ fn a_snapshot_is_forgotten_with_the_record_of_a_newer_epoch_and_its_rows_stay_ou
 }
 
 #[test]
+fn an_epoch_that_has_begun_in_one_lane_alone_forgets_no_snapshot() {
+    let mut case = Case::new(false);
+    let [row, other, ahead] =
+        [case.row(0, 5, 0, 0), case.counted(1, EPOCH, 1), case.counted(1, EPOCH + 1, 2)];
+    assert_eq!((case.arrive(row, 1), case.arrive(other, 2)), (Verdict::Go, Verdict::Go));
+    assert_eq!(case.arrive(ahead, 3), Verdict::Wait);
+    let records = case.order.records(&[row.lane, ahead.lane], &[]);
+    assert!(records.over.is_empty(), "{records:?}");
+    case.order.recorded(&records);
+    assert_eq!(case.arrive(row, 1), DUPLICATE);
+}
+
+#[test]
 fn a_truncate_waits_for_all_lanes_and_all_lanes_wait_for_it() {
     let mut case = Case::new(false);
     let [a1, a3, a4, b1] = [(1, 1), (1, 3), (1, 4), (2, 1)].map(|(lane, n)| case.counted(lane, EPOCH, n));

@@ -2,7 +2,9 @@
 //! another; and triggers that count what is done to a table, so that a change that is applied twice shows.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
+use super::wait::PATIENCE;
 use super::{Events, Flowd, Job, Mesh, Server, Sql, until};
 
 impl Job {
@@ -112,9 +114,13 @@ impl<'a> Flow<'a> {
     /// Publishes all that there is, and waits until the sink has it.
     pub fn settle(&self, sink: &mut Flowd) {
         self.catch_up(sink);
+        let late = Instant::now() + PATIENCE;
         until("the tables to be equal", || {
             must_run(sink);
-            self.differences().is_empty().then_some(())
+            let is_late = Instant::now() + Duration::from_secs(5) > late;
+            let differences = self.differences();
+            assert!(!is_late || differences.is_empty(), "{}\n{}", differences.join("\n"), sink.log());
+            differences.is_empty().then_some(())
         });
     }
 

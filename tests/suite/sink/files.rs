@@ -64,10 +64,12 @@ fn a_file_sink_begins_a_new_file_when_one_is_full_and_loses_no_line() {
         let (files, events) = written(&job);
         assert!(files > 3, "{files} files");
         assert_eq!(events.len(), ROWS, "no line is there twice");
-        for entry in fs::read_dir(job.path("out")).unwrap() {
-            let size = entry.unwrap().metadata().unwrap().len();
-            assert!(size <= 110 << 10, "a file of {size} bytes");
-        }
+        // One is full with the events that make it so; the newest need not be.
+        let sizes =
+            fs::read_dir(job.path("out")).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len());
+        let sizes: Vec<u64> = sizes.collect();
+        assert!(sizes.iter().all(|size| *size < 300 << 10), "{sizes:?}");
+        assert!(sizes.iter().filter(|size| **size < 100 << 10).count() <= 1, "{sizes:?}");
     });
 }
 
@@ -96,7 +98,8 @@ fn a_stdout_sink_prints_events_and_nothing_else() {
     on(&[Kind::MariaDb11], &[], |server| {
         let mesh = Mesh::start();
         let all = filled(server, &mesh);
-        let mut flowd = Job::sink("stdout-sink", &mesh.address(), "test.t").start(&[]);
+        let job = Job::sink("stdout-sink", &mesh.address(), "test.t");
+        let mut flowd = job.start(&[]);
         // Parsing demands that every line is an event.
         until("every event", || {
             assert!(flowd.is_running(), "the sink ended by itself: {}", flowd.log());

@@ -69,10 +69,10 @@ fn a_plain_event_that_is_no_object_of_the_tables_columns_is_written_down() {
             (sql.run("SELECT code FROM test.orders") == [["A"]]).then_some(())
         });
         let letters = job.dead_letters();
-        let mut ids: Vec<&str> = letters
-            .iter()
-            .map(|letter| letter["id"].as_str().unwrap_or_else(|| panic!("no id: {letter}")))
-            .collect();
+        let id = |letter: &'_ serde_json::Value| {
+            letter["event"]["id"].as_str().expect("the event is whole").to_owned()
+        };
+        let mut ids: Vec<String> = letters.iter().map(id).collect();
         ids.sort_unstable();
         assert_eq!(ids, ["0", "1", "2", "3"], "{letters:?}");
         stop(copying);

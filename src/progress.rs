@@ -13,6 +13,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::logs::SCREEN;
 use crate::time::now_us;
 
+mod retention;
 mod snapshot;
 
 const EVERY: Duration = Duration::from_secs(1);
@@ -55,7 +56,9 @@ fn draw(metrics: &Metrics, last: &LastPosition, ended: &Receiver<()>) {
     line.set_style(ProgressStyle::with_template("{wide_msg}").expect("a template that is known"));
     let mut bar = snapshot::Bar::default();
     let mut before = Reading::now(metrics);
+    let mut retention = retention::Retention::default();
     while goes_on(ended) {
+        retention.look(metrics, now_us(), Instant::now());
         let now = Reading::now(metrics);
         let lag = (metrics.lag_us(now_us()), metrics.source_lag_bytes.value());
         bar.update(&metrics.snapshot, &line);
@@ -68,7 +71,9 @@ fn draw(metrics: &Metrics, last: &LastPosition, ended: &Receiver<()>) {
 
 fn log(metrics: &Metrics, ended: &Receiver<()>) {
     let mut lines = snapshot::Lines::default();
+    let mut retention = retention::Retention::default();
     while goes_on(ended) {
+        retention.look(metrics, now_us(), Instant::now());
         lines.update(&metrics.snapshot);
     }
 }

@@ -124,6 +124,8 @@ pub struct Metrics {
     pub truncate: Counter,
     /// How far the source is behind its server, in bytes; −1 while it is not known. The source sets.
     pub source_lag_bytes: Gauge,
+    /// How long the source's server keeps what is not read, seconds; 0 for ever or not known. The source sets.
+    pub source_retention_s: Gauge,
     /// Bytes of source buffers that are out of their share.
     pub source_bytes: Gauge,
     /// Bytes of encoded parcels that are out of their share.

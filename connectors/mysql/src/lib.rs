@@ -32,6 +32,7 @@ pub mod lag;
 pub mod lanes;
 pub mod position;
 mod preflight;
+mod retention;
 pub mod rows;
 pub mod scan;
 pub mod snapshot;

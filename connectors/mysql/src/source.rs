@@ -25,6 +25,7 @@ use crate::dump::Replica;
 use crate::encode::{MySqlEncoder, Outgoing};
 use crate::position::{SourcePosition, StartAt, StopAt};
 use crate::preflight::preflight;
+use crate::retention;
 use crate::rows::MySqlRecord;
 use crate::server::Flavor;
 use crate::snapshot::state::EncodedState;
@@ -150,6 +151,7 @@ impl Source for MySqlSource {
         let mut beginning = begin::decide(&mut connection, config, stored.clone(), start_at, stop_at)?;
         let lanes = counting::lanes(&mut connection, config, settings.lanes, stored, &beginning.position)?;
         beginning.position.lanes = Some(lanes);
+        self.metrics.source_retention_s.set(retention::seconds(&mut connection));
         connection.close();
         let position = beginning.position.to_position();
         self.started = Some(Started { beginning, tables: self.tables(flavor) });

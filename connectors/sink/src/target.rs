@@ -99,6 +99,7 @@ impl<S: Store> Target<SinkEvent> for SinkTarget<S> {
             news: News::new(announce),
             stats,
             clock: Instant::now(),
+            paused: Duration::ZERO,
             told: Instant::now(),
             missing: 0,
         };
@@ -116,8 +117,10 @@ struct Running<S> {
     batch: Batch,
     news: News,
     stats: Arc<SinkStats>,
-    /// The order's time is counted from here.
+    /// The order's time is counted from here …
     clock: Instant,
+    /// … without that which the store took: what is missing may have come meanwhile, and waits to be looked at.
+    paused: Duration,
     told: Instant,
     /// Numbers that were given up since that was told.
     missing: u64,
@@ -125,7 +128,8 @@ struct Running<S> {
 
 impl<S: Store> Running<S> {
     fn now_ms(&self) -> u64 {
-        u64::try_from(self.clock.elapsed().as_millis()).expect("fewer than 2^64 ms have passed")
+        let elapsed = self.clock.elapsed().saturating_sub(self.paused);
+        u64::try_from(elapsed.as_millis()).expect("fewer than 2^64 ms have passed")
     }
 
     fn run(&mut self, parcels: &mut dyn Outlet<SinkEvent>) -> Result<(), Failure> {
@@ -139,7 +143,13 @@ impl<S: Store> Running<S> {
                 continue;
             }
             match self.next(&waiter, parcels) {
-                Arrival::Parcel(delivery) => self.take(delivery, parcels)?,
+                Arrival::Parcel(delivery) => {
+                    self.take(delivery, parcels)?;
+                    if self.batch.is_empty() {
+                        // Nothing but what came again: nothing will be put that would acknowledge it.
+                        self.flush(parcels)?;
+                    }
+                }
                 Arrival::Nothing => self.flush(parcels)?,
                 Arrival::End => return self.end(parcels),
             }
@@ -151,7 +161,7 @@ impl<S: Store> Running<S> {
         let is_busy = !self.batch.is_empty() || self.news.is_any() || self.tickets.is_any_settled();
         let until = match self.order.due_ms() {
             _ if is_busy => Instant::now(),
-            Some(due_ms) => self.clock + Duration::from_millis(due_ms),
+            Some(due_ms) => self.clock + self.paused + Duration::from_millis(due_ms),
             None if self.order.waiting().0 > 0 => Instant::now() + TELL_EVERY,
             None => return parcels.next().map_or(Arrival::End, Arrival::Parcel),
         };
@@ -253,7 +263,9 @@ impl<S: Store> Running<S> {
         self.batch.reject_bad(&self.tickets, parcels)?;
         while !self.batch.is_empty() {
             let records = self.batch.records(&self.order);
+            let began = Instant::now();
             let refused = self.putter.put(&self.batch, &self.tickets, &records)?;
+            self.paused += began.elapsed();
             if refused.is_empty() {
                 self.order.recorded(&records);
                 self.settle();

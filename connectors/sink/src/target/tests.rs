@@ -95,6 +95,18 @@ fn with_published_delivery_what_waits_is_acknowledged_only_when_it_is_put() {
 }
 
 #[test]
+fn a_gap_is_not_given_up_for_the_time_that_the_store_took() {
+    let store = MemoryStore::default();
+    // The store is away for longer than a gap is waited for, while what is missing waits to be taken.
+    store.kept().mishaps.insert(1, Mishap::BeforeCommit);
+    store.kept().mishaps.insert(2, Mishap::BeforeCommit);
+    let first = numbers([1, 1003].into_iter().chain(2..=1001), PUBLISHED);
+    let mut outlet = FakeOutlet::new([parcel(&first), parcel(&numbers([1002], PUBLISHED))]);
+    let stats = run(&store, &mut outlet).unwrap();
+    assert_eq!((log(&store).len(), stats.missing.value(), outlet.acked.last()), (1003, 0, Some(&1)));
+}
+
+#[test]
 fn what_still_waits_at_the_end_is_not_acknowledged() {
     let store = MemoryStore::default();
     let mut outlet = FakeOutlet::new([parcel(&numbers([1], PUBLISHED)), parcel(&numbers([3], PUBLISHED))]);

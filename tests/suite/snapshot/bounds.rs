@@ -133,6 +133,43 @@ fn rows_far_larger_than_a_chunk_are_held_one_at_a_time_by_all_readers_together()
     });
 }
 
+/// Of every eight rows one of 3.5 MB, in two tables; the second has a key only if asked for.
+fn mixed_rows(server: &Server, second_key: &str) {
+    let mut sql = server.sql();
+    sql.run("CREATE DATABASE IF NOT EXISTS test");
+    for (table, key) in [("keyed", "PRIMARY KEY"), ("other", second_key)] {
+        sql.run(&format!("CREATE TABLE test.{table} (id INT {key}, b LONGTEXT CHARACTER SET latin1)"));
+        for id in 0..32 {
+            let bytes = if id % 8 == 3 { 3_500_000 } else { 100 };
+            sql.run(&format!("INSERT INTO test.{table} VALUES ({id}, REPEAT('x', {bytes}))"));
+        }
+        sql.run(&format!("ANALYZE NO_WRITE_TO_BINLOG TABLE test.{table}"));
+    }
+}
+
+fn every_mixed_row_arrives(job: Job) {
+    let job = job.set("pipeline.memory", "16MiB").set("connectorConfig.parallelism", "8");
+    job.catch_up();
+    assert_eq!(job.events().first_occurrences().len(), 64);
+}
+
+#[test]
+fn large_rows_of_a_table_without_key_wait_for_nobody() {
+    on(&[Kind::MariaDb11, Kind::MySql9], &LARGE, |server| {
+        mixed_rows(server, "");
+        every_mixed_row_arrives(of(server, "*"));
+    });
+}
+
+#[test]
+fn large_rows_arrive_where_rows_are_read_under_locks() {
+    let options = ["--gtid-mode=OFF", "--enforce-gtid-consistency=OFF", LARGE[0]];
+    on(&[Kind::MySql9], &options, |server| {
+        mixed_rows(server, "PRIMARY KEY");
+        every_mixed_row_arrives(of(server, "*").set("connectorConfig.snapshotForShare", "true"));
+    });
+}
+
 #[test]
 fn a_target_that_stands_still_costs_neither_rows_nor_memory() {
     on(

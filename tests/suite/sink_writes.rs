@@ -232,6 +232,40 @@ fn a_duplicate_on_another_index_changes_no_row_and_may_be_taken_later() {
 }
 
 #[test]
+fn statements_that_are_sent_ahead_do_what_they_do_one_by_one() {
+    on(&FAMILIES, &[], |server| {
+        for warns in [false, true] {
+            let mut sql = with_table(server, "id INT PRIMARY KEY, v VARCHAR(9), UNIQUE (v)");
+            if warns {
+                let body = "SIGNAL SQLSTATE '01000' SET MESSAGE_TEXT = 'heard'";
+                sql.run(&format!("CREATE TRIGGER heard AFTER UPDATE ON t FOR EACH ROW {body}"));
+            }
+            let mut target = Target::open(server);
+            let of = |id: i64, turn: i64| pair(id, &format!("{turn}-{id}"));
+            target.put(&(0..200).map(|id| created(&of(id, 0))).collect::<Vec<_>>());
+            // Row 50 stays as it is; 300 is not there, comes, and changes; the last but one changes nothing any more.
+            let mut updates: Vec<Given> = (0..200).map(|id| updated(&of(id, 0), &of(id, 1))).collect();
+            updates[50] = updated(&of(50, 0), &of(50, 0));
+            updates.insert(60, updated(&of(300, 0), &of(300, 1)));
+            updates.insert(70, updated(&of(300, 1), &of(300, 2)));
+            updates.push(updated(&of(199, 0), &of(199, 1)));
+            updates.push(updated(&of(199, 1), &of(199, 3)));
+            target.put(&updates);
+            let found = sql.run("SELECT LEFT(v, 1), COUNT(*) FROM t GROUP BY 1 ORDER BY 1");
+            assert_eq!(found, [["0", "1"], ["1", "198"], ["2", "1"], ["3", "1"]]);
+
+            updates.truncate(40);
+            updates[20] = updated(&of(20, 1), &pair(20, "1-21"));
+            updates[30] = updated(&of(30, 1), &pair(30, "far too long"));
+            let refused = target.refused(&updates);
+            let told: Vec<_> = refused.iter().map(|refused| (refused.index, refused.later)).collect();
+            assert_eq!(told, [(20, true), (30, false)], "{refused:?}");
+            assert_eq!(sql.run("SELECT v FROM t WHERE id IN (19, 20)"), [["1-19"], ["1-20"]]);
+        }
+    });
+}
+
+#[test]
 fn a_key_changes_its_case_and_its_accents() {
     on_every_server(|server| {
         let collation = if server.kind.is_mysql() { "utf8mb4_0900_ai_ci" } else { "utf8mb4_general_ci" };

@@ -42,6 +42,8 @@ pub struct Connection {
     channel: Channel<Stream>,
     server: Server,
     answer: Answer,
+    /// Commands that were sent and whose answers are not begun: only where they are sent ahead.
+    ahead: usize,
 }
 
 /// How far the answer to the last command was read.
@@ -101,7 +103,7 @@ impl Connection {
             tls = channel.stream().tls_description(),
             "logged in"
         );
-        Ok(Self { channel, server: greeting.server, answer: Answer::Whole })
+        Ok(Self { channel, server: greeting.server, answer: Answer::Whole, ahead: 0 })
     }
 
     /// Who answers.
@@ -156,6 +158,26 @@ impl Connection {
         self.send_command(command)?;
         self.answer = Answer::HalfRead;
         Ok(&mut self.channel)
+    }
+
+    /// Sends a command behind others whose answers are not read yet; they come in order: [`Self::next_answer`].
+    pub(crate) fn send_ahead(&mut self, command: &[u8]) -> Result<(), WireError> {
+        if self.ahead == 0 {
+            self.begin_answer(command)?;
+        } else {
+            self.channel.restart_sequence();
+            self.channel.write(command)?;
+        }
+        self.ahead += 1;
+        Ok(())
+    }
+
+    /// The first packet of the next answer, where each answer is one packet. After the last, [`Self::end_answer`].
+    pub(crate) fn next_answer(&mut self) -> Result<Vec<u8>, WireError> {
+        assert!(self.ahead > 0, "an answer for each command");
+        self.ahead -= 1;
+        *self.channel.sequence() = 1;
+        self.channel.read()
     }
 
     /// The answer that is under way.

@@ -82,7 +82,7 @@ impl Session {
         self.connection.execute("SET NAMES utf8mb4")?;
         self.connection.execute(
             "SET SESSION time_zone = '+00:00', foreign_key_checks = 0, unique_checks = 1, sql_safe_updates = 0, \
-             sql_notes = 1, wait_timeout = 31536000",
+             sql_notes = 1, wait_timeout = 31536000, autocommit = 0",
         )?;
         self.set_strictness(Strictness::Strict)?;
         let bytes = self.connection.query_text("SELECT @@max_allowed_packet")?;
@@ -161,17 +161,33 @@ impl Session {
         self.command.clear();
         self.command.push(COM_QUERY);
         self.command.extend_from_slice(sql);
-        let result = self.connection.begin_answer(&self.command).and_then(|answer| {
-            let packet = answer.read()?;
-            match packet.first() {
-                Some(0x00) => {
-                    done(&packet).ok_or_else(|| WireError::Protocol("an OK packet cut short".into()))
-                }
-                Some(0xff) => Err(server_error(&packet)),
-                _ => Err(WireError::Protocol("rows where a statement gives none".into())),
-            }
-        });
+        let result = self.connection.begin_answer(&self.command).and_then(|answer| outcome(&answer.read()?));
         self.connection.end_answer(result)
+    }
+
+    /// Sends statements that stand one behind the other, each up to its end, before any answer is read; gives the answers.
+    /// The caller sees to it that they are few enough for the answers to find room on their way. A statement that fails
+    /// does not keep those behind it from running; without autocommit nothing of them stays unless it is committed.
+    pub(super) fn run_all(
+        &mut self,
+        statements: &[u8],
+        ends: &[usize],
+    ) -> Result<Vec<Result<Done, WireError>>, WireError> {
+        let starts = std::iter::once(0).chain(ends.iter().copied());
+        for (start, &end) in starts.zip(ends) {
+            self.command.clear();
+            self.command.push(COM_QUERY);
+            self.command.extend_from_slice(&statements[start..end]);
+            self.connection.send_ahead(&self.command)?;
+        }
+        let mut answers = Vec::with_capacity(ends.len());
+        for _ in ends {
+            match self.connection.next_answer().and_then(|packet| outcome(&packet)) {
+                answer @ (Ok(_) | Err(WireError::Server { .. })) => answers.push(answer),
+                Err(error) => return Err(error),
+            }
+        }
+        self.connection.end_answer(Ok(answers))
     }
 
     /// Runs a statement that may take as long as `wait`.
@@ -204,6 +220,14 @@ impl Session {
             tracing::debug!(%error, "the lock goes with the connection");
         }
         self.connection.close();
+    }
+}
+
+fn outcome(packet: &[u8]) -> Result<Done, WireError> {
+    match packet.first() {
+        Some(0x00) => done(packet).ok_or_else(|| WireError::Protocol("an OK packet cut short".into())),
+        Some(0xff) => Err(server_error(packet)),
+        _ => Err(WireError::Protocol("rows where a statement gives none".into())),
     }
 }
 

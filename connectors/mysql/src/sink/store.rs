@@ -47,6 +47,8 @@ impl Store for MySqlStore {
         self.record.create(&mut session)?;
         finish_truncates(&mut session, &self.record)?;
         let applied = self.record.load(&mut session)?;
+        // The view of that reading must not stay open while nothing comes.
+        session.run(b"ROLLBACK")?;
         let new_row = if session.names_new_row() { NewRow::Named } else { NewRow::Values };
         self.open = Some(Open { session, tables: Tables::new(self.config.clone(), new_row) });
         Ok(applied)

@@ -42,6 +42,8 @@ pub(super) struct Table {
     /// Rows whose keys differ in writing are different rows, so that their changes may change places.
     pub(super) independent: bool,
     pub(super) read_at: Instant,
+    /// Statements on it were seen to warn.
+    pub(super) warns: bool,
     /// The shapes of rows seen so far.
     pub(super) layouts: Vec<Layout>,
 }
@@ -80,6 +82,7 @@ impl Table {
             key,
             name,
             read_at: now,
+            warns: false,
             layouts: Vec::new(),
         }
     }

@@ -24,6 +24,18 @@ pub(super) enum Trouble {
     Failed(Failure),
 }
 
+impl Trouble {
+    /// Where an event is understood again that was understood before: its own fault then is a broken promise of ours.
+    pub(super) fn into_failure(self, event: &str) -> Failure {
+        match self {
+            Self::Failed(failure) => failure,
+            Self::Refused(reason) => {
+                Failure::Retry(format!("event {event} changed its meaning in a put: {reason}"))
+            }
+        }
+    }
+}
+
 /// Tables by what the source calls them.
 #[derive(Debug)]
 pub(super) struct Tables {

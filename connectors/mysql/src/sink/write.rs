@@ -11,9 +11,12 @@ use flowd_sink::store::{Applied, Op, Refused, StoreEvent};
 use crate::error::WireError;
 use crate::sink::applied::Record;
 use crate::sink::change::{Change, Images, Step, Told, understand};
+use crate::sink::config::TableName;
 use crate::sink::fault::{Fault, alters, is_empty_label};
+use crate::sink::line::{LINE_MAX, Line};
 use crate::sink::run::{Run, Runs};
 use crate::sink::session::{Session, Strictness, Warning};
+use crate::sink::single;
 use crate::sink::tables::{Tables, Trouble};
 use crate::sink::truncate::TRUNCATE_WAIT;
 
@@ -106,22 +109,19 @@ impl Writer<'_> {
         let mut refused = Vec::new();
         let runs = self.gather(events, &mut images, &mut refused)?;
         self.session.run(b"START TRANSACTION")?;
-        for run in runs.iter() {
-            if joining == Joining::Joined && run.is_joined() {
-                match self.put_joined(run) {
-                    Ok(()) => continue,
-                    Err(Fault::Failed(failure)) => return Err(failure),
-                    Err(Fault::Altered(_)) => {
-                        self.session.run(b"ROLLBACK")?;
-                        return Ok(Attempt::Altered);
-                    }
-                    // The statement left nothing behind; its rows tell by themselves.
-                    Err(Fault::Refused(_) | Fault::Duplicate(_)) => {}
-                }
+        let runs: Vec<&Run> = runs.iter().collect();
+        let mut next = 0;
+        while next < runs.len() {
+            let some = line_of(&runs[next..], joining);
+            let outcome = match some.len() {
+                1 => self.put_run(some[0], events, &mut images, joining, &mut refused)?,
+                _ => self.put_singles(some, events, &mut images, &mut refused)?,
+            };
+            if outcome == Line::Again {
+                self.session.run(b"ROLLBACK")?;
+                return Ok(Attempt::Altered);
             }
-            for &index in &run.events {
-                self.put_single(index, &events[index], &mut images, &mut refused)?;
-            }
+            next += some.len();
         }
         if !refused.is_empty() {
             self.session.run(b"ROLLBACK")?;
@@ -158,6 +158,49 @@ impl Writer<'_> {
         Ok(runs)
     }
 
+    /// Puts one run: as one statement, or event by event.
+    fn put_run<'a>(
+        &mut self,
+        run: &Run,
+        events: &[StoreEvent<'a>],
+        images: &mut Images<'a>,
+        joining: Joining,
+        refused: &mut Vec<Refused>,
+    ) -> Result<Line, Failure> {
+        if joining == Joining::Joined && run.is_joined() {
+            match self.put_joined(run) {
+                Ok(()) => return Ok(Line::Put),
+                Err(Fault::Failed(failure)) => return Err(failure),
+                Err(Fault::Altered(_)) => return Ok(Line::Again),
+                // The statement left nothing behind; its rows tell by themselves.
+                Err(Fault::Refused(_) | Fault::Duplicate(_)) => {}
+            }
+        }
+        for &index in &run.events {
+            self.put_single(index, &events[index], images, refused)?;
+        }
+        Ok(Line::Put)
+    }
+
+    /// Puts runs of one event each, in a line where that can be.
+    fn put_singles<'a>(
+        &mut self,
+        runs: &[&Run],
+        events: &[StoreEvent<'a>],
+        images: &mut Images<'a>,
+        refused: &mut Vec<Refused>,
+    ) -> Result<Line, Failure> {
+        let line: Vec<usize> = runs.iter().flat_map(|run| run.events.iter().copied()).collect();
+        let outcome = self.put_line(&line, events, images, refused)?;
+        if outcome != Line::Unfit {
+            return Ok(outcome);
+        }
+        for index in line {
+            self.put_single(index, &events[index], images, refused)?;
+        }
+        Ok(Line::Put)
+    }
+
     fn put_joined(&mut self, run: &Run) -> Result<(), Fault> {
         run.write(self.tables.at(run.table), self.sql);
         self.statement().map(drop)
@@ -179,16 +222,8 @@ impl Writer<'_> {
             }
             Err(Trouble::Failed(failure)) => return Err(failure),
         };
-        let table = self.tables.at(change.table).name.clone();
-        match self.one_row(&change, images) {
-            Ok(()) => {}
-            Err(Fault::Failed(failure)) => return Err(failure),
-            Err(Fault::Duplicate(reason)) => {
-                refused.push(Refused { index, reason: format!("{table}: {reason}"), later: true });
-            }
-            Err(Fault::Refused(reason) | Fault::Altered(reason)) => {
-                refused.push(Refused { index, reason: format!("{table}: {reason}"), later: false });
-            }
+        if let Err(fault) = self.one_row(&change, images) {
+            refused.push(refused_over(index, &self.tables.at(change.table).name, fault)?);
         }
         Ok(())
     }
@@ -232,7 +267,7 @@ impl Writer<'_> {
         }
     }
 
-    fn no_row(&self, change: &Change, images: &Images<'_>) -> Fault {
+    pub(super) fn no_row(&self, change: &Change, images: &Images<'_>) -> Fault {
         let table = self.tables.at(change.table);
         let (members, layout) = change.teller(images);
         let layout = &table.layouts[layout];
@@ -257,17 +292,11 @@ impl Writer<'_> {
     }
 
     fn update(&mut self, change: &Change, images: &Images<'_>) -> Result<Found, Fault> {
-        let table = self.tables.at(change.table);
         self.sql.clear();
-        self.sql.extend_from_slice(format!("UPDATE {} SET ", table.quoted).as_bytes());
-        let head = self.sql.len();
-        let after = &table.layouts[change.after];
-        let strictness = after.assignments(table, &images.after, self.sql).map_err(Fault::Refused)?;
-        let has_assignments = self.sql.len() > head;
-        let condition = self.sql.len();
-        self.condition(change, images)?;
-        let condition = self.sql[condition..].to_vec();
-        if has_assignments && self.statement_under(strictness)? > 0 {
+        let table = self.tables.at(change.table);
+        let single = single::update(table, change, images, self.sql).map_err(Fault::Refused)?;
+        let condition = self.sql[single.condition..].to_vec();
+        if !single.is_idle && self.statement_under(single.strictness)? > 0 {
             return Ok(Found::Row);
         }
         // A row that is already as it should be does not count as affected.
@@ -276,27 +305,13 @@ impl Writer<'_> {
 
     fn delete(&mut self, change: &Change, images: &Images<'_>) -> Result<Found, Fault> {
         self.sql.clear();
-        let head = format!("DELETE FROM {}", self.tables.at(change.table).quoted);
-        self.sql.extend_from_slice(head.as_bytes());
-        self.condition(change, images)?;
+        let table = self.tables.at(change.table);
+        single::delete(table, change, images, self.sql).map_err(Fault::Refused)?;
         Ok(if self.statement()? > 0 { Found::Row } else { Found::Nothing })
     }
 
-    fn condition(&mut self, change: &Change, images: &Images<'_>) -> Result<(), Fault> {
-        let table = self.tables.at(change.table);
-        let (members, layout) = change.teller(images);
-        let layout = &table.layouts[layout];
-        self.sql.extend_from_slice(b" WHERE ");
-        if matches!(change.step, Step::UpdateMatching | Step::DeleteMatching) {
-            layout.whole_condition(table, members, self.sql).map_err(Fault::Refused)?;
-            self.sql.extend_from_slice(b" LIMIT 1");
-            return Ok(());
-        }
-        layout.key_condition(table, members, self.sql).map_err(Fault::Refused)
-    }
-
     /// Whether there is a row; as it is now, not as an older view of the transaction shows it.
-    fn find(&mut self, change: &Change, condition: &[u8]) -> Result<Found, Fault> {
+    pub(super) fn find(&mut self, change: &Change, condition: &[u8]) -> Result<Found, Fault> {
         let table = self.tables.at(change.table);
         let condition = String::from_utf8_lossy(condition);
         let limit = if condition.ends_with(" LIMIT 1") { "" } else { " LIMIT 1" };
@@ -340,9 +355,27 @@ impl Writer<'_> {
     }
 }
 
+/// The runs that go in one line: several of one event each, or one.
+fn line_of<'r>(runs: &'r [&'r Run], joining: Joining) -> &'r [&'r Run] {
+    let lines_up = |run: &&&Run| run.step.lines_up();
+    let count = runs.iter().take(LINE_MAX).take_while(lines_up).count();
+    if joining == Joining::Single { &runs[..1] } else { &runs[..count.max(1)] }
+}
+
+/// The event is refused, unless the fault is not its own.
+pub(super) fn refused_over(index: usize, table: &TableName, fault: Fault) -> Result<Refused, Failure> {
+    match fault {
+        Fault::Failed(failure) => Err(failure),
+        Fault::Duplicate(reason) => Ok(Refused { index, reason: format!("{table}: {reason}"), later: true }),
+        Fault::Refused(reason) | Fault::Altered(reason) => {
+            Ok(Refused { index, reason: format!("{table}: {reason}"), later: false })
+        }
+    }
+}
+
 /// Whether a statement met its row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Found {
+pub(super) enum Found {
     Row,
     Nothing,
 }

@@ -1,7 +1,7 @@
 //! Source, mesh and sink die in turn: nothing is lost, and nothing is applied twice.
 
 use super::{BOTH, stop};
-use crate::harness::{Counted, Dml, Flow, Flowd, Kind, Mesh, Server, Sql, until};
+use crate::harness::{Counted, Dml, Flow, Flowd, Kind, Mesh, Metrics, Server, Sql, until};
 
 /// What the embedded mesh is told to do wrong: one push in a hundred never leaves, and what is not acknowledged after
 /// three seconds is forgotten, as by a Java server.
@@ -14,6 +14,7 @@ fn with_delivery_applied_a_mesh_that_drops_and_forgets_loses_nothing_while_all_p
     for part in [Part::Source, Part::Mesh, Part::Sink, Part::Mesh, Part::Source, Part::Sink] {
         test.kill(part);
     }
+    test.meet("flowd_resent_unapplied_total", |test| &test.source_metrics);
     test.stop_source();
     // What the source calls applied is applied: nobody waits for the sink here.
     test.flow.catch_up(test.sink.as_mut().expect("it runs"));
@@ -31,6 +32,31 @@ fn with_delivery_published_the_embedded_mesh_loses_nothing_while_all_parts_are_k
         }
         test.finish();
     }
+}
+
+/// Published is what it says: what such a mesh loses is lost, but not silently, and the rest is applied once, in order.
+#[test]
+fn with_delivery_published_what_a_forgetful_mesh_loses_is_counted_and_all_else_is_applied_once() {
+    let servers = two(Kind::MariaDb11);
+    let mut test =
+        Test::new(&servers, &["--fault-drop-pushes", "60", "--fault-forget-after", "3000"], |flow| flow);
+    for _ in 0..60 {
+        test.write();
+    }
+    test.stop_source();
+    test.flow.source.catch_up();
+    let made = test.flow.reference().first().len() as f64;
+    let sink = test.sink.as_ref().expect("it runs");
+    let metrics = &test.sink_metrics;
+    let value = |name: &str| metrics.value(name).unwrap_or(0.0);
+    until(&format!("all of {made} to be applied or missed; {}", sink.log()), || {
+        let settled = value("flowd_sink_applied_total") + value("flowd_sink_missing_total");
+        // What is lost behind the last of a lane nobody can know of: at most one run of each lane.
+        (settled >= made - 12.0 && value("flowd_sink_waiting") == 0.0).then_some(())
+    });
+    let (applied, missing) = (value("flowd_sink_applied_total"), value("flowd_sink_missing_total"));
+    assert!(missing > 0.0 && applied + missing <= made, "{applied} applied, {missing} missing of {made}");
+    assert!(sink.log().contains("did not come"), "no warning: {}", sink.log());
 }
 
 #[test]
@@ -90,6 +116,8 @@ struct Test<'a> {
     counted: Counted,
     source: Option<Flowd>,
     sink: Option<Flowd>,
+    source_metrics: Metrics,
+    sink_metrics: Metrics,
 }
 
 impl<'a> Test<'a> {
@@ -115,12 +143,32 @@ impl<'a> Test<'a> {
         let seed = dml.below(1 << 32).to_string();
         let mesh = Mesh::start_with(&[faults, &["--fault-seed", &seed]].concat());
         let flow = change(Flow::between((from, "test_dml"), (to, "test_dml"), mesh, tables));
-        Self { flow, dml, sql, copy, counted, source: None, sink: None }
+        let (source_metrics, sink_metrics) = (Metrics::new(), Metrics::new());
+        Self { flow, dml, sql, copy, counted, source: None, sink: None, source_metrics, sink_metrics }
     }
 
     fn start(&mut self) {
-        self.source = Some(self.flow.source.start(&[]));
-        self.sink = Some(self.flow.sink.start(&[]));
+        self.start_source();
+        self.start_sink();
+    }
+
+    fn start_source(&mut self) {
+        self.source_metrics = Metrics::new();
+        self.source = Some(self.flow.source.start(&["--metrics", &self.source_metrics.address]));
+    }
+
+    fn start_sink(&mut self) {
+        self.sink_metrics = Metrics::new();
+        self.sink = Some(self.flow.sink.start(&["--metrics", &self.sink_metrics.address]));
+    }
+
+    /// Makes changes until a part has counted one of these.
+    fn meet(&mut self, name: &str, of: impl Fn(&Self) -> &Metrics) {
+        until(name, || {
+            self.write();
+            self.must_run();
+            of(self).value(name).filter(|count| *count > 0.0)
+        });
     }
 
     fn write(&mut self) {
@@ -149,9 +197,9 @@ impl<'a> Test<'a> {
         }
         self.write_some();
         match part {
-            Part::Source => self.source = Some(self.flow.source.start(&[])),
+            Part::Source => self.start_source(),
             Part::Mesh => self.flow.mesh.restart(),
-            Part::Sink => self.sink = Some(self.flow.sink.start(&[])),
+            Part::Sink => self.start_sink(),
         }
     }
 

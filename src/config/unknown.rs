@@ -3,7 +3,7 @@
 
 use super::foreign;
 use super::nearest::nearest;
-use super::setting::{self, Section, Setting};
+use super::setting::{self, Owner, Section, Setting};
 use crate::connectors::Named;
 
 /// Of the name of a section.
@@ -30,7 +30,12 @@ pub(crate) fn key(connector: Named, section: Section, key: &str) -> String {
         return format!("is a key of EventMesh's connectors; {remedy}");
     }
     if let Some(owner) = setting::owner(section, key) {
-        return format!("is a setting of {owner}, and {} has none of that name; remove it", connector.name());
+        let otherwise = match owner {
+            Owner::One(other) => format!(", or run that one: --connector {}", other.name()),
+            Owner::Any | Owner::Sources | Owner::Sinks => String::new(),
+        };
+        let here = connector.name();
+        return format!("is a setting of {owner}, and {here} has none of that name; remove it{otherwise}");
     }
     let here = || setting::of(connector).filter(move |setting| setting.section == section);
     if let Some(outer) = here().find_map(|setting| inner_of(setting, key)) {

@@ -18,12 +18,14 @@ pub mod throttle;
 pub mod track;
 
 mod buffers;
+mod settings;
 mod shared;
 mod worker;
 
 use flowd_binlog::result::KeyValue;
 
-pub use running::{Ready, Settings, Snapshot};
+pub use running::{Ready, Snapshot};
+pub use settings::Settings;
 
 /// A full key, in key order.
 pub type Key = Vec<KeyValue>;

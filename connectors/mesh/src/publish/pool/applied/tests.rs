@@ -2,9 +2,11 @@
 
 use flowd_codec::applied::{ChunkMark, LaneMark};
 use flowd_codec::event::incoming::Chunk;
-use flowd_codec::event::marker;
+use flowd_codec::event::{Framing, marker};
+use flowd_engine::parcel::Parcel;
 
 use super::*;
+use crate::Outgoing;
 use crate::config::MeshConfig;
 use crate::publish::pool::tests::{ack, answer, ids, pool, push_parcel, refuse, sends, two_lines};
 use crate::testing::{EPOCH, Kind, SOURCE, counted_parcel};
@@ -279,4 +281,37 @@ fn a_sink_that_was_never_heard_of_is_counted() {
     pool.take_report(&report("a", 1));
     pool.tick(UNHEARD_MS * 2);
     assert_eq!(pool.stats.unheard.value(), 0);
+}
+
+/// Pushes a batch of events 1 to `count`.
+fn push_batch(pool: &mut Pool, count: u64) {
+    let single = counted_parcel(changes(1..=count));
+    let member = |keyed: &Outgoing| batch::Member {
+        id: keyed.event.id(&single.buffer),
+        json: keyed.event.json(&single.buffer),
+    };
+    let members: Vec<_> = single.events.iter().map(member).collect();
+    let mut parcel = Parcel::default();
+    let template = batch::template(Framing::EventMesh, SOURCE, "shop.orders");
+    let event = batch::write(&mut parcel.buffer, &template, 0, &members);
+    let last = single.events.last().unwrap();
+    parcel.events.push(Outgoing { event, keys: [0; 2], ..*last });
+    push_parcel(pool, 0, parcel);
+}
+
+#[test]
+fn a_batch_that_went_out_in_pieces_is_published_again_in_the_same_pieces() {
+    let mut pool = pool(&config(&["a"]));
+    push_batch(&mut pool, 4);
+    let whole = sends(&mut pool, 0, 0);
+    refuse(&mut pool, 0, &whole[0].1, "event size exceeds the limit: 1000", 0);
+    assert_eq!(publish(&mut pool, 0), ["id-1..id-2", "id-3..id-4"]);
+    for round in 1..3 {
+        pool.take_report(&report("a", 3));
+        pool.tick(PATIENCE_MS * round);
+        let again = publish(&mut pool, PATIENCE_MS * round);
+        assert_eq!(again, ["id-1..id-2", "id-3..id-4"], "round {round}");
+    }
+    pool.take_report(&report("a", 4));
+    assert_eq!((acked(&mut pool), pool.is_empty()), (Some(0), true));
 }

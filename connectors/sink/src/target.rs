@@ -49,7 +49,7 @@ impl Default for SinkSettings {
         Self {
             buffer_bytes: 32 * 1024 * 1024,
             gap_wait: Duration::from_secs(10),
-            first_wait: Duration::from_secs(1),
+            first_wait: Duration::from_secs(5),
         }
     }
 }

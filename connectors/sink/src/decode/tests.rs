@@ -2,6 +2,7 @@ use bytes::Bytes;
 use flowd_codec::event::incoming::Chunk;
 use flowd_codec::event::{EventWriter, Framing, Template, stamp};
 use flowd_engine::record::Position;
+use proptest::prelude::*;
 
 use super::*;
 use crate::store::Op;
@@ -177,4 +178,41 @@ fn a_batch_of_records_fills_parcel_after_parcel_and_nothing_is_left_out() {
         }
     }
     assert_eq!(events, [3, 3, 1]);
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_pushed_becomes_events_whose_texts_are_texts(
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
+        which in 0_usize..3,
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let member = counted("flowd.change.c", 1, ENVELOPE);
+        let batch = plain(&format!(r#""data":[{}]"#, str::from_utf8(&member).unwrap()));
+        let batch = String::from_utf8(batch).unwrap().replace("order.paid", "flowd.batch").into_bytes();
+        let mut body = [member, batch, plain(r#""data":{"a":"\u00e9"}"#)][which].clone();
+        for (index, byte) in changes {
+            let at = index.index(body.len());
+            body[at] = byte;
+        }
+        if which == 2 {
+            body.truncate(cut.index(body.len() + 1));
+        }
+        let parcel = parcel_of(&[b"before", &body]);
+        prop_assert!(parcel.events.len() > 1, "nothing is left out");
+        for event in &parcel.events {
+            let (detached, bytes) = event.detached(&parcel.buffer);
+            for (span, own) in [(event.id, detached.id), (event.source, detached.source), (event.topic, detached.topic)] {
+                prop_assert_eq!(text(&parcel, span), text_of(own, &bytes));
+            }
+            prop_assert_eq!(event.json.of(&parcel.buffer), detached.json.of(&bytes));
+            if let (Content::Change { db, after, .. }, Content::Change { db: own_db, after: own_after, .. }) =
+                (&event.content, &detached.content)
+            {
+                prop_assert_eq!(text(&parcel, *db), text_of(*own_db, &bytes));
+                let images = (after.map(|span| span.of(&parcel.buffer)), own_after.map(|span| span.of(&bytes)));
+                prop_assert_eq!(images.0, images.1);
+            }
+        }
+    }
 }

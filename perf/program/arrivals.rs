@@ -31,15 +31,26 @@ pub(crate) struct Seen {
 }
 
 impl Arrivals {
-    fn new(rows: u64) -> Self {
+    /// Of so many rows, for any number of readers.
+    pub(crate) fn new(rows: u64) -> Arc<Mutex<Self>> {
         let words = usize::try_from(rows / 64 + 1).unwrap_or(usize::MAX);
-        Self { rows, seen: vec![0; words], arrived: 0, last: Instant::now(), first: None, failure: None }
+        let seen = vec![0; words];
+        Arc::new(Mutex::new(Self {
+            rows,
+            seen,
+            arrived: 0,
+            last: Instant::now(),
+            first: None,
+            failure: None,
+        }))
     }
 
-    /// Reads events, one a line, until all rows are there or nothing comes any more.
-    pub(crate) fn read(lines: impl BufRead + Send + 'static, rows: u64) -> Result<Seen, Failure> {
-        let arrivals = Arc::new(Mutex::new(Self::new(rows)));
-        let counted = Arc::clone(&arrivals);
+    /// Reads events, one a line, until all rows are there, whoever read them, or nothing comes any more.
+    pub(crate) fn read(
+        lines: impl BufRead + Send + 'static,
+        arrivals: &Arc<Mutex<Self>>,
+    ) -> Result<Seen, Failure> {
+        let counted = Arc::clone(arrivals);
         // It ends with its input, which the caller ends.
         std::thread::spawn(move || count(lines, &counted));
         loop {
@@ -48,7 +59,7 @@ impl Arrivals {
             if let Some(failure) = &now.failure {
                 return Err(failure.clone().into());
             }
-            if now.arrived == rows || now.last.elapsed() > QUIET {
+            if now.arrived == now.rows || now.last.elapsed() > QUIET {
                 let span = now.first.map_or(Duration::ZERO, |first| now.last - first);
                 return Ok(Seen { arrived: now.arrived, span });
             }

@@ -58,6 +58,9 @@ struct Arguments {
     connections: u32,
     #[arg(long, default_value_t = 64)]
     window: u32,
+    /// Connections of the subscriber where a Java server's limits hold: each takes 2000 frames a second, acks included
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    subscribers: u32,
     #[arg(long, default_value = "64KiB")]
     batch_bytes: String,
     /// Further `flowd` arguments, e.g. --flowd-arg=--pipeline.lanes=2

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::channel;
 
@@ -115,7 +116,10 @@ impl<'a> Bench<'a> {
         let number = TOPICS.fetch_add(1, Ordering::Relaxed);
         let topic = format!("flowd.perf.{}.{number}", std::process::id());
         let mut command = self.publisher(publisher, &address, &topic)?;
-        let (seen, cost) = published(&program, &address, &topic, rows, &mut command)?;
+        let is_limited = named.is_some() || self.arguments.java_limits;
+        let count = if is_limited { self.arguments.subscribers } else { 1 };
+        let subscribers = Subscribers { program: &program, address: &address, topic: &topic, count };
+        let (seen, cost) = published(&subscribers, rows, &mut command)?;
         Ok(Pass {
             rows,
             lost: rows - seen.arrived,
@@ -172,34 +176,49 @@ impl<'a> Bench<'a> {
     }
 }
 
+/// What subscribers share, and how many there are.
+struct Subscribers<'a> {
+    program: &'a Path,
+    address: &'a str,
+    topic: &'a str,
+    count: u32,
+}
+
 /// Subscribes, then runs the publisher to its end, and waits for the rows.
 fn published(
-    program: &Path,
-    address: &str,
-    topic: &str,
+    subscribers: &Subscribers<'_>,
     rows: u64,
     command: &mut Command,
 ) -> Result<(Seen, Cost), Failure> {
     let (tell, told) = channel();
+    let arrivals = Arrivals::new(rows);
     std::thread::scope(|scope| {
-        // Its failure goes over a channel as a text: a boxed one belongs to its thread.
-        let subscriber = scope.spawn(move || {
-            let mut seen = None;
-            let result = mesh::subscribe(program, address, topic, |lines| {
-                // An error means that the publisher's side is gone already.
-                let _ = tell.send(());
-                seen = Some(Arrivals::read(lines, rows)?);
-                Ok(())
-            });
-            result.map_err(|failure| failure.to_string()).map(|()| seen)
-        });
-        // An error means that the subscriber ended; why is told when it is joined.
-        let cost = match told.recv() {
-            Ok(()) => Some(measure::run(command)?.0),
-            Err(_) => None,
+        let Subscribers { program, address, topic, count } = *subscribers;
+        let subscribe = |_| {
+            let (tell, arrivals) = (tell.clone(), Arc::clone(&arrivals));
+            // A failure goes to the other thread as a text: a boxed one belongs to its thread.
+            scope.spawn(move || {
+                let mut seen = None;
+                let result = mesh::subscribe(program, address, topic, |lines| {
+                    // An error means that the publisher's side is gone already.
+                    let _ = tell.send(());
+                    seen = Some(Arrivals::read(lines, &arrivals)?);
+                    Ok(())
+                });
+                result.map_err(|failure| failure.to_string()).map(|()| seen)
+            })
         };
-        let seen = subscriber.join().map_err(|_| "the subscriber's thread panicked")??;
-        Ok((seen.ok_or("nothing was read")?, cost.ok_or("the publisher did not run")?))
+        let threads: Vec<_> = (0..count).map(subscribe).collect();
+        drop(tell);
+        // An error means that a subscriber ended; why is told when it is joined.
+        let all_listen = threads.iter().all(|_| told.recv().is_ok());
+        let cost = all_listen.then(|| measure::run(command)).transpose()?;
+        let mut last = None;
+        for thread in threads {
+            last = thread.join().map_err(|_| "a subscriber's thread panicked")??;
+        }
+        let (cost, _) = cost.ok_or("the publisher did not run")?;
+        Ok((last.ok_or("nothing was read")?, cost))
     })
 }
 

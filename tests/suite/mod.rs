@@ -15,13 +15,13 @@ mod positions;
 mod rows;
 mod schema;
 mod shutdown;
+mod sink;
+mod sink_values;
+mod sink_writes;
 mod snapshot;
 mod snapshot_defaults;
 mod snapshot_index;
 mod snapshot_versioned;
-mod sink;
-mod sink_values;
-mod sink_writes;
 mod source;
 mod startup;
 

@@ -58,7 +58,8 @@ fn state(job: &Job) -> BTreeMap<(String, String), String> {
 
 /// The bytes of `data.after`.
 fn after(event: &Event) -> &str {
-    let start = event.text.find(r#""after":"#).expect("after") + r#""after":"#.len();
+    let data = event.text.find(r#""data":{"#).expect("data");
+    let start = data + event.text[data..].find(r#""after":"#).expect("after") + r#""after":"#.len();
     let end = event.text[start..].find(r#","source":"#).expect("source") + start;
     &event.text[start..end]
 }

@@ -11,16 +11,12 @@
 # A DATADIR that does not exist is copied from the template. Accounts: root over the socket, cdc/cdc with the grants that
 # the README asks for, app/app with all rights on the schemas shop and test*. The binlog is on: ROW, FULL, FULL, GTID.
 # What is unpacked stays in $FLOWD_CACHE (default ~/.cache/flowd)/servers. ARGs are server options, the last one wins.
-# A host whose apt sources name no Debian archive (Ubuntu): set FLOWD_DEBIAN_ARCHIVE to one; the package
-# debian-archive-keyring must be there.
+# A host whose apt sources name no Debian archive (Ubuntu): see debian.sh.
 set -euo pipefail
 CACHE=${FLOWD_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/flowd}/servers
 NAMES="mariadb-10.11 mariadb-11.8 mysql-9"
 RECIPE=1 # counted up when the template's content changes: it is then made anew
-MULTIARCH=$(uname -m)-linux-gnu
-KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg
-
-die() { echo "servers.sh: $*" >&2; exit 1; }
+. "$(dirname "$0")/debian.sh"
 
 # What a NAME stands for.
 describe() {
@@ -39,70 +35,20 @@ describe() {
 
 # --- unpacking -----------------------------------------------------------------------------------------------------
 
-# The first address in the host's apt sources whose last path component is $1.
-archive() {
-  {
-    find /etc/apt/sources.list.d -name '*.sources' -exec sed -n 's/^URIs:[[:space:]]*//p' {} + 2>/dev/null | tr ' ' '\n'
-    find /etc/apt/sources.list /etc/apt/sources.list.d -name '*.list' -exec grep -ho '^deb [^#]*' {} + 2>/dev/null |
-      grep -o '[a-z+]*://[^ ]*'
-  } | grep -m1 "/$1/\?\$" || true
-}
-
-# Writes a private apt configuration for one suite into $1: nothing of the host's apt state is read or changed.
-private_apt() {
-  local dir=$1 debian security signed
-  debian=${FLOWD_DEBIAN_ARCHIVE:-$(archive debian)} security=$(archive debian-security)
-  [ -n "$debian" ] || die "the apt sources of this host ($(. /etc/os-release && echo "$PRETTY_NAME")) name no Debian archive," \
-    "and $NAME comes from Debian's $SUITE: set FLOWD_DEBIAN_ARCHIVE to the address of one (it ends in /debian)"
-  [ -r $KEYRING ] || die "$KEYRING is missing: install the package debian-archive-keyring"
-  signed="[signed-by=$KEYRING]"
-  mkdir -p "$dir"/{lists,archives}/partial "$dir/parts"
-  : > "$dir/status"
-  echo "deb $signed $debian $SUITE main" > "$dir/sources.list"
-  if [ "$SUITE" != sid ] && [ -n "$security" ]; then
-    echo "deb $signed $security $SUITE-security main" >> "$dir/sources.list"
-  fi
-  cat > "$dir/apt.conf" <<CONF
-Dir::State "$dir";
-Dir::State::status "$dir/status";
-Dir::State::Lists "$dir/lists";
-Dir::Cache "$dir";
-Dir::Cache::archives "$dir/archives";
-Dir::Etc::sourcelist "$dir/sources.list";
-Dir::Etc::sourceparts "$dir/parts";
-Dir::Etc::preferencesparts "$dir/parts";
-Acquire::Languages "none";
-APT::Install-Recommends "false";
-APT::Sandbox::User "$(id -un)";
-Debug::NoLocking "true";
-CONF
-}
-
-# Downloads the packages with all that they need and unpacks them into $TREE/root; no maintainer script runs.
 unpack() {
-  local work=$TREE/.apt root=$TREE/root.new deb
-  command -v dpkg-deb > /dev/null && command -v apt-get > /dev/null || die "apt-get and dpkg-deb are needed to unpack $NAME"
-  echo "servers.sh: fetching $NAME from Debian $SUITE" >&2
-  rm -rf "$work" "$root" && mkdir -p "$work" "$root"
-  private_apt "$work"
-  export APT_CONFIG=$work/apt.conf
-  apt-get -qq -o APT::Update::Post-Invoke-Success= update >&2 || die "apt-get update failed for $SUITE"
-  apt-get -qq -y --download-only install "$KIND-server-core" "$KIND-client-core" > "$work/log" 2>&1 ||
-    { cat "$work/log" >&2; die "$SUITE has no $KIND-server-core for $(uname -m), or the download failed"; }
-  unset APT_CONFIG
-  for deb in "$work"/archives/*.deb; do dpkg-deb -x "$deb" "$root"; done
-  dpkg-deb -f "$work/archives/$KIND-server-core"_*.deb Version > "$TREE/version"
-  rm -rf "$root"/usr/share/{doc,man,locale,perl,icu} "$work" "$TREE/root"
-  mv "$root" "$TREE/root"
+  local version
+  version=$(debian_unpack "$NAME" "$SUITE" "$TREE/root.new" "$KIND-server-core" "$KIND-client-core")
+  rm -rf "$TREE/root"
+  mv "$TREE/root.new" "$TREE/root"
+  echo "$version" > "$TREE/version"
 }
 
 # Sets EXEC (loader and libraries of the tree, so that the host's C library does not matter) and the BASE options.
 locate() {
   local root=$TREE/root loader share plugins
-  loader=$(find "$root/lib/$MULTIARCH" "$root/usr/lib/$MULTIARCH" -maxdepth 1 -name 'ld-linux-*.so.*' 2>/dev/null | head -n1 || true)
-  [ -n "$loader" ] || die "$TREE is incomplete: remove it and run 'servers.sh fetch $NAME'"
+  loader=$(debian_loader "$root")
   EXEC=("$loader" --library-path
-    "$root/usr/lib/$MULTIARCH:$root/lib/$MULTIARCH:$root/usr/lib/$MULTIARCH/mysql/private:$root/usr/lib/mysql/private")
+    "$(debian_libraries "$root"):$root/usr/lib/$MULTIARCH/mysql/private:$root/usr/lib/mysql/private")
   share=$root/usr/share/$KIND plugins=$root/usr/lib/mysql/plugin
   [ -d "$share/charsets" ] || share=$root/usr/share/mysql
   [ -d "$plugins" ] || plugins=$root/usr/lib/mariadb/plugin

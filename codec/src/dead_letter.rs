@@ -2,6 +2,8 @@
 //!
 //! Whoever rejects an event writes it with this, so that one file has one form. Not here: what is done with the line.
 
+use serde_json::value::RawValue;
+
 use crate::json;
 
 /// Where a rejected event comes from; what is not known becomes null.
@@ -57,6 +59,27 @@ fn member(line: &mut Vec<u8>, name: &str, text: Option<&str>) {
         Some(text) => json::write_string(line, text),
         None => line.extend_from_slice(b"null"),
     }
+}
+
+/// What was rejected, as JSON on one line: as it is where it is JSON; any other text as a string, and any other bytes as an
+/// object with their base64.
+pub fn as_json(event: &[u8]) -> Vec<u8> {
+    // A newline between members would tear the line.
+    if let Ok(value) = serde_json::from_slice::<&RawValue>(event)
+        && !value.get().contains(['\n', '\r'])
+    {
+        return value.get().as_bytes().to_vec();
+    }
+    let mut out = Vec::new();
+    match std::str::from_utf8(event) {
+        Ok(text) => json::write_string(&mut out, text),
+        Err(_) => {
+            out.extend_from_slice(b"{\"base64\":\"");
+            json::write_base64(&mut out, event);
+            out.extend_from_slice(b"\"}");
+        }
+    }
+    out
 }
 
 #[cfg(test)]

@@ -8,10 +8,14 @@
 //! attributes stand in the order specversion, id, source, type, datacontenttype, subject, time, partitionkey,
 //! extensions, data.
 
+use std::borrow::Cow;
+
 use crate::frame::{FRAME_HEAD_SIZE, FRAME_OVERHEAD, put_lengths};
 use crate::{json, time};
 
+pub mod added;
 pub mod batch;
+pub mod carried;
 pub mod incoming;
 pub mod marker;
 mod rows;
@@ -120,9 +124,14 @@ impl Framed {
         &buffer[self.body as usize..self.body_end as usize]
     }
 
-    /// The event's `id`, which never needs JSON escaping.
+    /// The event's `id` as it stands in the JSON. Ours never need escaping; somebody else's may hold escapes.
     pub fn id<'a>(&self, buffer: &'a [u8]) -> &'a [u8] {
         &buffer[self.id as usize..self.id_end as usize]
+    }
+
+    /// The event's `id` without escapes.
+    pub fn id_text<'a>(&self, buffer: &'a [u8]) -> Cow<'a, str> {
+        json::unquote(self.id(buffer)).expect("an id is the inside of a JSON string")
     }
 
     /// The same event where its buffer has been copied to another place, `from` there being where it began.
@@ -268,11 +277,11 @@ impl<'a> EventWriter<'a> {
     }
 }
 
-/// Appends an event that [`EventWriter`] wrote, given as its JSON, in another framing or by itself: a member of a batch.
-/// `None` where it is no event of ours, and nothing is appended then.
+/// Appends an event that [`EventWriter`] or [`carried`] wrote, given as its JSON, in another framing or by itself: a member
+/// of a batch. `None` where it is no event of ours, and nothing is appended then.
 pub fn frame_again(out: &mut Vec<u8>, framing: Framing, json: &[u8]) -> Option<Framed> {
     let after_begin = json.strip_prefix(BEGIN)?;
-    let id_size = memchr::memchr(b'"', after_begin)?;
+    let id_size = json::string_end(after_begin)?;
     let template = Template { framing, head_size: 0, before: Vec::new(), after: Vec::new() };
     let start = out.len();
     if framing == Framing::EventMesh {

@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 mod scan;
 
 pub use scan::{Elements, elements, find_top_level_string};
-pub(crate) use scan::{quote_or_slash, unquote};
+pub(crate) use scan::{quote_or_slash, string_end, unquote};
 
 /// What follows the backslash for a byte: 0 = not escaped, `u` = as `\u00XX`, else the letter itself.
 static ESCAPES: [u8; 256] = escapes();

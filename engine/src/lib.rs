@@ -9,8 +9,8 @@
 //! the whole, which [`mod@start`] and [`stop`] begin and end and `watch` brings down. Inside, in the direction of the data:
 //! `lane` deals batches out and encodes them, `collect` gives parcels to the target, [`sequence`] counts their events and
 //! [`reject`] deals with what cannot be sent, [`ack`] and [`checkpoint`] turn what is acknowledged into saved positions. Of use to
-//! connectors too: [`order`], the gate of a target, [`back_off`], with which outages are waited for, and [`line_file`],
-//! which is appended to.
+//! connectors too: [`order`], the gate of a target, [`arrival`], its wait for parcels, [`back_off`], with which outages are
+//! waited for, [`line_file`], which is appended to, [`setting`] and [`finding`], what connectors are told and tell.
 //!
 //! Threads meet in `ring`, [`budget`] and [`ack`], and sleep in `wake`. The loom models of those four:
 //! `RUSTFLAGS="--cfg loom" cargo test --target-dir target/loom -p flowd-engine --release --lib loom`.
@@ -40,6 +40,9 @@ mod ring;
 mod sync;
 mod wake;
 
+pub mod arrival;
 pub mod back_off;
+pub mod finding;
 pub mod line_file;
 pub mod order;
+pub mod setting;

@@ -44,6 +44,17 @@ pub enum ExtensionValue<'a> {
     Integer(i64),
 }
 
+impl ExtensionValue<'_> {
+    /// As the specification writes it where there are only texts.
+    pub fn text(&self) -> Cow<'_, str> {
+        match self {
+            Self::String(text) => Cow::Borrowed(text),
+            Self::Boolean(value) => Cow::Borrowed(if *value { "true" } else { "false" }),
+            Self::Integer(value) => Cow::Owned(value.to_string()),
+        }
+    }
+}
+
 /// The payload.
 #[derive(Debug, Clone, Copy)]
 pub enum Data<'a> {
@@ -149,6 +160,21 @@ impl<'a> EventView<'a> {
     /// `time` in microseconds since 1970-01-01T00:00:00Z.
     pub fn time_us(&self) -> Option<i64> {
         self.time.as_deref().and_then(time::parse_rfc3339_us)
+    }
+
+    /// All attributes but `specversion` and `datacontenttype`, extensions included, as texts: what binary mode puts into
+    /// headers.
+    pub fn attributes(&self) -> impl Iterator<Item = (&str, Cow<'_, str>)> {
+        let own = [
+            ("id", Some(&self.id)),
+            ("source", Some(&self.source)),
+            ("type", Some(&self.event_type)),
+            ("dataschema", self.data_schema.as_ref()),
+            ("subject", self.subject.as_ref()),
+            ("time", self.time.as_ref()),
+        ];
+        let own = own.into_iter().filter_map(|(name, value)| Some((name, Cow::Borrowed(value?.as_ref()))));
+        own.chain(self.extensions.iter().map(|(name, value)| (name.as_ref(), value.text())))
     }
 
     /// Appends the event as structured JSON: the attributes, the extensions in their order, the data unchanged.

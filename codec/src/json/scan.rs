@@ -38,6 +38,18 @@ pub(crate) fn unquote(inside: &[u8]) -> Option<Cow<'_, str>> {
     serde_json::from_slice(&quoted).ok().map(Cow::Owned)
 }
 
+/// Where the string ends whose inside begins here.
+pub(crate) fn string_end(inside: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        at += memchr::memchr2(b'"', b'\\', inside.get(at..)?)?;
+        if inside[at] == b'"' {
+            return Some(at);
+        }
+        at += 2;
+    }
+}
+
 /// The first `"` or `\`. Most strings are short: a vector search pays only behind their usual length.
 pub(crate) fn quote_or_slash(bytes: &[u8]) -> Option<usize> {
     const SHORT: usize = 16;

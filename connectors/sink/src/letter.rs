@@ -1,76 +1,29 @@
 //! What is told of an event that a sink does not take: its dead letter. For rejects only: it reads the event again.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use flowd_codec::dead_letter::{Origin, dead_letter};
-use flowd_codec::json;
-use serde::Deserialize;
-use serde_json::value::RawValue;
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Head {
-    id: Option<String>,
-    subject: Option<String>,
-    data: Option<Data>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Data {
-    source: Option<Place>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Place {
-    db: Option<String>,
-    table: Option<String>,
-    gtid: Option<String>,
-    file: Option<String>,
-    pos: Option<u64>,
-}
+use flowd_codec::dead_letter::{Origin, as_json, dead_letter};
+use serde_json::Value;
 
 /// The reason with the event's id, for the log, and one dead-letter line without newline. The event goes in as it is
 /// where it is JSON; any other text as a string, and any other bytes as an object with their base64.
 pub(crate) fn letter(reason: &str, event: &[u8]) -> (String, Vec<u8>) {
-    // What has another form than ours tells nothing of itself.
-    let head: Head = serde_json::from_slice(event).unwrap_or_default();
-    let place = head.data.and_then(|data| data.source).unwrap_or_default();
+    // What has another form than ours tells as much of itself as it can.
+    let head: Value = serde_json::from_slice(event).unwrap_or_default();
+    let place = &head["data"]["source"];
     let origin = Origin {
-        topic: head.subject.as_deref(),
-        db: place.db.as_deref(),
-        table: place.table.as_deref(),
-        transaction: place.gtid.as_deref(),
-        file: place.file.as_deref(),
-        pos: place.pos,
-        id: head.id.as_deref(),
+        topic: head["subject"].as_str(),
+        db: place["db"].as_str(),
+        table: place["table"].as_str(),
+        transaction: place["gtid"].as_str(),
+        file: place["file"].as_str(),
+        pos: place["pos"].as_u64(),
+        id: head["id"].as_str(),
     };
     let line = dead_letter(reason, &origin, Some(&as_json(event)));
-    let told = match &head.id {
+    let told = match origin.id {
         Some(id) => format!("{reason}; event {id}"),
         None => reason.to_owned(),
     };
     (told, line)
-}
-
-fn as_json(event: &[u8]) -> Vec<u8> {
-    // A newline between members would tear the line.
-    if let Ok(value) = serde_json::from_slice::<&RawValue>(event)
-        && !value.get().contains(['\n', '\r'])
-    {
-        return value.get().as_bytes().to_vec();
-    }
-    let mut out = Vec::new();
-    match std::str::from_utf8(event) {
-        Ok(text) => json::write_string(&mut out, text),
-        Err(_) => {
-            out.extend_from_slice(b"{\"base64\":\"");
-            out.extend_from_slice(STANDARD.encode(event).as_bytes());
-            out.extend_from_slice(b"\"}");
-        }
-    }
-    out
 }
 
 #[cfg(test)]
@@ -94,6 +47,15 @@ mod tests {
         assert_eq!((&value["db"], &value["pos"]), (&"d".into(), &4.into()));
         assert_eq!(value["event"]["data"]["source"]["table"], "t");
         assert_eq!(letter("no", event).0, "no; event i");
+    }
+
+    #[test]
+    fn an_event_whose_data_is_no_object_tells_who_it_is_all_the_same() {
+        for data in ["[1]", "\"text\"", "7", "null", "{\"source\":[]}"] {
+            let value = parsed(format!(r#"{{"id":"i","subject":"s","data":{data}}}"#).as_bytes());
+            assert_eq!((&value["id"], &value["topic"]), (&"i".into(), &"s".into()), "{data}");
+            assert_eq!(value["db"], Value::Null);
+        }
     }
 
     #[test]

@@ -22,9 +22,10 @@ mod lines;
 pub mod stdout;
 
 pub mod announce;
+pub mod deliver;
+pub mod image;
 pub mod stats;
 pub mod store;
 
-mod arrival;
 #[cfg(test)]
 mod testing;

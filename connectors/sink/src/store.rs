@@ -60,6 +60,15 @@ pub struct LaneApplied {
     pub sequence: u64,
 }
 
+/// How far a lane is applied, and since when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// What is recorded.
+    pub lane: LaneApplied,
+    /// When it was, in UTC, as the server writes a time.
+    pub updated: String,
+}
+
 /// A chunk of a snapshot that is applied, whole or in part.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChunkApplied {
@@ -146,4 +155,18 @@ pub trait Store: Send + 'static {
 
     /// The sink ends: lets go of lock and connection.
     fn close(&mut self);
+}
+
+impl<S: Store + ?Sized> Store for Box<S> {
+    fn open(&mut self) -> Result<Applied, Failure> {
+        (**self).open()
+    }
+
+    fn put(&mut self, events: &[StoreEvent<'_>], applied: &Applied) -> Result<Vec<Refused>, Failure> {
+        (**self).put(events, applied)
+    }
+
+    fn close(&mut self) {
+        (**self).close();
+    }
 }

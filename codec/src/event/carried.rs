@@ -1,0 +1,290 @@
+//! Events of somebody else's on their way through EventMesh.
+//!
+//! The Java server pushes nothing but `application/cloudevents+json`, needs `data`, and pastes base64 data into the JSON as
+//! it is (protocol manual, sections 4.2 to 4.4). So an event that is not made here travels in another form: what its data
+//! is goes into the extension `contenttype`; bytes become a text of base64, and missing data null, which the extension
+//! `contentencoding` tells. [`restore`] gives the event back.
+//!
+//! Invariant: what [`Carried::write_json`] wrote restores to the same event, but that it has the topic as `subject`, and
+//! that data without a content type is JSON, as the specification has it.
+
+use std::borrow::Cow;
+
+use super::view::{Data, EventError, EventView, ExtensionValue, decode_base64, decode_event};
+use super::{BEGIN, DATA_CONTENT_TYPE};
+use crate::{json, time};
+
+/// The extension that says what the data is.
+pub const CONTENT_TYPE: &str = "contenttype";
+/// The extension that says how the data is written, where it is not simply JSON.
+pub const CONTENT_ENCODING: &str = "contentencoding";
+/// Both: no event of somebody else's may have them already.
+pub const EXTENSIONS: [&str; 2] = [CONTENT_TYPE, CONTENT_ENCODING];
+
+const BASE64: &str = "base64";
+const NONE: &str = "none";
+const JSON: &str = "application/json";
+
+/// An event's time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Time<'a> {
+    /// In microseconds since 1970.
+    Us(i64),
+    /// As it was written, RFC 3339.
+    Text(&'a str),
+}
+
+/// An event's data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Payload<'a> {
+    /// There is none.
+    None,
+    /// The text of one JSON value.
+    Json(&'a str),
+    /// A text.
+    Text(&'a str),
+    /// Bytes.
+    Bytes(&'a [u8]),
+    /// The JSON text of a string that holds base64, with its quotes.
+    Base64(&'a str),
+}
+
+/// An event, to be written. The required texts must not be empty.
+#[derive(Debug, Clone, Copy)]
+pub struct Carried<'a> {
+    /// `id`
+    pub id: &'a str,
+    /// `source`
+    pub source: &'a str,
+    /// `type`
+    pub event_type: &'a str,
+    /// `subject`
+    pub topic: &'a str,
+    /// `time`
+    pub time: Option<Time<'a>>,
+    /// What the data is.
+    pub content_type: Option<&'a str>,
+    /// Further attributes, each written by [`write_attribute`].
+    pub attributes: &'a [u8],
+    /// `data`
+    pub payload: Payload<'a>,
+}
+
+impl Carried<'_> {
+    /// Appends the event as one line of structured JSON, without newline.
+    pub fn write_json(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(BEGIN);
+        json::write_escaped(out, self.id.as_bytes());
+        out.push(b'"');
+        let text = |out: &mut Vec<u8>, name, value| write_text(out, name, value);
+        text(out, "source", self.source);
+        text(out, "type", self.event_type);
+        text(out, "datacontenttype", DATA_CONTENT_TYPE);
+        text(out, "subject", self.topic);
+        match self.time {
+            None => {}
+            Some(Time::Text(time)) => text(out, "time", time),
+            Some(Time::Us(time_us)) => {
+                out.extend_from_slice(br#","time":""#);
+                time::write_rfc3339_us(out, time_us);
+                out.push(b'"');
+            }
+        }
+        out.extend_from_slice(self.attributes);
+        if let Some(content_type) = self.content_type.filter(|text| *text != DATA_CONTENT_TYPE) {
+            text(out, CONTENT_TYPE, content_type);
+        }
+        self.write_payload(out);
+        out.push(b'}');
+    }
+
+    fn write_payload(&self, out: &mut Vec<u8>) {
+        match self.payload {
+            Payload::None => write_text(out, CONTENT_ENCODING, NONE),
+            Payload::Bytes(_) | Payload::Base64(_) => write_text(out, CONTENT_ENCODING, BASE64),
+            Payload::Json(_) | Payload::Text(_) => {}
+        }
+        out.extend_from_slice(br#","data":"#);
+        let start = out.len();
+        match self.payload {
+            Payload::None => out.extend_from_slice(b"null"),
+            Payload::Json(json) | Payload::Base64(json) => {
+                out.extend_from_slice(json.as_bytes());
+                // In JSON these stand only between members, where a blank does as well; in a line they would end it.
+                out[start..]
+                    .iter_mut()
+                    .filter(|byte| matches!(byte, b'\n' | b'\r'))
+                    .for_each(|byte| *byte = b' ');
+            }
+            Payload::Text(text) => json::write_string(out, text),
+            Payload::Bytes(bytes) => {
+                out.push(b'"');
+                json::write_base64(out, bytes);
+                out.push(b'"');
+            }
+        }
+    }
+}
+
+/// Appends an attribute behind others.
+pub fn write_attribute(out: &mut Vec<u8>, name: &str, value: &ExtensionValue<'_>) {
+    match value {
+        ExtensionValue::String(text) => write_text(out, name, text),
+        ExtensionValue::Boolean(value) => {
+            write_name(out, name).extend_from_slice(value.to_string().as_bytes())
+        }
+        ExtensionValue::Integer(value) => {
+            let mut digits = itoa::Buffer::new();
+            write_name(out, name).extend_from_slice(digits.format(*value).as_bytes());
+        }
+    }
+}
+
+fn write_text(out: &mut Vec<u8>, name: &str, value: &str) {
+    json::write_string(write_name(out, name), value);
+}
+
+fn write_name<'a>(out: &'a mut Vec<u8>, name: &str) -> &'a mut Vec<u8> {
+    out.extend_from_slice(br#",""#);
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(br#"":"#);
+    out
+}
+
+/// Reads an event that came out of EventMesh, and gives it back in the form that it had before: content type and data.
+/// Events of ours say `application/json`.
+///
+/// # Errors
+/// See [`EventError`].
+pub fn restore(json: &[u8]) -> Result<EventView<'_>, EventError> {
+    let mut event = decode_event(json)?;
+    if event.data_content_type.as_deref() != Some(DATA_CONTENT_TYPE) {
+        return Ok(event);
+    }
+    let content_type = take(&mut event, CONTENT_TYPE);
+    let encoding = take(&mut event, CONTENT_ENCODING);
+    match (encoding.as_deref(), event.data) {
+        (Some(BASE64), Data::Json(value)) => event.data = Data::Base64(value),
+        (Some(NONE), _) => event.data = Data::Absent,
+        _ => {}
+    }
+    event.data_content_type = content_type.or(match event.data {
+        Data::Json(_) => Some(Cow::Borrowed(JSON)),
+        Data::Absent | Data::Base64(_) => None,
+    });
+    Ok(event)
+}
+
+fn take<'a>(event: &mut EventView<'a>, name: &str) -> Option<Cow<'a, str>> {
+    let at = event.extensions.iter().position(|(key, _)| key == name)?;
+    match event.extensions.remove(at).1 {
+        ExtensionValue::String(text) => Some(text),
+        ExtensionValue::Boolean(_) | ExtensionValue::Integer(_) => None,
+    }
+}
+
+/// The bytes of a restored event's data, as they stand in a message whose attributes are elsewhere (binary mode): JSON
+/// where the content type says so or nothing, the text itself where it is another; `None` where there is no data.
+///
+/// # Errors
+/// [`EventError::Base64`].
+pub fn payload<'a>(event: &EventView<'a>) -> Result<Option<Cow<'a, [u8]>>, EventError> {
+    let value = match event.data {
+        Data::Absent => return Ok(None),
+        Data::Base64(value) => return decode_base64(value).map(|bytes| Some(Cow::Owned(bytes))),
+        Data::Json(value) => value.get(),
+    };
+    let is_json = event.data_content_type.as_deref().is_none_or(is_json);
+    let inside = value.strip_prefix('"').and_then(|text| text.strip_suffix('"')).filter(|_| !is_json);
+    let text = inside.and_then(|inside| json::unquote(inside.as_bytes()));
+    Ok(Some(match text {
+        Some(Cow::Borrowed(text)) => Cow::Borrowed(text.as_bytes()),
+        Some(Cow::Owned(text)) => Cow::Owned(text.into_bytes()),
+        None => Cow::Borrowed(value.as_bytes()),
+    }))
+}
+
+/// Whether a content type is JSON's: `…/json` or `…+json`.
+pub fn is_json(content_type: &str) -> bool {
+    let essence = content_type.split(';').next().unwrap_or_default().trim().as_bytes();
+    let ends = |end: &[u8]| {
+        essence.len() > end.len() && essence[essence.len() - end.len()..].eq_ignore_ascii_case(end)
+    };
+    ends(b"/json") || ends(b"+json")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Framing, frame_again};
+
+    const EVENT: Carried<'_> = Carried {
+        id: "a\"b\\\u{1}ü",
+        source: "/s",
+        event_type: "t",
+        topic: "orders",
+        time: None,
+        content_type: None,
+        attributes: b"",
+        payload: Payload::None,
+    };
+
+    fn check(carried: &Carried<'_>, content_type: Option<&str>, payload: Option<&[u8]>) {
+        let mut out = Vec::new();
+        carried.write_json(&mut out);
+        assert!(!out.contains(&b'\n'));
+        let plain = decode_event(&out).expect("a CloudEvent");
+        assert_eq!(plain.data_content_type.as_deref(), Some(DATA_CONTENT_TYPE));
+        assert!(matches!(plain.data, Data::Json(_)), "EventMesh needs JSON data");
+        let restored = restore(&out).expect("a CloudEvent");
+        assert_eq!(restored.data_content_type.as_deref(), content_type);
+        assert_eq!(super::payload(&restored).expect("readable").as_deref(), payload);
+        assert_eq!((&*restored.id, restored.subject.as_deref()), (carried.id, Some("orders")));
+        let mut again = Vec::new();
+        restored.write_json(&mut again);
+        assert_eq!(decode_event(&again).expect("a CloudEvent").data_content_type.as_deref(), content_type);
+    }
+
+    #[test]
+    fn data_of_every_kind_comes_back_as_it_was() {
+        let of = |content_type, payload| Carried { content_type, payload, ..EVENT };
+        check(&EVENT, None, None);
+        check(&of(Some("text/plain"), Payload::Text("a\n\"b\"")), Some("text/plain"), Some(b"a\n\"b\""));
+        check(&of(None, Payload::Json("{\"a\":\n1.10}")), Some("application/json"), Some(b"{\"a\": 1.10}"));
+        check(
+            &of(Some("application/x+json"), Payload::Json("\"a\"")),
+            Some("application/x+json"),
+            Some(b"\"a\""),
+        );
+        check(&of(Some("image/png"), Payload::Bytes(b"\xff\x00")), Some("image/png"), Some(b"\xff\x00"));
+        check(&of(None, Payload::Base64("\"/wA=\"")), None, Some(b"\xff\x00"));
+        check(&of(Some("application/xml"), Payload::None), Some("application/xml"), None);
+    }
+
+    #[test]
+    fn attributes_and_time_stay_as_they_are() {
+        let mut attributes = Vec::new();
+        write_attribute(&mut attributes, "partitionkey", &ExtensionValue::String("k\"1".into()));
+        write_attribute(&mut attributes, "count", &ExtensionValue::Integer(-7));
+        write_attribute(&mut attributes, "flag", &ExtensionValue::Boolean(true));
+        for time in [Time::Us(0), Time::Text("2018-04-05T17:31:00.123456789Z")] {
+            let mut out = Vec::new();
+            Carried { attributes: &attributes, time: Some(time), ..EVENT }.write_json(&mut out);
+            let event = restore(&out).expect("a CloudEvent");
+            assert_eq!(event.extension("partitionkey"), Some(&ExtensionValue::String("k\"1".into())));
+            assert_eq!(event.extension("count"), Some(&ExtensionValue::Integer(-7)));
+            assert_eq!(event.extension("flag"), Some(&ExtensionValue::Boolean(true)));
+            let expected = if let Time::Text(text) = time { text } else { "1970-01-01T00:00:00.000000Z" };
+            assert_eq!(event.time.as_deref(), Some(expected));
+        }
+    }
+
+    #[test]
+    fn an_id_with_escapes_is_found_in_the_frame() {
+        let mut json = Vec::new();
+        EVENT.write_json(&mut json);
+        let mut out = Vec::new();
+        let framed = frame_again(&mut out, Framing::EventMesh, &json).expect("it begins as ours do");
+        assert_eq!((framed.json(&out), &*framed.id_text(&out)), (&json[..], EVENT.id));
+    }
+}

@@ -1,0 +1,212 @@
+//! Events on their way to a lane: copied once, behind each other into one buffer, with a record of where their parts lie.
+//!
+//! A batch is at most [`BYTES_FULL`] and one event, and no older than [`LINGER`] when the next event comes.
+
+use std::time::{Duration, Instant};
+
+use flowd_engine::record::{Batch, ConnectorRecord, Position, Span};
+
+use crate::event::{Data, Event};
+
+/// A batch of so many bytes is handed on.
+pub(crate) const BYTES_FULL: usize = 64 * 1024;
+/// So is one that is this old.
+pub(crate) const LINGER: Duration = Duration::from_millis(5);
+/// What an event holds besides its bytes.
+const RECORD_SIZE: usize = size_of::<Message>();
+
+/// One event in a batch.
+#[derive(Debug, Clone, Copy)]
+pub struct Message(pub(crate) Form);
+
+impl ConnectorRecord for Message {}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Form {
+    Parts(Parts),
+    Structured {
+        json: Span,
+        topic: Span,
+    },
+    /// It can become no event.
+    Rejected {
+        reason: Span,
+        raw: Span,
+    },
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Parts {
+    pub(crate) id: Span,
+    pub(crate) kind: Span,
+    pub(crate) source: Option<Span>,
+    pub(crate) topic: Span,
+    pub(crate) time_us: Option<i64>,
+    pub(crate) key: Option<Span>,
+    pub(crate) content_type: Option<Span>,
+    /// Names and values, each with its length (u32, little end first) before it.
+    pub(crate) extensions: Span,
+    pub(crate) form: DataForm,
+    pub(crate) data: Span,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DataForm {
+    None,
+    Json,
+    Text,
+    Binary,
+}
+
+/// A batch that is being filled.
+#[derive(Debug)]
+pub(crate) struct Building {
+    buffer: Vec<u8>,
+    records: Vec<Message>,
+    position: Position,
+    /// The position is not handed on yet.
+    has_moved: bool,
+    /// When its first event came.
+    since: Option<Instant>,
+    time_us: i64,
+}
+
+impl Building {
+    /// Nothing yet, behind this position.
+    pub(crate) fn new(position: Position) -> Self {
+        Self { buffer: Vec::new(), records: Vec::new(), position, has_moved: false, since: None, time_us: 0 }
+    }
+
+    /// Bytes that it holds, and will.
+    pub(crate) fn size(&self) -> usize {
+        self.buffer.len() + self.records.len() * RECORD_SIZE
+    }
+
+    /// Whether it is to be handed on before anything else is added.
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
+        self.size() >= BYTES_FULL || self.due().is_some_and(|due| due <= now)
+    }
+
+    /// When it has to be handed on.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        self.since.map(|since| since + LINGER)
+    }
+
+    /// Everything so far belongs to this position.
+    pub(crate) fn mark(&mut self, position: Position) {
+        self.position = position;
+        self.has_moved = true;
+    }
+
+    pub(crate) fn push(&mut self, event: &Event<'_>) {
+        let form = match event {
+            Event::Structured { json, topic } => {
+                Form::Structured { json: self.add(json), topic: self.add(topic.as_bytes()) }
+            }
+            Event::Parts { .. } => Form::Parts(self.parts(event)),
+        };
+        self.record(form);
+    }
+
+    pub(crate) fn reject(&mut self, reason: &str, raw: &[u8]) {
+        let form = Form::Rejected { reason: self.add(reason.as_bytes()), raw: self.add(raw) };
+        self.record(form);
+    }
+
+    fn record(&mut self, form: Form) {
+        self.since.get_or_insert_with(Instant::now);
+        self.records.push(Message(form));
+    }
+
+    fn parts(&mut self, event: &Event<'_>) -> Parts {
+        let Event::Parts { id, kind, source, topic, time_us, key, content_type, extensions, data } = event
+        else {
+            unreachable!("asked for parts only")
+        };
+        self.time_us = self.time_us.max(time_us.unwrap_or(0));
+        let (form, bytes) = match data {
+            Data::None => (DataForm::None, &[][..]),
+            Data::Json(bytes) => (DataForm::Json, *bytes),
+            Data::Text(text) => (DataForm::Text, text.as_bytes()),
+            Data::Binary(bytes) => (DataForm::Binary, *bytes),
+        };
+        Parts {
+            id: self.add(id.as_bytes()),
+            kind: self.add(kind.as_bytes()),
+            source: source.map(|text| self.add(text.as_bytes())),
+            topic: self.add(topic.as_bytes()),
+            time_us: *time_us,
+            key: key.map(|text| self.add(text.as_bytes())),
+            content_type: content_type.map(|text| self.add(text.as_bytes())),
+            extensions: self.extensions(extensions),
+            form,
+            data: self.add(bytes),
+        }
+    }
+
+    fn extensions(&mut self, extensions: &[(&str, &str)]) -> Span {
+        let start = self.end();
+        for text in extensions.iter().flat_map(|(name, value)| [name, value]) {
+            let size = u32::try_from(text.len()).expect("a batch has fewer than 4 GiB");
+            self.buffer.extend_from_slice(&size.to_le_bytes());
+            self.buffer.extend_from_slice(text.as_bytes());
+        }
+        Span { start, end: self.end() }
+    }
+
+    fn add(&mut self, bytes: &[u8]) -> Span {
+        let start = self.end();
+        self.buffer.extend_from_slice(bytes);
+        Span { start, end: self.end() }
+    }
+
+    fn end(&self) -> u32 {
+        u32::try_from(self.buffer.len()).expect("a batch has fewer than 4 GiB")
+    }
+
+    /// What is to be handed on, if anything is.
+    pub(crate) fn take(&mut self) -> Option<Batch<Message>> {
+        if self.records.is_empty() && !self.has_moved {
+            return None;
+        }
+        self.since = None;
+        self.has_moved = false;
+        let room = self.records.len();
+        Some(Batch {
+            bytes: std::mem::take(&mut self.buffer).into(),
+            records: std::mem::replace(&mut self.records, Vec::with_capacity(room)),
+            position: self.position.clone(),
+            time_us: std::mem::take(&mut self.time_us),
+        })
+    }
+}
+
+/// The bytes that an event asks for.
+pub(crate) fn size_of_event(event: &Event<'_>) -> usize {
+    RECORD_SIZE
+        + match event {
+            Event::Structured { json, topic } => json.len() + topic.len(),
+            Event::Parts { id, kind, source, topic, key, content_type, extensions, data, .. } => {
+                let optional = [source, key, content_type].into_iter().flatten().map(|text| text.len());
+                let extensions = extensions.iter().map(|(name, value)| name.len() + value.len() + 8);
+                let data = match data {
+                    Data::None => 0,
+                    Data::Json(bytes) | Data::Binary(bytes) => bytes.len(),
+                    Data::Text(text) => text.len(),
+                };
+                id.len() + kind.len() + topic.len() + optional.chain(extensions).sum::<usize>() + data
+            }
+        }
+}
+
+/// The extensions that [`Building::push`] wrote.
+pub(crate) fn extensions(mut bytes: &[u8]) -> impl Iterator<Item = (&str, &str)> {
+    std::iter::from_fn(move || Some((text(&mut bytes)?, text(&mut bytes)?)))
+}
+
+fn text<'a>(bytes: &mut &'a [u8]) -> Option<&'a str> {
+    let (size, rest) = bytes.split_first_chunk::<4>()?;
+    let (text, rest) = rest.split_at_checked(u32::from_le_bytes(*size) as usize)?;
+    *bytes = rest;
+    std::str::from_utf8(text).ok()
+}

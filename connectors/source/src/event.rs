@@ -1,0 +1,123 @@
+//! One event as a source pushes it: borrowed, made from parts or as it came.
+
+use flowd_codec::event::carried;
+use flowd_codec::event::view::is_attribute_name;
+
+/// One event. Whatever cannot become a CloudEvent follows `pipeline.onReject`, with the reason and what was pushed: an id,
+/// type or topic that is empty or not allowed, an extension's name, data that is no JSON, a text that is no CloudEvent, an
+/// event that is larger than EventMesh takes.
+#[derive(Debug, Clone, Copy)]
+pub enum Event<'a> {
+    /// Made from parts: flowd writes the CloudEvent.
+    Parts {
+        /// `id`: any text. The same message has the same one whenever it is read; with `source` it tells a repeat.
+        id: &'a str,
+        /// `type`.
+        kind: &'a str,
+        /// `source`, a URI reference; without it [`Context::source`](crate::Context::source).
+        source: Option<&'a str>,
+        /// The topic, which becomes `subject`; see [`Subject::topic`](crate::Subject::topic).
+        topic: &'a str,
+        /// `time`, in microseconds since 1970; without it the event has none.
+        time_us: Option<i64>,
+        /// The order key, which becomes `partitionkey`: events of one key of a topic stay in order.
+        key: Option<&'a str>,
+        /// What the data is, as its sender says. EventMesh pushes nothing but `application/cloudevents+json`, so this
+        /// travels in an extension, and sinks of messages give it back (`flowd_codec::event::carried`).
+        content_type: Option<&'a str>,
+        /// Extensions, and `dataschema`; see [`is_extension_name`] for what they may be called. No name twice.
+        extensions: &'a [(&'a str, &'a str)],
+        /// The payload.
+        data: Data<'a>,
+    },
+    /// A CloudEvent in structured JSON, as it came. Its `subject` is replaced by `topic`; its extensions stay as they are,
+    /// and of those `partitionkey` is its order key.
+    Structured {
+        /// The event.
+        json: &'a [u8],
+        /// The topic.
+        topic: &'a str,
+    },
+}
+
+/// The payload of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Data<'a> {
+    /// There is none.
+    None,
+    /// One JSON value.
+    Json(&'a [u8]),
+    /// A text.
+    Text(&'a str),
+    /// Bytes that are neither.
+    Binary(&'a [u8]),
+}
+
+impl<'a> Data<'a> {
+    /// The payload of a message whose sender says what it is: JSON where the type says so, text where the type is one or
+    /// where there is none and the bytes are JSON or a text, else bytes.
+    pub fn of(content_type: Option<&str>, bytes: &'a [u8]) -> Self {
+        if bytes.is_empty() {
+            return Self::None;
+        }
+        let essence = content_type.map(|text| text.split(';').next().unwrap_or_default().trim());
+        let is = |essence: &str, end: &str| {
+            essence.len() >= end.len()
+                && essence.as_bytes()[essence.len() - end.len()..].eq_ignore_ascii_case(end.as_bytes())
+        };
+        let text = |otherwise| std::str::from_utf8(bytes).map_or(otherwise, Self::Text);
+        match essence {
+            Some(essence) if is(essence, "/json") || is(essence, "+json") => Self::Json(bytes),
+            Some(essence) if essence.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("text/")) => {
+                text(Self::Binary(bytes))
+            }
+            Some(_) => Self::Binary(bytes),
+            None if is_json(bytes) => Self::Json(bytes),
+            None => text(Self::Binary(bytes)),
+        }
+    }
+}
+
+/// Whether these bytes are one JSON value.
+pub(crate) fn is_json(bytes: &[u8]) -> bool {
+    serde_json::from_slice::<&serde_json::value::RawValue>(bytes).is_ok()
+}
+
+/// Whether an event made from parts may have an extension of this name: `a-z` and `0-9`, and not the name of an attribute
+/// that stands elsewhere.
+pub fn is_extension_name(name: &str) -> bool {
+    const TAKEN: [&str; 9] =
+        ["specversion", "id", "source", "type", "datacontenttype", "subject", "time", "data", "partitionkey"];
+    let is_free = |name| !TAKEN.contains(&name) && !carried::EXTENSIONS.contains(&name);
+    is_attribute_name(name) && is_free(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn data_is_what_its_sender_says_or_else_what_it_looks_like() {
+        for (content_type, bytes, expected) in [
+            (Some("application/json; charset=utf-8"), &b"no json"[..], Data::Json(b"no json")),
+            (Some("application/cloudevents+JSON"), b"{}", Data::Json(b"{}")),
+            (Some("text/plain"), b"{}", Data::Text("{}")),
+            (Some("text/plain"), b"\xff", Data::Binary(b"\xff")),
+            (Some("application/octet-stream"), b"{}", Data::Binary(b"{}")),
+            (None, b"[1]", Data::Json(b"[1]")),
+            (None, b"hello", Data::Text("hello")),
+            (None, b"\xff", Data::Binary(b"\xff")),
+            (Some("application/json"), b"", Data::None),
+        ] {
+            assert_eq!(Data::of(content_type, bytes), expected, "{content_type:?}");
+        }
+    }
+
+    #[test]
+    fn an_extension_has_a_plain_name_that_is_not_taken() {
+        assert!(is_extension_name("traceparent") && is_extension_name("a1"));
+        for name in ["", "traceParent", "a-b", "id", "partitionkey", "data", "datacontenttype"] {
+            assert!(!is_extension_name(name), "{name}");
+        }
+    }
+}

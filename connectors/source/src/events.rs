@@ -1,0 +1,104 @@
+//! Where a source that blocks puts its events, and learns what is acknowledged.
+
+use std::time::Instant;
+
+use flowd_engine::ack::Confirmed;
+use flowd_engine::record::{Batch, Position};
+use flowd_engine::worker::{Closed, Intake};
+
+use crate::batch::{BYTES_FULL, Building, Message, size_of_event};
+use crate::event::Event;
+
+/// The pipeline's near end. Events are gathered into batches of 64 KiB; a push blocks while the pipeline is full.
+///
+/// `Closed` means that the pipeline is going down: return `SourceEnd::Stopped`. What was handed on by then is still
+/// delivered, and its acknowledgement comes; what was not is as if it had never been read.
+pub struct Events<'a> {
+    pub(crate) intake: &'a mut dyn Intake<Message>,
+    confirmed: Confirmed,
+    building: Building,
+    /// Bytes reserved for the batch at hand.
+    reserved: usize,
+    /// The position handed on last.
+    pub(crate) handed_on: Position,
+}
+
+impl<'a> Events<'a> {
+    pub(crate) fn new(intake: &'a mut dyn Intake<Message>, begin: Position) -> Self {
+        let confirmed = intake.confirmations();
+        Self { intake, confirmed, building: Building::new(begin.clone()), reserved: 0, handed_on: begin }
+    }
+
+    /// Adds an event. A batch that is full, or some milliseconds old, is handed on first.
+    ///
+    /// # Errors
+    /// The pipeline is going down.
+    pub fn push(&mut self, event: &Event<'_>) -> Result<(), Closed> {
+        self.make_room(size_of_event(event))?;
+        self.building.push(event);
+        Ok(())
+    }
+
+    /// Adds what can become no event, with the reason: a dead letter, or the end of the run, by `pipeline.onReject`. It
+    /// counts like an event: its position is acknowledged once the dead letter is durable.
+    ///
+    /// # Errors
+    /// The pipeline is going down.
+    pub fn reject(&mut self, reason: &str, raw: &[u8]) -> Result<(), Closed> {
+        self.make_room(reason.len() + raw.len())?;
+        self.building.reject(reason, raw);
+        Ok(())
+    }
+
+    /// Everything pushed so far belongs to `position`: once that is acknowledged, so is all of it. Cheap; of several marks
+    /// in a batch the last counts.
+    pub fn mark(&mut self, position: Position) {
+        self.building.mark(position);
+    }
+
+    /// Hands on what is there now. Call it before waiting for more.
+    ///
+    /// # Errors
+    /// The pipeline is going down.
+    pub fn flush(&mut self) -> Result<(), Closed> {
+        match self.building.take() {
+            Some(batch) => self.hand_on(batch),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn hand_on(&mut self, batch: Batch<Message>) -> Result<(), Closed> {
+        let position = batch.position.clone();
+        self.reserved = 0;
+        self.intake.send(batch)?;
+        self.handed_on = position;
+        Ok(())
+    }
+
+    /// The newest acknowledged position, if there is one since the last time.
+    pub fn acked(&mut self) -> Option<Position> {
+        self.confirmed.take()
+    }
+
+    /// Whether the pipeline is going down.
+    pub fn is_closed(&self) -> bool {
+        self.intake.is_closed()
+    }
+
+    pub(crate) fn confirmed(&self) -> Confirmed {
+        self.confirmed.clone()
+    }
+
+    fn make_room(&mut self, size: usize) -> Result<(), Closed> {
+        if self.building.is_due(Instant::now()) {
+            self.flush()?;
+        }
+        let needed = self.building.size() + size;
+        if needed > self.reserved {
+            let more = (needed - self.reserved).max(BYTES_FULL);
+            self.intake.reserve(more)?;
+            self.reserved += more;
+        }
+        Ok(())
+    }
+}

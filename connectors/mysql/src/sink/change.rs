@@ -4,9 +4,9 @@
 
 use std::time::Instant;
 
+use flowd_sink::image::{self, Member};
 use flowd_sink::store::{Op, StoreEvent};
 
-use crate::sink::image::{self, Member};
 use crate::sink::session::Session;
 use crate::sink::tables::{Tables, Trouble};
 use crate::sink::value::Origin;

@@ -2,8 +2,9 @@
 //!
 //! Rows of one shape can go in one statement. Invariant: what a generated column says is used to find rows, never written.
 
+use flowd_sink::image::Member;
+
 use crate::query::identifier;
-use crate::sink::image::Member;
 use crate::sink::session::Strictness;
 use crate::sink::table::{Column, Table};
 use crate::sink::value::{self, Form, Origin, Written};
@@ -268,9 +269,10 @@ fn equal(column: &Column, literal: &[u8], out: &mut Vec<u8>) {
 mod tests {
     use std::time::Instant;
 
+    use flowd_sink::image;
+
     use super::*;
     use crate::sink::config::TableName;
-    use crate::sink::image;
     use crate::sink::table::tests::{made, table_of};
 
     const ROW: &[u8] = br#"{"id":1,"g":9,"b":"x'y","c":null}"#;

@@ -5,8 +5,8 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use flowd_sink::image::{self, Value};
 
-use crate::sink::image::{self, Value};
 use crate::sink::sql;
 
 mod number;

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::io::Write as _;
 
-use crate::sink::image::Value;
+use flowd_sink::image::Value;
+
 use crate::sink::value::{base64, is_no};
 
 type Written = Result<(), String>;

@@ -2,9 +2,9 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use flowd_sink::image::Value;
 use serde::Deserialize;
 
-use crate::sink::image::Value;
 use crate::sink::sql;
 use crate::sink::value::is_no;
 

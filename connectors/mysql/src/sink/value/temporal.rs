@@ -3,7 +3,8 @@
 //! Zero, partial and impossible dates pass; the session's sql_mode takes them. A fraction is never rounded: digits that
 //! the column does not keep must be zeros.
 
-use crate::sink::image::Value;
+use flowd_sink::image::Value;
+
 use crate::sink::value::is_no;
 
 type Written = Result<(), String>;

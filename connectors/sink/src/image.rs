@@ -8,10 +8,13 @@ use serde::de::{DeserializeSeed, Error, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 /// A column's name, and its value as it stands in the event.
-pub(super) type Member<'a> = (Cow<'a, str>, &'a str);
+pub type Member<'a> = (Cow<'a, str>, &'a str);
 
-/// Reads an image into `members`, in its order. The error says what is wrong with the JSON.
-pub(super) fn read<'a>(json: &'a [u8], members: &mut Vec<Member<'a>>) -> Result<(), String> {
+/// Reads an image into `members`, in its order.
+///
+/// # Errors
+/// What is wrong with the JSON.
+pub fn read<'a>(json: &'a [u8], members: &mut Vec<Member<'a>>) -> Result<(), String> {
     members.clear();
     let text = std::str::from_utf8(json).map_err(|error| format!("it is not UTF-8: {error}"))?;
     let mut reader = serde_json::Deserializer::from_str(text);
@@ -20,18 +23,24 @@ pub(super) fn read<'a>(json: &'a [u8], members: &mut Vec<Member<'a>>) -> Result<
 
 /// A value, one step into its JSON.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Value<'a> {
+pub enum Value<'a> {
+    /// `null`
     Null,
+    /// `true` or `false`
     Bool(bool),
     /// As it is written.
     Number(&'a str),
+    /// A string, unescaped.
     Text(Cow<'a, str>),
     /// An object or an array.
     Structure(&'a str),
 }
 
 /// Takes a value from its text, which is valid JSON.
-pub(super) fn value(raw: &str) -> Result<Value<'_>, String> {
+///
+/// # Errors
+/// What is wrong with the escapes of a string.
+pub fn value(raw: &str) -> Result<Value<'_>, String> {
     Ok(match raw.as_bytes().first() {
         Some(b'n') => Value::Null,
         Some(b't') => Value::Bool(true),

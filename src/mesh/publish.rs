@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use flowd_codec::event::added;
 use flowd_codec::event::view::{
     Data, EventView, ExtensionValue, SpecVersion, decode_event, is_attribute_name,
 };
@@ -15,25 +16,6 @@ use serde_json::value::RawValue;
 
 use super::broker::Delivery;
 use super::record::{Arrival, Version};
-
-/// The extensions that this server adds; a publisher's own of these names are overwritten.
-const ADDED: [&str; 13] = [
-    "protocoltype",
-    "protocolversion",
-    "protocoldesc",
-    "reqc2eventmeshtimestamp",
-    "reqeventmesh2mqtimestamp",
-    "reqsendeventmeship",
-    "reqmq2eventmeshtimestamp",
-    "reqreceiveeventmeship",
-    "reqeventmesh2ctimestamp",
-    "rsp0sys",
-    "rsp0group",
-    "rsp0idc",
-    "rsp0ip",
-];
-/// How many of [`ADDED`] are there once the event is stored.
-const ADDED_AT_PUBLISH: usize = 6;
 
 /// A publish that may be stored.
 #[derive(Debug)]
@@ -101,7 +83,7 @@ pub(crate) fn check<'a>(
         .ok_or("io.cloudevents.rw.CloudEventRWException: the event is no JSON object")?;
     let mut publish =
         Publish { subject, arrival: Arrival { time_ms, version }, body: Cow::Borrowed(open), view };
-    if publish.view.extensions.iter().any(|(name, _)| ADDED.contains(&&**name)) {
+    if publish.view.extensions.iter().any(|(name, _)| added::is_added(name)) {
         publish.body = Cow::Owned(without_added(body)?);
     }
     add_properties(&mut publish, properties)?;
@@ -171,7 +153,7 @@ fn check_view(view: &EventView<'_>) -> Result<(), String> {
 
 /// Header properties besides the three of the protocol become extensions.
 fn add_properties(publish: &mut Publish<'_>, properties: &Properties) -> Result<(), String> {
-    for (name, value) in properties.iter().filter(|(name, _)| !ADDED.contains(name)) {
+    for (name, value) in properties.iter().filter(|(name, _)| !added::is_added(name)) {
         if !is_attribute_name(name) {
             return Err(format!("io.cloudevents.rw.CloudEventRWException: Invalid extensions name: {name}"));
         }
@@ -207,7 +189,7 @@ fn without_added(body: &[u8]) -> Result<Vec<u8>, String> {
     let members: BTreeMap<String, &RawValue> = serde_json::from_slice(body)
         .map_err(|error| format!("io.cloudevents.rw.CloudEventRWException: {error}"))?;
     let mut out = Vec::with_capacity(body.len());
-    for (name, value) in members.iter().filter(|(name, _)| !ADDED.contains(&name.as_str())) {
+    for (name, value) in members.iter().filter(|(name, _)| !added::is_added(name)) {
         out.push(if out.is_empty() { b'{' } else { b',' });
         write_string(&mut out, name);
         out.push(b':');
@@ -238,12 +220,12 @@ pub(crate) fn write_ack(out: &mut Vec<u8>, publish: &Publish<'_>) {
         SpecVersion::V03 => br#","specVersion":"V03","extensionNames":["#,
         SpecVersion::V10 => br#","specVersion":"V1","extensionNames":["#,
     });
-    for name in &ADDED[..ADDED_AT_PUBLISH] {
+    for name in &added::NAMES[..added::AT_PUBLISH] {
         out.push(b'"');
         out.extend_from_slice(name.as_bytes());
         out.extend_from_slice(b"\",");
     }
-    for (name, _) in view.extensions.iter().filter(|(name, _)| !ADDED.contains(&&**name)) {
+    for (name, _) in view.extensions.iter().filter(|(name, _)| !added::is_added(name)) {
         write_string(out, name);
         out.push(b',');
     }
@@ -314,7 +296,7 @@ mod tests {
         let publish = check(&Properties::publish(), EVENT.as_bytes(), 7, usize::MAX).expect("publishable");
         assert_eq!(&*publish.body, &EVENT.as_bytes()[..EVENT.len() - 1]);
         let push = pushed(EVENT, &Properties::publish());
-        assert!(ADDED.iter().all(|name| push[*name].is_string()));
+        assert!(added::NAMES.iter().all(|name| push[*name].is_string()));
         assert_eq!((&push["reqc2eventmeshtimestamp"], &push["rsp0group"]), (&"7".into(), &"g".into()));
     }
 

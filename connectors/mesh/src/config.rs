@@ -1,4 +1,4 @@
-//! What the `mesh` target is told by the user, resolved.
+//! What is told by the user about a mesh and how to use it, resolved.
 
 use std::time::Duration;
 
@@ -8,6 +8,8 @@ use flowd_engine::order::Order;
 /// How to reach EventMesh and how hard to push. `Default` is what an empty configuration means.
 #[derive(Clone)]
 pub struct MeshConfig {
+    /// The setting that names the addresses, for messages.
+    pub setting: &'static str,
     /// `host:port`, at least one. The pool spreads its connections over all that answer.
     pub addresses: Vec<String>,
     /// TCP connections, at least 1. The Java server takes 2000 frames a second on each.
@@ -43,6 +45,7 @@ pub struct MeshConfig {
 impl Default for MeshConfig {
     fn default() -> Self {
         Self {
+            setting: "pubSubConfig.meshAddress",
             addresses: vec!["127.0.0.1:10000".to_owned()],
             connections: 4,
             window: 64,

@@ -43,13 +43,13 @@ pub(crate) fn greet_any(config: &MeshConfig, role: &Role) -> Result<(), Failure>
                 Err(panic) => failures.push(NoLink::Unreachable(panic.to_string())),
             }
         }
-        Err(none_greeted(&failures))
+        Err(none_greeted(config.setting, &failures))
     })
 }
 
-fn none_greeted(failures: &[NoLink]) -> Failure {
+fn none_greeted(setting: &str, failures: &[NoLink]) -> Failure {
     let texts: Vec<&str> = failures.iter().map(NoLink::text).collect();
-    let text = format!("pubSubConfig.meshAddress: no mesh server can be used: {}", texts.join("; "));
+    let text = format!("{setting}: no mesh server can be used: {}", texts.join("; "));
     let is_refused = failures.iter().any(|failure| matches!(failure, NoLink::Refused(_)));
     if is_refused { Failure::Unusable(text) } else { Failure::Retry(text) }
 }

@@ -8,6 +8,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod announce;
+pub mod bridge;
 pub mod config;
 pub mod drop;
 pub mod jsonl;
@@ -16,7 +17,6 @@ pub mod stdout;
 pub mod subscribe;
 
 mod address;
-mod arrival;
 mod event_loop;
 mod link;
 mod muffler;

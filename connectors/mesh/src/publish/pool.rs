@@ -9,8 +9,8 @@
 //! Invariants: an event leaves the gate only when it is acknowledged or its dead letter is durable; a parcel is handed
 //! back only when all its events have left and all parcels before it were handed back.
 //!
-//! Bounds: [`LOOK_AHEAD`] events (or all windows, if larger) from the oldest unacknowledged one, at most one
-//! parcel that is not wholly admitted; about 130 bytes an event beside the parcels, which the engine bounds.
+//! Bounds: [`LOOK_AHEAD`] events (or all windows, if larger) and [`LOOK_AHEAD_BYTES`] from the oldest unacknowledged one,
+//! at most one parcel that is not wholly admitted; about 130 bytes an event beside the parcels, which the engine bounds.
 
 mod answers;
 mod applied;
@@ -51,6 +51,10 @@ use crate::publish::stats::Stats;
 /// Larger windows than this, all lines together, stay partly unused: about 9 MB of slots.
 const LOOK_AHEAD_MAX: usize = 1 << 16;
 
+/// Bytes of events that are admitted from the oldest unacknowledged one on; one more event may be admitted below it. A
+/// subscriber that restores the order must have room for them: half of what a sink has with the memory it comes with.
+const LOOK_AHEAD_BYTES: u64 = 16 * 1024 * 1024;
+
 /// What a line is to write: an event, named by its admission number and the count of its sends so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Given {
@@ -79,6 +83,10 @@ pub(crate) struct Pool {
     /// Events that wait for a time: in flight or after a refusal.
     timed: usize,
     seq_base: u64,
+    /// Bytes of all events that were ever admitted …
+    admitted_bytes: u64,
+    /// … and how many of the newest of them the look-ahead may hold.
+    look_ahead_bytes: u64,
     ack_timeout_ms: u64,
     max_event_bytes: usize,
     refused: Waits,
@@ -117,6 +125,10 @@ impl Pool {
             timed: 0,
             // Far from overflow, and far from what another client of the server counts.
             seq_base: chance.random::<u64>() >> 2,
+            admitted_bytes: 0,
+            // A sink that has applied to tell drops what it has no room for, and gets it again; and a chunk must be
+            // wholly admitted before it can be applied.
+            look_ahead_bytes: if config.applied.is_some() { u64::MAX } else { LOOK_AHEAD_BYTES },
             ack_timeout_ms: config.ack_timeout.as_millis() as u64,
             max_event_bytes: config.max_event_bytes,
             refused: Waits::new(config.timing.refused, config.timing.refused_max),
@@ -131,7 +143,7 @@ impl Pool {
 
     /// Whether the look-ahead has room that only another parcel can fill.
     pub(crate) fn wants_parcel(&self) -> bool {
-        self.parcels.is_admitted() && self.gate.room() > 0
+        self.parcels.is_admitted() && self.has_room()
     }
 
     /// Whether every event has left and every parcel was handed back.
@@ -159,7 +171,7 @@ impl Pool {
     /// Admits events while there is room, first what is published again.
     fn admit(&mut self) {
         self.admit_repeats();
-        while self.gate.room() > 0 {
+        while self.has_room() {
             let Some(place) = self.parcels.next_event() else { return };
             if !self.may_pass(place) {
                 return;
@@ -168,9 +180,18 @@ impl Pool {
             let (keys, members) = self.parcels.keys(place);
             let admission = self.gate.admit_all(keys, members);
             let slot = self.gate.slot(admission);
-            self.slots[slot as usize] = Slot { admission, place, ..Slot::default() };
+            let bytes_before = self.admitted_bytes;
+            self.slots[slot as usize] = Slot { admission, place, bytes_before, ..Slot::default() };
+            self.admitted_bytes += self.parcels.frame(place).len() as u64;
             self.await_applied(slot);
         }
+    }
+
+    /// Whether the look-ahead holds one more event.
+    fn has_room(&self) -> bool {
+        let oldest = &self.slots[self.gate.slot(self.gate.admitted().start) as usize];
+        let is_small = || self.admitted_bytes - oldest.bytes_before < self.look_ahead_bytes;
+        self.gate.is_empty() || (self.gate.room() > 0 && is_small())
     }
 
     /// Whether an event may be admitted: nothing passes a barrier, and a barrier passes nothing of its topic. What is of

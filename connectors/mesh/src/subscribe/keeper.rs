@@ -77,7 +77,8 @@ impl Keeper {
                 None => return Ok(()),
                 Some(Ok(link)) => self.serve(&place, &address, link).await?,
                 Some(Err(NoLink::Refused(text))) if !self.has_listened => {
-                    return Err(Failure::Unusable(format!("pubSubConfig: the mesh refuses us: {text}")));
+                    let setting = self.reading.config.setting;
+                    return Err(Failure::Unusable(format!("{setting}: the mesh refuses us: {text}")));
                 }
                 Some(Err(error)) => End::Lost(error.text().to_owned()),
             };

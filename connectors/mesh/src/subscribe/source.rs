@@ -5,20 +5,20 @@
 
 use std::marker::PhantomData;
 use std::sync::{Arc, mpsc};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use flowd_codec::frame::{Subscription, SubscriptionMode};
 use flowd_codec::session::Role;
 use flowd_engine::ack::Confirmed;
+use flowd_engine::arrival::thread_waker;
 use flowd_engine::failure::Failure;
 use flowd_engine::record::{Batch, Position};
 use flowd_engine::worker::{Encode, Intake, Source, SourceEnd};
 
 use super::feed::{Confirmer, Feed, Push, Reading, Run, feed};
 use super::stats::Stats;
-use crate::arrival::Unpark;
 use crate::config::MeshConfig;
 use crate::event_loop::{block_on, greet_any};
 
@@ -103,7 +103,7 @@ enum Passed {
 
 /// Passes runs on as batches. The feed ends with it.
 fn pass_on(mut feed: Feed, intake: &mut dyn Intake<Push>) -> Passed {
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let waker = thread_waker();
     let mut context = Context::from_waker(&waker);
     let mut passed = 0;
     loop {

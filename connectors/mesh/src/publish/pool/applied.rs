@@ -218,7 +218,9 @@ impl Pool {
             // It holds no key: what it could overtake is sorted out by its number.
             let admission = self.gate.admit([0; 2]);
             let slot = self.gate.slot(admission);
-            self.slots[slot as usize] = Slot { admission, place, written: true, ..Slot::default() };
+            let bytes_before = self.admitted_bytes;
+            self.slots[slot as usize] =
+                Slot { admission, place, bytes_before, written: true, ..Slot::default() };
             self.in_pieces_again(slot);
             self.stats.resent_unapplied.add(1);
         }

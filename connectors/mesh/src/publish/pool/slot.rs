@@ -24,6 +24,8 @@ pub(super) enum Stage {
 pub(super) struct Slot {
     pub(super) admission: u64,
     pub(super) place: Place,
+    /// Bytes of all that was admitted before it.
+    pub(super) bytes_before: u64,
     pub(super) id_hash: u64,
     pub(super) stage: Stage,
     /// How often it was given to a line.

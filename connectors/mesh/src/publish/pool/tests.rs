@@ -10,7 +10,7 @@ use flowd_engine::parcel::Parcel;
 
 use super::*;
 use crate::publish::pack::MemberKeys;
-use crate::testing::mesh_parcel;
+use crate::testing::{mesh_parcel, padded_mesh_parcel};
 
 pub(super) fn pool(config: &MeshConfig) -> Pool {
     let mut pool = Pool::new(config, Arc::new(Stats::default()), 1);
@@ -83,6 +83,26 @@ fn no_more_parcels_are_taken_than_the_look_ahead_needs() {
     }
     assert_eq!(tickets, LOOK_AHEAD.div_ceil(1000) as u64);
     assert_eq!(ids(&sends(&mut pool, 0, 0)), ["id-0"], "one key, one event");
+}
+
+#[test]
+fn large_events_fill_the_look_ahead_by_their_bytes() {
+    let mut pool = pool(&two_lines());
+    let parcels = (0..).take_while(|ticket| {
+        let wants = pool.wants_parcel();
+        if wants {
+            push_parcel(&mut pool, *ticket, padded_mesh_parcel([(*ticket, 1 + ticket)], 1024 * 1024));
+        }
+        wants
+    });
+    let count = parcels.count() as u64;
+    assert_eq!(count, LOOK_AHEAD_BYTES.div_ceil(1024 * 1024));
+    assert_eq!(ids(&sends(&mut pool, 0, 0)).len(), 4, "a window of them");
+    // What is acknowledged behind the oldest makes no room: a subscriber may have to keep it until the oldest comes.
+    ack(&mut pool, 0, "id-1");
+    assert!(!pool.wants_parcel());
+    ack(&mut pool, 0, "id-0");
+    assert!(pool.wants_parcel());
 }
 
 #[test]

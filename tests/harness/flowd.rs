@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -191,7 +192,8 @@ impl Flowd {
         Self::launch_with(directory, arguments, &[])
     }
 
-    fn launch_with(directory: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+    /// The same with further variables.
+    pub fn launch_with(directory: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let output = tempfile::Builder::new().prefix("run-").tempdir_in(directory).unwrap().keep();
         let (stdout, stderr) = (output.join("stdout"), output.join("stderr"));
         let child = Command::new("setpriv")
@@ -234,6 +236,17 @@ impl Flowd {
     /// What it wrote to stdout so far.
     pub fn output(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.stdout).unwrap_or_default()).into_owned()
+    }
+
+    /// The whole lines of stdout from the byte `from` on, which moves behind them.
+    pub fn lines_from(&self, from: &mut usize) -> Vec<String> {
+        let mut file = File::open(&self.stdout).unwrap();
+        file.seek(SeekFrom::Start(*from as u64)).unwrap();
+        let mut text = Vec::new();
+        file.read_to_end(&mut text).unwrap();
+        let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        *from += whole;
+        String::from_utf8_lossy(&text[..whole]).lines().map(str::to_owned).collect()
     }
 
     /// Peak resident memory so far, in bytes; none once it has ended.
@@ -292,6 +305,11 @@ impl Outcome {
     pub fn expect_code(&self, code: i32) -> &Self {
         assert_eq!(self.status.code(), Some(code), "exit code ({:?}); log:\n{}", self.status, self.log);
         self
+    }
+
+    /// The exit code; none where a signal ended it.
+    pub fn code(&self) -> Option<i32> {
+        self.status.code()
     }
 
     /// Whether it was exit code 0.

@@ -44,6 +44,12 @@ impl Mesh {
         until("the mesh to listen", || TcpStream::connect(&listen).ok());
     }
 
+    /// Starts it with nothing of what it had.
+    pub fn restart_empty(&mut self) {
+        std::fs::remove_dir_all(self.directory.path().join("data")).unwrap();
+        self.restart();
+    }
+
     /// Where it listens.
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
@@ -77,10 +83,13 @@ impl Mesh {
     }
 }
 
-/// Publishes structured CloudEvents, one after the other; each must be taken.
+/// How many publishes wait for their answers.
+const WINDOW: usize = 64;
+
+/// Publishes structured CloudEvents in their order; each must be taken.
 pub fn publish(mesh: &Mesh, events: &[String]) {
-    let mut publisher =
-        Publisher { stream: TcpStream::connect(mesh.address()).unwrap(), decoder: Decoder::new() };
+    let stream = TcpStream::connect(mesh.address()).unwrap();
+    let mut publisher = Publisher { stream, decoder: Decoder::new() };
     let text = |text: &str| Some(text.to_owned());
     let agent = UserAgent {
         env: text("TEST"),
@@ -90,16 +99,24 @@ pub fn publish(mesh: &Mesh, events: &[String]) {
         purpose: text("pub"),
         ..UserAgent::of_process(std::process::id())
     };
-    publisher.ask(&Header::request(Command::HelloRequest, "hello"), &serde_json::to_vec(&agent).unwrap());
-    for (number, event) in events.iter().enumerate() {
-        let mut header = Header::request(Command::AsyncMessageToServer, number.to_string());
-        for (name, value) in
-            [("protocoltype", "cloudevents"), ("protocolversion", "1.0"), ("protocoldesc", "tcp")]
-        {
-            header.properties.set(name, value);
-        }
-        publisher.ask(&header, event.as_bytes());
+    let hello = Header::request(Command::HelloRequest, "hello");
+    publisher.ask(&[(hello, &serde_json::to_vec(&agent).unwrap())]);
+    let requests: Vec<(Header, &[u8])> = events
+        .iter()
+        .enumerate()
+        .map(|(number, event)| (publication(&number.to_string()), event.as_bytes()))
+        .collect();
+    requests.chunks(WINDOW).for_each(|some| publisher.ask(some));
+}
+
+fn publication(number: &str) -> Header {
+    let mut header = Header::request(Command::AsyncMessageToServer, number);
+    for (name, value) in
+        [("protocoltype", "cloudevents"), ("protocolversion", "1.0"), ("protocoldesc", "tcp")]
+    {
+        header.properties.set(name, value);
     }
+    header
 }
 
 struct Publisher {
@@ -108,13 +125,16 @@ struct Publisher {
 }
 
 impl Publisher {
-    fn ask(&mut self, header: &Header, body: &[u8]) {
+    /// Sends requests of one kind, and waits for all answers.
+    fn ask(&mut self, requests: &[(Header, &[u8])]) {
         let mut out = Vec::new();
-        encode_parts(header, body, &mut out);
+        requests.iter().for_each(|(header, body)| encode_parts(header, body, &mut out));
         self.stream.write_all(&out).unwrap();
-        let answer = self.answer();
-        assert_eq!(Some(answer.header.command), header.command.answer());
-        assert_eq!(answer.header.code, 0, "{:?}", answer.header.desc);
+        for (header, _) in requests {
+            let answer = self.answer();
+            assert_eq!(Some(answer.header.command), header.command.answer());
+            assert_eq!(answer.header.code, 0, "{:?}", answer.header.desc);
+        }
     }
 
     fn answer(&mut self) -> Frame {

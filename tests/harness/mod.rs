@@ -5,6 +5,7 @@ mod dml;
 mod events;
 mod flowd;
 mod mesh;
+mod messages;
 mod metrics;
 mod replica;
 mod server;

@@ -5,6 +5,7 @@ mod bounds;
 mod clash;
 mod cli;
 mod columns;
+mod connectors;
 mod crash;
 mod java;
 mod json_columns;

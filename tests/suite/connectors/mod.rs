@@ -1,0 +1,7 @@
+//! The connectors of messages, each on its real system: what all of them promise is in [`kit`], a file a connector says
+//! what its system is and what it promises besides.
+
+pub mod kit;
+
+mod file;
+mod pages;

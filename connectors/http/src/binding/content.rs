@@ -1,0 +1,117 @@
+//! What a content type says about a body: which of the three modes it is in, and what kind of data it holds.
+
+/// The body is an event.
+pub(crate) const STRUCTURED: &str = "application/cloudevents+json";
+/// The body is an array of events.
+pub(crate) const BATCH: &str = "application/cloudevents-batch+json";
+
+/// The content mode of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// The attributes are headers, the body is the data.
+    Binary,
+    /// The body is an event in JSON.
+    Structured,
+    /// The body is a JSON array of events.
+    Batch,
+    /// The body is an event in a format that is not read here, such as Avro.
+    Foreign,
+}
+
+impl Mode {
+    /// The mode of a message of this content type.
+    pub(crate) fn of(content_type: &str) -> Self {
+        let essence = essence(content_type);
+        if essence.eq_ignore_ascii_case(STRUCTURED) {
+            Self::Structured
+        } else if essence.eq_ignore_ascii_case(BATCH) {
+            Self::Batch
+        } else if is_of_event(essence) {
+            Self::Foreign
+        } else {
+            Self::Binary
+        }
+    }
+}
+
+/// How data of a content type stands in an event's JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// As JSON itself.
+    Json,
+    /// As a text.
+    Text,
+    /// In base64.
+    Binary,
+}
+
+impl Form {
+    /// The form for data of this content type. A text in another encoding than UTF-8 is binary: its bytes stay.
+    pub(crate) fn of(content_type: &str) -> Self {
+        let essence = essence(content_type).to_ascii_lowercase();
+        let (_, subtype) = essence.split_once('/').unwrap_or_default();
+        let is_utf8 = charset(content_type).is_none_or(|charset| {
+            ["utf-8", "us-ascii"].iter().any(|known| charset.eq_ignore_ascii_case(known))
+        });
+        if subtype == "json" || subtype.ends_with("+json") {
+            Self::Json
+        } else if is_utf8 && (essence.starts_with("text/") || subtype == "xml" || subtype.ends_with("+xml")) {
+            Self::Text
+        } else {
+            Self::Binary
+        }
+    }
+}
+
+/// Whether a content type stands for an event, or several, in whatever format.
+pub(crate) fn is_of_event(content_type: &str) -> bool {
+    let name = "application/cloudevents";
+    content_type.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name))
+}
+
+/// The type without its parameters.
+fn essence(content_type: &str) -> &str {
+    content_type.split(';').next().unwrap_or_default().trim()
+}
+
+fn charset(content_type: &str) -> Option<&str> {
+    let parameters = content_type.split(';').skip(1);
+    let mut named = parameters.filter_map(|parameter| parameter.split_once('='));
+    let (_, value) = named.find(|(name, _)| name.trim().eq_ignore_ascii_case("charset"))?;
+    Some(value.trim().trim_matches('"'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_content_type_tells_the_mode() {
+        for (content_type, mode) in [
+            ("application/cloudevents+json", Mode::Structured),
+            ("Application/CloudEvents+JSON; charset=UTF-8", Mode::Structured),
+            ("application/cloudevents-batch+json", Mode::Batch),
+            ("application/cloudevents+avro", Mode::Foreign),
+            ("application/json", Mode::Binary),
+            ("", Mode::Binary),
+        ] {
+            assert_eq!(Mode::of(content_type), mode, "{content_type}");
+        }
+    }
+
+    #[test]
+    fn the_content_type_tells_how_data_stands_in_json() {
+        for (content_type, form) in [
+            ("application/json", Form::Json),
+            ("application/vnd.x+JSON;v=1", Form::Json),
+            ("text/plain", Form::Text),
+            ("text/plain; charset=\"utf-8\"", Form::Text),
+            ("text/plain; charset=latin1", Form::Binary),
+            ("application/xml", Form::Text),
+            ("image/png", Form::Binary),
+            ("", Form::Binary),
+        ] {
+            assert_eq!(Form::of(content_type), form, "{content_type}");
+        }
+    }
+}

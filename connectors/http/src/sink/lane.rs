@@ -1,0 +1,140 @@
+//! A lane of deliveries: one connection, over which its events go one message after another, so that they keep their order.
+
+use std::collections::VecDeque;
+use std::time::{Duration, SystemTime};
+
+use flowd_sink::deliver::DeliverEvent;
+use hyper::Method;
+
+use super::Mode;
+use super::connection::{Connection, Far};
+use super::verdict::Verdict;
+use crate::binding::write::{self, Message};
+
+/// What became of an event.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) enum Fate {
+    /// Nothing yet.
+    #[default]
+    Open,
+    /// The far side has it.
+    Delivered,
+    /// The far side will never take it.
+    Refused(String),
+}
+
+/// Why a lane stopped before its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Halt {
+    /// Not now; not before this time has passed, if the far side says so.
+    Later(String, Option<Duration>),
+    /// Nothing goes on until somebody sees to it.
+    Unusable(String),
+}
+
+/// What a lane did: fates, by the events' indices, and why it stopped, if it did.
+pub(super) struct Done {
+    pub(super) fates: Vec<(usize, Fate)>,
+    pub(super) halt: Option<Halt>,
+}
+
+/// One connection and what goes over it.
+#[derive(Default)]
+pub(super) struct Lane {
+    pub(super) connection: Connection,
+}
+
+impl Lane {
+    /// Delivers the events with these indices, in order, until the end or until something has to heal first.
+    pub(super) async fn deliver(
+        &mut self,
+        far: &Far,
+        mode: Mode,
+        events: &[DeliverEvent<'_>],
+        indices: &[usize],
+    ) -> Done {
+        let mut done = Done { fates: Vec::with_capacity(indices.len()), halt: None };
+        let mut groups: VecDeque<&[usize]> = groups(far, mode, events, indices);
+        while let Some(group) = groups.pop_front() {
+            let message = match message(mode, events, group) {
+                Ok(message) => message,
+                Err(reason) => {
+                    refuse(&mut groups, group, reason, &mut done.fates);
+                    continue;
+                }
+            };
+            let path = far.address.path(events[group[0]].topic);
+            let answer = match self.connection.ask(far, &Method::POST, &path, &message).await {
+                Ok(answer) => answer,
+                Err(text) => {
+                    done.halt = Some(Halt::Later(text, None));
+                    return done;
+                }
+            };
+            match answer.verdict(SystemTime::now()) {
+                Verdict::Delivered => done.fates.extend(group.iter().map(|&index| (index, Fate::Delivered))),
+                Verdict::Refused(reason) => refuse(&mut groups, group, reason, &mut done.fates),
+                Verdict::Later(text, wait) => {
+                    done.halt = Some(Halt::Later(text, wait));
+                    return done;
+                }
+                Verdict::Unusable(text) => {
+                    done.halt = Some(Halt::Unusable(text));
+                    return done;
+                }
+            }
+        }
+        done
+    }
+}
+
+/// Refuses an event, or halves a batch, which holds one that is refused, until it is alone.
+fn refuse<'a>(
+    groups: &mut VecDeque<&'a [usize]>,
+    group: &'a [usize],
+    reason: String,
+    fates: &mut Vec<(usize, Fate)>,
+) {
+    match group {
+        [index] => fates.push((*index, Fate::Refused(reason))),
+        _ => {
+            let (first, second) = group.split_at(group.len() / 2);
+            groups.push_front(second);
+            groups.push_front(first);
+        }
+    }
+}
+
+/// The events of each message.
+fn groups<'a>(
+    far: &Far,
+    mode: Mode,
+    events: &[DeliverEvent<'_>],
+    indices: &'a [usize],
+) -> VecDeque<&'a [usize]> {
+    let Mode::Batch { events_max, bytes_max } = mode else { return indices.chunks(1).collect() };
+    let mut groups = VecDeque::new();
+    let mut rest = indices;
+    while let Some(&first) = rest.first() {
+        let mut bytes = 0;
+        let fits = |&&index: &&usize| {
+            let event = &events[index];
+            bytes += event.json.len() + 1;
+            bytes <= bytes_max && (!far.address.has_topic() || event.topic == events[first].topic)
+        };
+        let count = rest.iter().take(events_max).take_while(fits).count().max(1);
+        let (group, others) = rest.split_at(count);
+        groups.push_back(group);
+        rest = others;
+    }
+    groups
+}
+
+fn message(mode: Mode, events: &[DeliverEvent<'_>], group: &[usize]) -> Result<Message, String> {
+    let message = match mode {
+        Mode::Binary => write::binary(events[group[0]].json),
+        Mode::Structured => write::structured(events[group[0]].json),
+        Mode::Batch { .. } => write::batch(group.iter().map(|&index| events[index].json)),
+    };
+    message.map_err(|error| format!("it cannot be sent: {error}"))
+}

@@ -124,6 +124,7 @@ test_() {
   need_tool nextest
   need_commands mvn=maven javac=default-jdk-headless openssl=openssl
   scripts/servers.sh fetch </dev/null
+  scripts/rabbitmq.sh fetch </dev/null
 }
 
 lint() {

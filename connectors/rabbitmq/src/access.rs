@@ -1,0 +1,261 @@
+//! How a broker is reached: the settings that source and sink share, a connection by them, and what its failures mean.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use flowd_engine::failure::Failure;
+use flowd_engine::setting::{Kind, Preset, Setting, Settings, Wrong};
+use lapin::runtime::default_runtime;
+use lapin::tcp::{AsyncTcpStream, RustlsConnector};
+use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo};
+use lapin::{Connection, ConnectionProperties, ErrorKind};
+use tokio::runtime::Runtime;
+use tokio::time::timeout;
+use tracing::debug;
+
+mod tls;
+
+/// The most bytes of a name in AMQP.
+pub(crate) const NAME_BYTES_MAX: usize = 255;
+
+/// How long the way to an open connection may take.
+const CONNECT_WAIT_MAX: Duration = Duration::from_secs(15);
+/// How long a server may take to answer a goodbye.
+const CLOSE_WAIT_MAX: Duration = Duration::from_secs(2);
+/// How often each side shows that it is there; one that is silent for twice as long is gone.
+const HEARTBEAT_SECONDS: u16 = 20;
+
+const PLAIN_PORT: u16 = 5672;
+const TLS_PORT: u16 = 5671;
+
+/// The broker's host name or address.
+pub(crate) const HOSTNAME: Setting =
+    Setting::new("hostname", Kind::Text, Preset::Required, "the broker's host name or address");
+/// Its port.
+pub(crate) const PORT: Setting =
+    Setting::new("port", Kind::Integer(1, 65_535), Preset::Without("5672, or 5671 with TLS"), "its TCP port");
+/// The virtual host.
+pub(crate) const VHOST: Setting = Setting::new("vhost", Kind::Text, Preset::Value("/"), "the virtual host");
+/// The account.
+pub(crate) const USER: Setting = Setting::new("user", Kind::Text, Preset::Required, "the account");
+/// Its password.
+pub(crate) const PASSWORD: Setting = Setting::new(
+    "password",
+    Kind::Secret,
+    Preset::Without("empty"),
+    "its password; ${VAR} and file:PATH keep it out of the file",
+);
+/// Whether there is TLS.
+pub(crate) const SSL_MODE: Setting = Setting::new(
+    "sslMode",
+    Kind::Choice(&["disabled", "verify-identity"]),
+    Preset::Value("disabled"),
+    "plain TCP, or TLS with a certificate that is trusted and names the host",
+);
+/// Who is trusted.
+pub(crate) const SSL_CA: Setting = Setting::new(
+    "sslCa",
+    Kind::Path,
+    Preset::Without("those of this machine"),
+    "PEM file of the authorities that are trusted",
+);
+/// Our own certificate.
+pub(crate) const SSL_CERT: Setting = Setting::new(
+    "sslCert",
+    Kind::Path,
+    Preset::Without("none"),
+    "PEM file of our own certificate, for a broker that asks for one",
+);
+/// Its key.
+pub(crate) const SSL_KEY: Setting =
+    Setting::new("sslKey", Kind::Path, Preset::Without("none"), "PEM file of the key of sslCert");
+
+/// What a connection needs.
+#[derive(Clone)]
+pub(crate) struct Access {
+    uri: AMQPUri,
+    tls: Option<tls::Files>,
+    /// What the broker shows beside the connection.
+    name: String,
+}
+
+impl Access {
+    /// By the settings above.
+    pub(crate) fn of(settings: &Settings) -> Result<Self, Wrong> {
+        let is_tls = settings.text("sslMode") != "disabled";
+        let port = settings.number_if("port").map(|port| u16::try_from(port).expect("at most 65535"));
+        let path = |name| settings.path_if(name).map(PathBuf::from);
+        let (authorities, certificate, key) = (path("sslCa"), path("sslCert"), path("sslKey"));
+        let certificate = match (certificate, key) {
+            (Some(certificate), Some(key)) => Some((certificate, key)),
+            (None, None) => None,
+            (Some(_), None) => return Err(Wrong::new("sslKey", "is missing: sslCert needs its key")),
+            (None, Some(_)) => return Err(Wrong::new("sslCert", "is missing: sslKey is the key of it")),
+        };
+        if !is_tls && (authorities.is_some() || certificate.is_some()) {
+            return Err(Wrong::new(
+                "sslMode",
+                "is disabled, but certificates are given: say verify-identity",
+            ));
+        }
+        let userinfo = AMQPUserInfo {
+            username: name(settings, "user")?.to_owned(),
+            password: settings.secret("password").to_owned(),
+        };
+        let authority = AMQPAuthority {
+            userinfo,
+            host: settings.text("hostname").to_owned(),
+            port: port.unwrap_or(if is_tls { TLS_PORT } else { PLAIN_PORT }),
+        };
+        let query = AMQPQueryString { heartbeat: Some(HEARTBEAT_SECONDS), ..AMQPQueryString::default() };
+        Ok(Self {
+            uri: AMQPUri {
+                scheme: if is_tls { AMQPScheme::AMQPS } else { AMQPScheme::AMQP },
+                authority,
+                vhost: name(settings, "vhost")?.to_owned(),
+                query,
+            },
+            tls: is_tls.then_some(tls::Files { authorities, certificate }),
+            name: format!("flowd {}", settings.connector_name()),
+        })
+    }
+
+    /// The virtual host.
+    pub(crate) fn vhost(&self) -> &str {
+        &self.uri.vhost
+    }
+
+    /// `host:port`.
+    fn address(&self) -> String {
+        format!("{}:{}", self.uri.authority.host, self.uri.authority.port)
+    }
+
+    /// A new connection, which the tasks of this runtime keep alive.
+    pub(crate) async fn connect(&self) -> Result<Connection, Failure> {
+        let tls = self.tls.as_ref().map(tls::Files::client).transpose()?;
+        let properties = ConnectionProperties::default().with_connection_name(self.name.as_str().into());
+        let user = &self.uri.authority.userinfo.username;
+        let what = format!("connecting to RabbitMQ at {} as {user}", self.address());
+        let runtime = default_runtime().map_err(|error| failure(&error, &what))?;
+        let connecting = Connection::connector(
+            self.uri.clone(),
+            runtime,
+            async move |uri, runtime| {
+                let AMQPAuthority { host, port, .. } = uri.authority;
+                let address = runtime.to_socket_addrs((host.clone(), port));
+                let stream = AsyncTcpStream::connect(&runtime, address).await?;
+                match &tls {
+                    None => Ok(stream),
+                    Some(config) => {
+                        let connector = RustlsConnector::from(config.clone());
+                        Ok(stream.into_rustls(&connector, &host).await?)
+                    }
+                }
+            },
+            properties,
+        );
+        match timeout(CONNECT_WAIT_MAX, connecting).await {
+            Ok(connected) => connected.map_err(|error| failure(&error, &what)),
+            Err(_) => Err(Failure::Retry(format!("{what}: no answer for {} s", CONNECT_WAIT_MAX.as_secs()))),
+        }
+    }
+}
+
+/// A text that AMQP has as a name.
+pub(crate) fn name<'a>(settings: &'a Settings, setting: &'static str) -> Result<&'a str, Wrong> {
+    let text = settings.text(setting);
+    if text.len() > NAME_BYTES_MAX {
+        return Err(Wrong::new(
+            setting,
+            format!("has {} bytes, and AMQP allows {NAME_BYTES_MAX}", text.len()),
+        ));
+    }
+    Ok(text)
+}
+
+/// Says goodbye. A server that does not answer is left alone: its side ends with the connection.
+pub(crate) async fn close(connection: &Connection) {
+    match timeout(CLOSE_WAIT_MAX, connection.close(200, "".into())).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => debug!("the connection was down already: {error}"),
+        Err(_) => debug!("no answer to the end of the connection"),
+    }
+}
+
+/// What an answer of the server, or none, means for who connects, looks or publishes.
+pub(crate) fn failure(error: &lapin::Error, what: &str) -> Failure {
+    let text = format!("{what}: {}", text(error));
+    let heals = match error.kind() {
+        ErrorKind::ProtocolError(error) => {
+            let is_for_good =
+                matches!(error.get_id(), ACCESS_REFUSED | NOT_FOUND | RESOURCE_LOCKED | NOT_ALLOWED);
+            // The queue is on a node of the cluster that is down.
+            !is_for_good || error.get_message().as_str().contains("down or inaccessible")
+        }
+        ErrorKind::IOError(error) => !tls::is_refusal(error),
+        ErrorKind::InvalidProtocolVersion(_) | ErrorKind::AuthProviderError(_) => false,
+        _ => true,
+    };
+    if heals { Failure::Retry(text) } else { Failure::Unusable(text) }
+}
+
+/// Reply codes of AMQP.
+pub(crate) const ACCESS_REFUSED: u16 = 403;
+pub(crate) const NOT_FOUND: u16 = 404;
+pub(crate) const RESOURCE_LOCKED: u16 = 405;
+pub(crate) const NOT_ALLOWED: u16 = 530;
+
+/// The server's own words, where it said something.
+pub(crate) fn text(error: &lapin::Error) -> String {
+    match error.kind() {
+        ErrorKind::ProtocolError(error) => error.get_message().to_string(),
+        ErrorKind::IOError(error) => error.to_string(),
+        _ => error.to_string(),
+    }
+}
+
+/// A runtime with a thread of its own, so that a connection is kept alive whatever its user does.
+pub(crate) fn runtime() -> Result<Runtime, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("flowd-rabbitmq")
+        .enable_all()
+        .build();
+    runtime.map_err(|error| Failure::Fatal(format!("no thread for RabbitMQ's client: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KNOWN: &[Setting] = &[HOSTNAME, PORT, VHOST, USER, PASSWORD, SSL_MODE, SSL_CA, SSL_CERT, SSL_KEY];
+
+    fn access(given: &[(&str, &str)]) -> Result<Access, Wrong> {
+        let mut all = vec![("hostname", "mq"), ("user", "guest")];
+        all.extend(given);
+        Access::of(&Settings::of("orders", KNOWN, &all).unwrap())
+    }
+
+    #[test]
+    fn the_port_follows_from_tls_unless_it_is_given() {
+        for (given, address) in [
+            (&[][..], "mq:5672"),
+            (&[("sslMode", "verify-identity")], "mq:5671"),
+            (&[("sslMode", "verify-identity"), ("port", "99")], "mq:99"),
+        ] {
+            assert_eq!(access(given).map(|access| access.address()).ok().as_deref(), Some(address));
+        }
+    }
+
+    #[test]
+    fn certificates_go_with_tls_and_a_certificate_with_its_key() {
+        for (given, setting) in [
+            (&[("sslCa", "ca.pem")][..], "sslMode"),
+            (&[("sslMode", "verify-identity"), ("sslCert", "a.pem")], "sslKey"),
+            (&[("sslMode", "verify-identity"), ("sslKey", "a.pem")], "sslCert"),
+            (&[("vhost", &"x".repeat(256))], "vhost"),
+        ] {
+            assert_eq!(access(given).err().map(|wrong| wrong.setting), Some(setting), "{given:?}");
+        }
+    }
+}

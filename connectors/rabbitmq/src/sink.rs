@@ -1,0 +1,290 @@
+//! `rabbitmq-sink`: publishes events to an exchange, each confirmed by the server before it counts as delivered.
+//!
+//! Messages are persistent and mandatory: what no queue takes is refused, not dropped. Kept: events are published in their
+//! order on one channel. After a failure they are published again from the first one that was not confirmed, so that
+//! the order of a key holds and only what stood behind it can come twice.
+
+use std::mem;
+use std::time::Duration;
+
+use flowd_engine::failure::Failure;
+use flowd_engine::setting::{Kind, Preset, Setting, Settings, Wrong};
+use flowd_sink::deliver::{Connector, DeliverEvent, EventSink, Opened, Refused};
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions};
+use lapin::types::{FieldTable, ShortString};
+use lapin::{Channel, Confirmation, Connection, ErrorKind, ExchangeKind, PublisherConfirm};
+use tokio::runtime::Runtime;
+use tokio::time::timeout;
+
+use crate::access::{self, Access, NAME_BYTES_MAX};
+
+mod message;
+mod template;
+
+use message::{Message, Mode};
+use template::Template;
+
+/// The connector, for the table.
+pub const CONNECTOR: Connector = Connector {
+    name: "rabbitmq-sink",
+    help: "messages of a RabbitMQ exchange, each confirmed by the server",
+    settings: &[
+        access::HOSTNAME,
+        access::PORT,
+        access::VHOST,
+        access::USER,
+        access::PASSWORD,
+        access::SSL_MODE,
+        access::SSL_CA,
+        access::SSL_CERT,
+        access::SSL_KEY,
+        Setting::new(
+            "exchange",
+            Kind::Text,
+            Preset::Without("the default exchange, to which a routing key is the name of a queue"),
+            "where events are published; it must exist",
+        ),
+        Setting::new(
+            "routingKey",
+            Kind::Form("text, in which {topic} and {key} stand for those of the event"),
+            Preset::Value("{topic}"),
+            "what the exchange routes by",
+        ),
+        Setting::new(
+            "mode",
+            Kind::Choice(&["binary", "structured"]),
+            Preset::Value("binary"),
+            "the body is the data and headers say the rest, or the body is the whole CloudEvent",
+        ),
+        Setting::new(
+            "confirmMs",
+            Kind::Integer(100, 600_000),
+            Preset::Value("30000"),
+            "how long a confirm may take before the connection counts as lost",
+        ),
+    ],
+    open: |settings, _context| Ok(Opened::Events(Box::new(RabbitSink::open(settings)?))),
+};
+
+const FIELDS: &[&str] = &["topic", "key"];
+
+/// The sink.
+struct RabbitSink {
+    access: Access,
+    exchange: String,
+    routing_key: Template,
+    mode: Mode,
+    patience: Duration,
+    /// With a thread of its own, so that heartbeats go on between two deliveries.
+    runtime: Option<Runtime>,
+    link: Option<Link>,
+    progress: Progress,
+    /// The largest body that the server takes, once it has said so.
+    body_bytes_max: Option<usize>,
+}
+
+/// What is known of the events that were put last, and are put again after a failure.
+#[derive(Default)]
+struct Progress {
+    /// The first so many are confirmed or refused.
+    done: usize,
+    /// The refused ones among them.
+    refused: Vec<Refused>,
+}
+
+/// A connection, and its channel on which publishes are confirmed.
+struct Link {
+    connection: Connection,
+    channel: Channel,
+}
+
+impl RabbitSink {
+    fn open(settings: &Settings) -> Result<Self, Wrong> {
+        let template = settings.text("routingKey");
+        Ok(Self {
+            access: Access::of(settings)?,
+            exchange: match settings.text_if("exchange") {
+                Some(_) => access::name(settings, "exchange")?.to_owned(),
+                None => String::new(),
+            },
+            routing_key: Template::parse(template, FIELDS)
+                .map_err(|wrong| Wrong::new("routingKey", wrong))?,
+            mode: match settings.text("mode") {
+                "structured" => Mode::Structured,
+                _ => Mode::Binary,
+            },
+            patience: Duration::from_millis(settings.number("confirmMs")),
+            runtime: None,
+            link: None,
+            progress: Progress::default(),
+            body_bytes_max: None,
+        })
+    }
+
+    /// A link to an exchange that is there.
+    async fn link(&self) -> Result<Link, Failure> {
+        let connection = self.access.connect().await?;
+        let what = match self.exchange.as_str() {
+            "" => "the default exchange".to_owned(),
+            name => format!("the exchange {name} of the virtual host {}", self.access.vhost()),
+        };
+        let failure = |error| access::failure(&error, &what);
+        let channel = connection.create_channel().await.map_err(failure)?;
+        if !self.exchange.is_empty() {
+            let (name, none) = (self.exchange.as_str().into(), FieldTable::default());
+            let passive = ExchangeDeclareOptions { passive: true, ..ExchangeDeclareOptions::default() };
+            channel.exchange_declare(name, ExchangeKind::Direct, passive, none).await.map_err(failure)?;
+        }
+        channel.confirm_select(ConfirmSelectOptions::default()).await.map_err(failure)?;
+        Ok(Link { connection, channel })
+    }
+
+    async fn deliver(&mut self, events: &[DeliverEvent<'_>]) -> Result<Vec<Refused>, Failure> {
+        let link = match self.link.take().filter(Link::is_up) {
+            Some(link) => link,
+            None => self.link().await.map_err(while_running)?,
+        };
+        match self.publish(&link.channel, events).await {
+            Ok(()) => {
+                self.link = Some(link);
+                let mut refused = mem::take(&mut self.progress).refused;
+                refused.sort_unstable_by_key(|refused| refused.index);
+                Ok(refused)
+            }
+            Err(failure) => {
+                let done = self.progress.done;
+                self.progress.refused.retain(|refused| refused.index < done);
+                access::close(&link.connection).await;
+                Err(failure)
+            }
+        }
+    }
+
+    /// Publishes what is not done of the events, and waits until all of it is confirmed.
+    async fn publish(&mut self, channel: &Channel, events: &[DeliverEvent<'_>]) -> Result<(), Failure> {
+        let (pending, failed) = self.send(channel, events).await;
+        for (index, confirm) in pending {
+            match timeout(self.patience, confirm).await {
+                Err(_) => return Err(self.silence()),
+                Ok(Err(error)) => return Err(self.failure(&error)),
+                Ok(Ok(Confirmation::Nack(_))) => {
+                    return Err(Failure::Retry("the broker did not take an event (basic.nack)".to_owned()));
+                }
+                Ok(Ok(Confirmation::Ack(Some(returned)))) => {
+                    let (exchange, key) = (&returned.delivery.exchange, &returned.delivery.routing_key);
+                    let text = &returned.reply_text;
+                    let reason = format!(
+                        "no queue takes it from the exchange \"{exchange}\" by the routing key \"{key}\" ({text})"
+                    );
+                    self.progress.refused.push(Refused { index, reason });
+                }
+                Ok(Ok(Confirmation::Ack(None) | Confirmation::NotRequested)) => {}
+            }
+            self.progress.done = index + 1;
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// Sends what is not done of the events, in order, until a failure.
+    async fn send(
+        &mut self,
+        channel: &Channel,
+        events: &[DeliverEvent<'_>],
+    ) -> (Vec<(usize, PublisherConfirm)>, Option<Failure>) {
+        let mut pending = Vec::with_capacity(events.len() - self.progress.done);
+        let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+        let (exchange, mut key) = (ShortString::from(self.exchange.as_str()), String::new());
+        for (index, event) in events.iter().enumerate().skip(self.progress.done) {
+            let message = match self.message(event, &mut key) {
+                Ok(message) => message,
+                Err(reason) => {
+                    self.progress.refused.push(Refused { index, reason });
+                    continue;
+                }
+            };
+            let (exchange, key) = (exchange.clone(), key.as_str().into());
+            let sending = channel.basic_publish(exchange, key, options, &message.body, message.properties);
+            match timeout(self.patience, sending).await {
+                Ok(Ok(confirm)) => pending.push((index, confirm)),
+                Ok(Err(error)) => return (pending, Some(self.failure(&error))),
+                Err(_) => return (pending, Some(self.silence())),
+            }
+        }
+        (pending, None)
+    }
+
+    /// The message of an event, and its routing key; the error says why there is none.
+    fn message<'a>(&self, event: &DeliverEvent<'a>, key: &mut String) -> Result<Message<'a>, String> {
+        self.routing_key.fill(&[event.topic, event.key.unwrap_or_default()], key);
+        if key.len() > NAME_BYTES_MAX {
+            return Err(format!("its routing key has {} bytes, and AMQP allows {NAME_BYTES_MAX}", key.len()));
+        }
+        let message = Message::write(event, self.mode)?;
+        match self.body_bytes_max {
+            Some(max) if message.body.len() > max => {
+                Err(format!("its body has {} bytes, and the broker takes {max}", message.body.len()))
+            }
+            _ => Ok(message),
+        }
+    }
+
+    fn silence(&self) -> Failure {
+        Failure::Retry(format!("the broker confirmed nothing for {} ms", self.patience.as_millis()))
+    }
+
+    /// What it means that the channel was closed. That a message was too large is remembered: it is refused next time.
+    fn failure(&mut self, error: &lapin::Error) -> Failure {
+        if let Some(max) = size_limit(error) {
+            self.body_bytes_max = Some(max);
+            return Failure::Retry(access::text(error));
+        }
+        while_running(access::failure(error, "publishing"))
+    }
+}
+
+/// It could be used at the start: what is not to be mended ends the run.
+fn while_running(failure: Failure) -> Failure {
+    match failure {
+        Failure::Unusable(text) => Failure::Fatal(text),
+        failure => failure,
+    }
+}
+
+/// The largest body that the broker takes, where that is what it says.
+fn size_limit(error: &lapin::Error) -> Option<usize> {
+    let ErrorKind::ProtocolError(error) = error.kind() else { return None };
+    let (_, limit) = error.get_message().as_str().split_once("larger than configured max size ")?;
+    limit.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
+
+impl Link {
+    fn is_up(&self) -> bool {
+        self.connection.status().connected() && self.channel.status().connected()
+    }
+}
+
+impl EventSink for RabbitSink {
+    fn start(&mut self) -> Result<(), Failure> {
+        let runtime = match self.runtime.take() {
+            Some(runtime) => runtime,
+            None => access::runtime()?,
+        };
+        let linked = runtime.block_on(self.link());
+        self.runtime = Some(runtime);
+        self.link = Some(linked?);
+        Ok(())
+    }
+
+    fn put(&mut self, events: &[DeliverEvent<'_>]) -> Result<Vec<Refused>, Failure> {
+        let runtime = self.runtime.take().expect("put follows a start that succeeded");
+        let delivered = runtime.block_on(self.deliver(events));
+        self.runtime = Some(runtime);
+        delivered
+    }
+
+    fn close(&mut self) {
+        if let (Some(runtime), Some(link)) = (&self.runtime, self.link.take()) {
+            runtime.block_on(access::close(&link.connection));
+        }
+    }
+}

@@ -207,3 +207,130 @@ fn read_up_to(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> 
     }
     Ok(read)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::OpenOptions;
+    use std::io::Write;
+
+    use super::*;
+
+    const LINE_BYTES: usize = 100;
+
+    /// A file, its tail, and what was read.
+    struct Case {
+        directory: tempfile::TempDir,
+        tail: Tail,
+        buffer: Vec<u8>,
+    }
+
+    impl Case {
+        fn new(text: &str) -> Self {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("a");
+            fs::write(&path, text).unwrap();
+            let identity = Identity::of(&fs::metadata(&path).unwrap());
+            let tail = Tail::new(Place::new(path.display().to_string(), identity));
+            Self { directory, tail, buffer: vec![0; 2 * LINE_BYTES] }
+        }
+
+        fn append(&self, text: &str) {
+            let path = self.directory.path().join("a");
+            OpenOptions::new().append(true).open(path).unwrap().write_all(text.as_bytes()).unwrap();
+        }
+
+        /// The next chunk in words; it counts as read.
+        fn next(&mut self) -> String {
+            let chunk = self.tail.next(&mut self.buffer, LINE_BYTES).unwrap();
+            let (bytes, words) = in_words(&chunk);
+            if bytes > 0 {
+                self.tail.advance(bytes);
+            }
+            words
+        }
+    }
+
+    fn in_words(chunk: &Chunk<'_>) -> (u64, String) {
+        match chunk {
+            Chunk::Nothing => (0, String::new()),
+            Chunk::Lines(lines) => (lines.len() as u64, String::from_utf8(lines.to_vec()).unwrap()),
+            Chunk::Long(bytes, shown) => (*bytes, format!("{bytes} bytes, {} shown", shown.len())),
+        }
+    }
+
+    #[test]
+    fn lines_come_whole_and_once() {
+        let mut case = Case::new("one\ntwo\nthr");
+        assert_eq!(case.next(), "one\ntwo\n");
+        assert_eq!(case.next(), "");
+        case.append("ee");
+        assert_eq!(case.next(), "");
+        case.append("\nfour");
+        assert_eq!(case.next(), "three\n");
+        assert_eq!(case.next(), "");
+        let rest = case.tail.rest(&mut case.buffer, LINE_BYTES).unwrap();
+        assert_eq!(in_words(&rest), (4, "four".to_owned()));
+    }
+
+    #[test]
+    fn a_file_that_was_cut_begins_anew_whatever_its_size_is_now() {
+        for again in ["1\n", "a longer text than the one that was there\n"] {
+            let mut case = Case::new("one\ntwo\n");
+            assert_eq!(case.next(), "one\ntwo\n");
+            let before = case.tail.place.id();
+            fs::write(case.directory.path().join("a"), again).unwrap();
+            assert_eq!(case.next(), again);
+            assert_ne!(case.tail.place.id(), before, "other lines need other ids");
+        }
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_is_passed_over_once_its_end_is_there() {
+        let mut case = Case::new("one\n");
+        assert_eq!(case.next(), "one\n");
+        case.append(&"x".repeat(1000));
+        assert_eq!((case.next(), case.next()), (String::new(), String::new()));
+        case.append(&"x".repeat(500));
+        assert_eq!(case.next(), "");
+        case.append("\ntwo\n");
+        assert_eq!(case.next(), "1501 bytes, 100 shown");
+        assert_eq!(case.next(), "two\n");
+    }
+
+    #[test]
+    fn a_renamed_file_is_read_on_whether_it_was_open_or_not() {
+        for is_open in [true, false] {
+            let mut case = Case::new("one\n");
+            assert_eq!(case.next(), "one\n");
+            if !is_open {
+                case.tail.close();
+            }
+            let (old, new) = (case.directory.path().join("a"), case.directory.path().join("b"));
+            case.append("two\n");
+            fs::rename(&old, new).unwrap();
+            fs::write(&old, "another\n").unwrap();
+            case.tail.is_gone = true;
+            assert!(case.tail.find_again());
+            assert_eq!(case.next(), "two\n");
+        }
+    }
+
+    #[test]
+    fn a_closed_file_that_was_deleted_is_told_to_have_gone() {
+        let mut case = Case::new("one\n");
+        assert_eq!(case.next(), "one\n");
+        case.tail.close();
+        fs::remove_file(case.directory.path().join("a")).unwrap();
+        case.tail.is_gone = true;
+        assert!(!case.tail.find_again());
+    }
+
+    #[test]
+    fn from_the_end_means_from_the_line_that_is_not_whole() {
+        for (text, offset) in [("one\ntw", 4), ("one\n", 4), ("", 0)] {
+            let mut case = Case::new(text);
+            case.tail.skip_to_end(&mut case.buffer).unwrap();
+            assert_eq!(case.tail.place.offset, offset);
+        }
+    }
+}

@@ -92,7 +92,7 @@ impl Wake for Unpark {
 
 /// Runs `run` with this thread's own waker, which is made once per thread.
 #[cfg(not(loom))]
-fn with_thread_waker<T>(run: impl FnOnce(&Waker) -> T) -> T {
+pub(crate) fn with_thread_waker<T>(run: impl FnOnce(&Waker) -> T) -> T {
     thread_local! {
         static WAKER: Waker = Waker::from(Arc::new(Unpark(current())));
     }
@@ -101,6 +101,6 @@ fn with_thread_waker<T>(run: impl FnOnce(&Waker) -> T) -> T {
 
 /// In a model every waiting makes its own waker: a model's threads do not outlive one interleaving.
 #[cfg(loom)]
-fn with_thread_waker<T>(run: impl FnOnce(&Waker) -> T) -> T {
+pub(crate) fn with_thread_waker<T>(run: impl FnOnce(&Waker) -> T) -> T {
     run(&Waker::from(Arc::new(Unpark(current()))))
 }

@@ -2,37 +2,27 @@
 //! enough.
 //!
 //! Kept: nothing counts as acknowledged before `fdatasync` returned; a line torn by a crash is cut off at the next start,
-//! and its event comes again. Syncs are grouped: one for all that arrives without a pause of [`LINGER`], or at the latest
-//! [`SYNC_DELAY_MAX`] after the first line that waits for it. It knows neither order nor duplicates: what comes twice is
-//! written twice.
+//! and its event comes again. It knows neither order nor duplicates: what comes twice is written twice.
 
 use std::ffi::OsString;
-use std::fs::{self, File, TryLockError};
-use std::io::{self, ErrorKind, Write};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use flowd_codec::time;
-use flowd_engine::back_off::BackOff;
+use flowd_engine::arrival::{Arrival, next_until};
 use flowd_engine::failure::Failure;
-use flowd_engine::line_file;
+use flowd_engine::line_file::LineFile;
 use flowd_engine::worker::{Delivery, Outlet, Target};
-use tracing::{info, warn};
+use tracing::info;
 
-use crate::arrival::{Arrival, Waiter};
 use crate::event::SinkEvent;
 use crate::lines;
 use crate::stats::SinkStats;
 
-/// How long a pause ends a run of parcels that share a sync.
-pub const LINGER: Duration = Duration::from_millis(10);
-/// How long written lines wait for their sync at most.
-pub const SYNC_DELAY_MAX: Duration = Duration::from_millis(100);
-/// A full disk is tried again after this, doubling up to [`FULL_WAIT_MAX`].
-const FULL_WAIT: Duration = Duration::from_millis(200);
-const FULL_WAIT_MAX: Duration = Duration::from_secs(10);
+/// What names the file.
+const SETTING: &str = "file-sink, path";
 
 /// Where a file-sink writes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,7 +41,7 @@ pub struct FileSettings {
 pub struct FileSink {
     settings: FileSettings,
     stats: Arc<SinkStats>,
-    file: Option<File>,
+    file: Option<LineFile>,
 }
 
 impl FileSink {
@@ -63,21 +53,20 @@ impl FileSink {
 
 impl Target<SinkEvent> for FileSink {
     fn start(&mut self) -> Result<(), Failure> {
-        self.file = Some(open(&self.settings.path)?);
+        self.file = Some(LineFile::open(&self.settings.path, SETTING)?);
         Ok(())
     }
 
     fn run(self: Box<Self>, parcels: &mut dyn Outlet<SinkEvent>) -> Result<(), Failure> {
         let Self { settings, stats, file } = *self;
         let file = file.expect("run follows a start that succeeded");
-        let size = file.metadata().map_err(|error| failed(&settings.path, &error))?.len();
+        let size = file.size()?;
         let text = Vec::new();
         let mut lines = Lines { settings, file, size, since: None, unsynced: None, text, stats };
-        let waiter = Waiter::new();
         loop {
             let arrival = match lines.deadline() {
                 None => parcels.next().map_or(Arrival::End, Arrival::Parcel),
-                Some(deadline) => waiter.next_until(parcels, deadline),
+                Some(deadline) => next_until(parcels, deadline),
             };
             match arrival {
                 Arrival::Parcel(delivery) => lines.append(delivery, parcels)?,
@@ -92,19 +81,11 @@ impl Target<SinkEvent> for FileSink {
 struct Unsynced {
     ticket: u64,
     events: u64,
-    since: Instant,
-    last: Instant,
-}
-
-impl Unsynced {
-    fn deadline(&self) -> Instant {
-        (self.last + LINGER).min(self.since + SYNC_DELAY_MAX)
-    }
 }
 
 struct Lines {
     settings: FileSettings,
-    file: File,
+    file: LineFile,
     size: u64,
     /// When the file got its first line.
     since: Option<Instant>,
@@ -118,7 +99,7 @@ impl Lines {
     fn deadline(&self) -> Option<Instant> {
         let rotation =
             self.since.zip(self.settings.rotate_every).and_then(|(since, every)| since.checked_add(every));
-        self.unsynced.as_ref().map(Unsynced::deadline).into_iter().chain(rotation).min()
+        self.file.deadline().into_iter().chain(rotation).min()
     }
 
     fn append(
@@ -129,24 +110,22 @@ impl Lines {
         let Delivery { ticket, parcel } = delivery;
         self.text.clear();
         lines::append(&mut self.text, &parcel, parcels)?;
-        write_patiently(&mut self.file, &self.text, &self.settings.path)?;
+        self.file.append([&self.text[..]])?;
         self.size += self.text.len() as u64;
         let events = parcel.events.len() as u64;
         self.stats.received.add(events);
         parcels.emitted(ticket);
         // The file system has the bytes now; holding the parcel until the sync would only hold up the lanes.
         parcels.recycle(parcel);
-        let now = Instant::now();
         if !self.text.is_empty() {
-            self.since.get_or_insert(now);
+            self.since.get_or_insert_with(Instant::now);
         }
-        let (since, waiting) =
-            self.unsynced.as_ref().map_or((now, 0), |unsynced| (unsynced.since, unsynced.events));
-        self.unsynced = Some(Unsynced { ticket, events: waiting + events, since, last: now });
+        let waiting = self.unsynced.as_ref().map_or(0, |unsynced| unsynced.events);
+        self.unsynced = Some(Unsynced { ticket, events: waiting + events });
         let is_large = self.settings.rotate_bytes.is_some_and(|bytes| self.size >= bytes);
         match () {
             () if is_large && self.size > 0 => self.rotate(parcels),
-            () if now >= since + SYNC_DELAY_MAX => self.settle(parcels),
+            () if self.file.is_overdue() => self.settle(parcels),
             () => Ok(()),
         }
     }
@@ -159,14 +138,8 @@ impl Lines {
     }
 
     fn sync(&mut self, parcels: &mut dyn Outlet<SinkEvent>) -> Result<(), Failure> {
-        let Some(Unsynced { ticket, events, .. }) = self.unsynced.take() else { return Ok(()) };
-        // A failed sync may have dropped the pages: a second one that succeeds would prove nothing.
-        self.file.sync_data().map_err(|error| {
-            let path = self.settings.path.display();
-            Failure::Fatal(format!(
-                "cannot sync {path}: {error}; the lines since the last sync are not acknowledged"
-            ))
-        })?;
+        self.file.sync()?;
+        let Some(Unsynced { ticket, events }) = self.unsynced.take() else { return Ok(()) };
         self.stats.applied.add(events);
         self.stats.puts.add(1);
         parcels.acked(ticket);
@@ -183,7 +156,7 @@ impl Lines {
         })?;
         info!(bytes = self.size, file = %aside.display(), "put aside");
         // Opening makes the directory durable, and with it both names.
-        self.file = open(path)?;
+        self.file = LineFile::open(path, SETTING)?;
         (self.size, self.since) = (0, None);
         Ok(())
     }
@@ -210,64 +183,6 @@ fn name_aside(path: &Path, now: SystemTime) -> PathBuf {
         path.with_file_name(name)
     };
     (0..=u32::MAX).map(named).find(|name| !name.exists()).expect("fewer files than 32 bits count")
-}
-
-/// Opens the file for appending, alone, and cuts a torn line off.
-fn open(path: &Path) -> Result<File, Failure> {
-    let shown = path.display();
-    let unusable = |error: io::Error| {
-        Failure::Unusable(match error.kind() {
-            ErrorKind::NotFound => {
-                format!("file-sink, path: the directory of {shown} does not exist; create it first")
-            }
-            _ => format!("file-sink, path: cannot append to {shown}: {error}"),
-        })
-    };
-    let mut file = line_file::open(path).map_err(unusable)?;
-    if !file.metadata().map_err(unusable)?.is_file() {
-        return Err(Failure::Unusable(format!(
-            "file-sink, path: {shown} is no plain file, and only one can be synced and put aside; name a file, or use stdout-sink"
-        )));
-    }
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            return Err(Failure::Unusable(format!(
-                "file-sink, path: {shown} is being written by another process; stop it or name another file"
-            )));
-        }
-        Err(TryLockError::Error(error)) => {
-            warn!(path = %shown, "the file system gives no lock, a second writer will not be noticed: {error}");
-        }
-    }
-    line_file::repair(&mut file, path).map_err(unusable)?;
-    Ok(file)
-}
-
-/// Writes all of `bytes`. A full disk heals when somebody makes room, so it is waited for, for ever.
-fn write_patiently(file: &mut impl Write, mut bytes: &[u8], path: &Path) -> Result<(), Failure> {
-    let mut back_off = BackOff::new(FULL_WAIT, FULL_WAIT_MAX);
-    while !bytes.is_empty() {
-        match file.write(bytes) {
-            Ok(0) => return Err(failed(path, &ErrorKind::WriteZero.into())),
-            Ok(written) => {
-                bytes = &bytes[written..];
-                back_off.reset();
-            }
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
-                let wait = back_off.wait();
-                warn!(path = %path.display(), retry_ms = wait.as_millis(), "cannot append, will try again: {error}");
-                thread::sleep(wait);
-            }
-            Err(error) => return Err(failed(path, &error)),
-        }
-    }
-    Ok(())
-}
-
-fn failed(path: &Path, error: &io::Error) -> Failure {
-    Failure::Fatal(format!("cannot append to {}: {error}", path.display()))
 }
 
 #[cfg(test)]
@@ -342,7 +257,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("events");
         let rotate_every = Some(Duration::from_millis(20));
-        let file = open(&path).unwrap();
+        let file = LineFile::open(&path, SETTING).unwrap();
         let mut outlet = FakeOutlet::new([]);
         let mut written = Lines {
             settings: FileSettings { rotate_every, ..settings(&path) },
@@ -375,39 +290,11 @@ mod tests {
 
     #[test]
     fn what_cannot_be_appended_to_is_unusable_and_names_the_setting() {
-        let directory = tempfile::tempdir().unwrap();
-        let missing = directory.path().join("no/such/events.jsonl");
-        for path in [missing.as_path(), directory.path(), Path::new("/dev/null")] {
-            let failure = open(path).unwrap_err();
-            assert!(
-                matches!(&failure, Failure::Unusable(text) if text.contains("file-sink, path")),
-                "{failure:?}"
-            );
-        }
-        let path = directory.path().join("events.jsonl");
-        let _first = open(&path).unwrap();
-        assert!(open(&path).unwrap_err().message().contains("another process"));
-    }
-
-    #[test]
-    fn a_full_disk_is_waited_for_and_loses_no_byte() {
-        struct Full(Vec<u8>, usize);
-        impl Write for Full {
-            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-                self.1 += 1;
-                if self.1 == 2 {
-                    return Err(ErrorKind::StorageFull.into());
-                }
-                let size = bytes.len().min(3);
-                self.0.extend_from_slice(&bytes[..size]);
-                Ok(size)
-            }
-            fn flush(&mut self) -> io::Result<()> {
-                Ok(())
-            }
-        }
-        let mut disk = Full(Vec::new(), 0);
-        write_patiently(&mut disk, b"{\"a\":1}\n", Path::new("f")).unwrap();
-        assert_eq!(disk.0, b"{\"a\":1}\n");
+        let failure =
+            run(settings(Path::new("/no/such/events.jsonl")), &mut FakeOutlet::new([])).unwrap_err();
+        assert!(
+            matches!(&failure, Failure::Unusable(text) if text.contains("file-sink, path")),
+            "{failure:?}"
+        );
     }
 }

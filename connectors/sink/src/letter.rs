@@ -30,7 +30,7 @@ pub(crate) fn letter(reason: &str, event: &[u8]) -> (String, Vec<u8>) {
 mod tests {
     use super::*;
 
-    fn parsed(event: &[u8]) -> serde_json::Value {
+    fn parsed(event: &[u8]) -> Value {
         let (_, line) = letter("no \"t\"", event);
         assert!(!line.contains(&b'\n'));
         serde_json::from_slice(&line).unwrap()

@@ -11,6 +11,8 @@ pub struct SinkStats {
     pub applied: Counter,
     /// Events that came again.
     pub duplicates: Counter,
+    /// Events that came after they were passed over, and were rejected. Only with published delivery.
+    pub late: Counter,
     /// Events of an epoch or a snapshot's run that is over.
     pub outdated: Counter,
     /// Numbers that did not come within the wait and were passed over. Only with published delivery.

@@ -11,14 +11,15 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use flowd_engine::arrival::{Arrival, next_until};
 use flowd_engine::failure::Failure;
 use flowd_engine::worker::{Delivery, Outlet, Target};
 use tracing::warn;
 
 use crate::announce::Announce;
-use crate::arrival::{Arrival, Waiter};
 use crate::decode::text_of;
 use crate::event::{self, Content, SinkEvent};
+use crate::letter::letter;
 use crate::order::{HELD_OVERHEAD, Number, Order, Place, Row, Settings, Verdict, Why};
 use crate::stats::SinkStats;
 use crate::store::{Applied, Op, Store};
@@ -28,7 +29,7 @@ mod news;
 mod put;
 mod tickets;
 
-use batch::{Batch, Bytes, Unit, Waiting};
+use batch::{Batch, Unit, Waiting};
 use news::News;
 use put::Putter;
 use tickets::Tickets;
@@ -38,7 +39,8 @@ use tickets::Tickets;
 pub struct SinkSettings {
     /// What events that wait for others may hold.
     pub buffer_bytes: usize,
-    /// How long published delivery waits for a number that is missing: longer than a Java server takes to push again.
+    /// How long published delivery waits for a number that is missing while its source is heard: longer than a source
+    /// takes to publish again. For thirty times as long while the source is silent: it may be down with what is missing.
     pub gap_wait: Duration,
     /// How long it waits for lower numbers where a lane is new to the sink.
     pub first_wait: Duration,
@@ -57,6 +59,11 @@ impl Default for SinkSettings {
 /// How long an event rests that the store takes only later, and how often it is tried.
 const LATER_WAIT: Duration = Duration::from_millis(200);
 const LATER_TRIES: u8 = 10;
+/// Silence of a source counts for so much less than its going on, when a gap is given up.
+const SILENT_FACTOR: u32 = 30;
+/// Why an event is rejected that was given up before it came.
+const LATE: &str = "it came after it was given up: later events of its lane are applied already, so applying it now could undo \
+                    them; compare its row with the source's (`pipeline.gapWaitMs` says how long it is waited for)";
 /// How often it is told that something is missing or waits for long.
 const TELL_EVERY: Duration = Duration::from_secs(10);
 
@@ -88,6 +95,7 @@ impl<S: Store> Target<SinkEvent> for SinkTarget<S> {
         let mut order = Order::new(Settings {
             buffer_bytes: settings.buffer_bytes,
             gap_wait_ms: ms(settings.gap_wait),
+            silent_wait_ms: ms(settings.gap_wait * SILENT_FACTOR),
             first_wait_ms: ms(settings.first_wait),
         });
         order.load(&applied);
@@ -133,7 +141,6 @@ impl<S: Store> Running<S> {
     }
 
     fn run(&mut self, parcels: &mut dyn Outlet<SinkEvent>) -> Result<(), Failure> {
-        let waiter = Waiter::new();
         loop {
             self.release(parcels)?;
             if self.order.is_full() {
@@ -142,7 +149,7 @@ impl<S: Store> Running<S> {
                 thread::sleep(LATER_WAIT / 10);
                 continue;
             }
-            match self.next(&waiter, parcels) {
+            match self.next(parcels) {
                 Arrival::Parcel(delivery) => {
                     self.take(delivery, parcels)?;
                     if self.batch.is_empty() {
@@ -157,7 +164,7 @@ impl<S: Store> Running<S> {
     }
 
     /// The next parcel; not waited for while there is something to put.
-    fn next(&self, waiter: &Waiter, parcels: &mut dyn Outlet<SinkEvent>) -> Arrival<SinkEvent> {
+    fn next(&self, parcels: &mut dyn Outlet<SinkEvent>) -> Arrival<SinkEvent> {
         let is_busy = !self.batch.is_empty() || self.news.is_any() || self.tickets.is_any_settled();
         let until = match self.order.due_ms() {
             _ if is_busy => Instant::now(),
@@ -165,7 +172,7 @@ impl<S: Store> Running<S> {
             None if self.order.waiting().0 > 0 => Instant::now() + TELL_EVERY,
             None => return parcels.next().map_or(Arrival::End, Arrival::Parcel),
         };
-        waiter.next_until(parcels, until)
+        next_until(parcels, until)
     }
 
     /// Takes all events of a parcel.
@@ -185,7 +192,7 @@ impl<S: Store> Running<S> {
             if is_barrier || self.batch.is_full() {
                 self.flush(parcels)?;
             }
-            self.arrive(ticket, index, place);
+            self.arrive(ticket, index, place, parcels)?;
             if is_barrier {
                 self.flush(parcels)?;
             }
@@ -198,41 +205,44 @@ impl<S: Store> Running<S> {
     }
 
     /// Deals with one event that arrived.
-    fn arrive(&mut self, ticket: u64, index: usize, place: Option<Place>) {
+    fn arrive(
+        &mut self,
+        ticket: u64,
+        index: usize,
+        place: Option<Place>,
+        parcels: &mut dyn Outlet<SinkEvent>,
+    ) -> Result<(), Failure> {
+        let now_ms = self.now_ms();
         let (event, buffer) = self.tickets.event(ticket, index);
-        let Some(place) = place else {
-            let size = event.json.of(buffer).len();
-            let bytes = Bytes::Parcel { ticket, index };
-            self.batch
-                .push(Unit { place: None, ticket: Some(ticket), bytes, tries: 0, is_settled: false }, size);
-            return;
-        };
         let size = event.json.of(buffer).len();
-        match self.order.judge(&place, size + HELD_OVERHEAD) {
-            Verdict::Go => {
-                let bytes = Bytes::Parcel { ticket, index };
-                let unit =
-                    Unit { place: Some(place), ticket: Some(ticket), bytes, tries: 0, is_settled: false };
-                self.batch.push(unit, size);
-            }
+        let Some(place) = place else {
+            self.batch.push(Unit::arrived(None, ticket, index), size);
+            return Ok(());
+        };
+        match self.order.judge(&place, size + HELD_OVERHEAD, now_ms) {
+            Verdict::Go => self.batch.push(Unit::arrived(Some(place), ticket, index), size),
             Verdict::Wait => {
                 let (event, bytes) = event.detached(buffer);
                 // Unless it is applied, its source sends it again.
                 let ticket_kept = (!place.is_applied).then_some(ticket);
                 let waiting = Waiting { event, bytes, ticket: ticket_kept, tries: 0, is_settled: false };
-                let now_ms = self.now_ms();
                 self.order.hold(place, size + HELD_OVERHEAD, waiting, now_ms);
                 if ticket_kept.is_none() {
                     self.tickets.done(ticket);
                 }
             }
             Verdict::Drop(why) => {
+                if why == Why::Late && !matches!(event.content, Content::Marker) {
+                    let (told, line) = letter(LATE, event.json.of(buffer));
+                    parcels.reject(&told, &line)?;
+                }
                 if place.is_applied && why == Why::Duplicate {
                     self.news.add(&place);
                 }
                 self.tickets.done(ticket);
             }
         }
+        Ok(())
     }
 
     /// Takes what waited and may go now.
@@ -340,6 +350,7 @@ impl<S: Store> Running<S> {
     fn count(&mut self) {
         let counts = self.order.take_counts();
         self.stats.duplicates.add(counts.duplicates);
+        self.stats.late.add(counts.late);
         self.stats.outdated.add(counts.outdated);
         self.stats.dropped.add(counts.full);
         self.stats.missing.add(counts.missing);
@@ -386,8 +397,15 @@ fn place_of(order: &mut Order<Waiting>, event: &SinkEvent, buffer: &[u8]) -> Res
             (lane, Number::Row { row: Row { snapshot, chunk, number, size }, after })
         }
     };
+    let id = order.lane(source, topic, lane).ok_or_else(too_many)?;
+    let number = match number {
+        Number::Row { row, after } if matches!(event.content, Content::Marker) => {
+            Number::Row { row, after: order.behind_truncate(id, after) }
+        }
+        number => number,
+    };
     Ok(Some(Place {
-        lane: order.lane(source, topic, lane).ok_or_else(too_many)?,
+        lane: id,
         number,
         is_applied: event.is_applied,
         is_barrier: lane == 0 && is_truncate(event) && matches!(number, Number::Counted { .. }),

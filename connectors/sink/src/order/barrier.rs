@@ -38,6 +38,13 @@ impl<T> Order<T> {
         false
     }
 
+    /// What a row comes after that holds nothing: a TRUNCATE has nothing to take from it.
+    pub(crate) fn behind_truncate(&self, id: LaneId, (epoch, sequence): (u64, u64)) -> (u64, u64) {
+        let lane = &self.lanes[id.0 as usize];
+        let from = if epoch == lane.epoch { lane.rows_from } else { 0 };
+        (epoch, sequence.max(from))
+    }
+
     pub(super) fn end_barrier(&mut self, topic: TopicId) {
         self.topics[topic.0 as usize].barrier = None;
         for (_, id) in &self.names.name(topic).lanes {

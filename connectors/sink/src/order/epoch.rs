@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::gap::Heard;
 use super::lane::At;
 use super::names::{LaneId, TopicId};
 use super::{Order, Place, Why};
@@ -13,6 +14,7 @@ pub(super) struct Source {
     pub(super) epoch: u64,
     /// How many events wait, by epoch.
     pub(super) held: BTreeMap<u64, usize>,
+    pub(super) heard: Heard,
 }
 
 impl Source {

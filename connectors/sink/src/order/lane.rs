@@ -4,8 +4,12 @@ use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Unbounded};
 
 use super::names::{SourceId, TopicId};
+use super::rows::Ranges;
 use super::snapshots::Row;
 use super::{Gap, Number, Place};
+
+/// Runs of numbers that were given up and are remembered, so that one that comes late is told from one that comes again.
+const GIVEN_UP_MAX: usize = 1024;
 
 /// Where an event stands in its lane: a row of a snapshot comes behind the counted event that it names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,6 +40,8 @@ pub(super) struct Held<T> {
     pub(super) place: Place,
     pub(super) size: usize,
     pub(super) since_ms: u64,
+    /// How long its source had been heard then.
+    pub(super) since_heard_ms: u64,
     pub(super) item: T,
 }
 
@@ -54,6 +60,8 @@ pub(super) struct Lane<T> {
     pub(super) limit: Option<(u64, u64)>,
     /// An event that the store takes only later is tried again then; all waits for it.
     pub(super) blocked_until_ms: Option<u64>,
+    /// Numbers of this epoch that were given up and have not come.
+    pub(super) given_up: Ranges,
     pub(super) held: BTreeMap<At, Held<T>>,
 }
 
@@ -81,6 +89,7 @@ impl<T> Lane<T> {
             rows_from: 0,
             limit: None,
             blocked_until_ms: None,
+            given_up: Ranges::default(),
             held: BTreeMap::new(),
         }
     }
@@ -92,6 +101,7 @@ impl<T> Lane<T> {
         self.epoch = epoch;
         self.rows_from = 0;
         self.blocked_until_ms = None;
+        self.given_up = Ranges::default();
     }
 
     /// How an event of the lane's epoch stands. Whether a row has gone, the lane does not know.
@@ -136,6 +146,9 @@ impl<T> Lane<T> {
             return 0;
         }
         first.get_mut().place.gap = Some(Gap { first: self.next });
+        if needs > self.next {
+            self.given_up.append(self.next, needs - 1, GIVEN_UP_MAX);
+        }
         needs.saturating_sub(self.next)
     }
 

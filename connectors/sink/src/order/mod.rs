@@ -121,11 +121,12 @@ impl<T> Order<T> {
         self.snapshots.intern(source, name)
     }
 
-    /// What is done with an event that arrives, which takes so many bytes if it has to wait.
-    pub(crate) fn judge(&mut self, place: &Place, size: usize) -> Verdict {
+    /// What is done with an event that arrives now, which takes so many bytes if it has to wait.
+    pub(crate) fn judge(&mut self, place: &Place, size: usize, now_ms: u64) -> Verdict {
         let verdict = self.consider(place, size);
-        if let Verdict::Drop(why) = verdict {
-            self.count(why);
+        match verdict {
+            Verdict::Drop(why) => self.count(why),
+            Verdict::Go | Verdict::Wait => self.hear(place.lane, now_ms),
         }
         verdict
     }
@@ -136,7 +137,11 @@ impl<T> Order<T> {
             return Verdict::Drop(why);
         }
         self.turn_to_epoch(place, &at);
-        let lane = &self.lanes[place.lane.0 as usize];
+        let lane = &mut self.lanes[place.lane.0 as usize];
+        if at.row.is_none() && at.epoch == lane.epoch && lane.given_up.contains(at.sequence) {
+            lane.given_up.remove(at.sequence);
+            return Verdict::Drop(Why::Late);
+        }
         let is_given_up = at.row.is_none() && lane.gap_around(&at).is_some();
         if lane.held.contains_key(&at) || is_given_up {
             return Verdict::Drop(Why::Duplicate);
@@ -215,9 +220,11 @@ impl<T> Order<T> {
     pub(crate) fn hold(&mut self, place: Place, size: usize, item: T, now_ms: u64) {
         let at = At::of(&place);
         let lane = &mut self.lanes[place.lane.0 as usize];
-        let old = lane.held.insert(at, Held { place, size, since_ms: now_ms, item });
+        let source = &mut self.sources[lane.source.0 as usize];
+        let since_heard_ms = source.heard.total_ms;
+        let old = lane.held.insert(at, Held { place, size, since_ms: now_ms, since_heard_ms, item });
         debug_assert!(old.is_none(), "{at:?} waits already");
-        *self.sources[lane.source.0 as usize].held.entry(at.epoch).or_default() += 1;
+        *source.held.entry(at.epoch).or_default() += 1;
         self.held_bytes += size;
         self.held_count += 1;
         self.waiting.insert(place.lane);
@@ -291,7 +298,8 @@ impl<T> Order<T> {
             let standing = if outdated { Standing::Over } else { lane.standing(&at, place.gap) };
             match standing {
                 Standing::Beyond => {
-                    self.due_ms = self.due_ms.min(due_of(lane, &self.settings).unwrap_or(u64::MAX));
+                    let due_ms = due_of(lane, &self.settings, &self.sources[lane.source.0 as usize].heard);
+                    self.due_ms = self.due_ms.min(due_ms.unwrap_or(u64::MAX));
                     return None;
                 }
                 Standing::Next if !self.may_go(&place, &at) => return None,
@@ -344,6 +352,7 @@ impl<T> Order<T> {
     fn count(&mut self, why: Why) {
         match why {
             Why::Duplicate => self.counts.duplicates += 1,
+            Why::Late => self.counts.late += 1,
             Why::Outdated => self.counts.outdated += 1,
             Why::Full => self.counts.full += 1,
         }

@@ -11,8 +11,10 @@ pub(crate) const HELD_OVERHEAD: usize = 512;
 pub(crate) struct Settings {
     /// What waiting events may hold.
     pub(crate) buffer_bytes: usize,
-    /// How long a gap is waited for with published delivery.
+    /// How long its source is heard before a gap is given up, with published delivery …
     pub(crate) gap_wait_ms: u64,
+    /// … and how long the gap is waited for where the source is silent.
+    pub(crate) silent_wait_ms: u64,
     /// How long a lane that is new with a number over 1 is waited for the ones before.
     pub(crate) first_wait_ms: u64,
 }
@@ -64,6 +66,8 @@ pub(crate) enum Verdict {
 pub(crate) enum Why {
     /// It has gone, or waits already.
     Duplicate,
+    /// It was given up before it came: what was behind it has gone.
+    Late,
     /// Its epoch, or the run that read it, is over.
     Outdated,
     /// The buffer is full; it will be sent again.
@@ -74,6 +78,7 @@ pub(crate) enum Why {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Counts {
     pub(crate) duplicates: u64,
+    pub(crate) late: u64,
     pub(crate) outdated: u64,
     pub(crate) full: u64,
     /// Numbers and rows that were given up.

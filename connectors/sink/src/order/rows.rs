@@ -142,6 +142,15 @@ impl Ranges {
         self.0.insert(start, behind.unwrap_or(number));
     }
 
+    /// Adds a run that is beyond all that is there; the lowest runs go where there are too many.
+    pub(crate) fn append(&mut self, start: u64, last: u64, runs_max: usize) {
+        debug_assert!(self.0.last_key_value().is_none_or(|(_, before)| *before < start));
+        self.0.insert(start, last);
+        while self.0.len() > runs_max {
+            self.0.pop_first();
+        }
+    }
+
     pub(crate) fn remove(&mut self, number: u64) {
         let Some((&start, &last)) = self.0.range(..=number).next_back().filter(|(_, last)| number <= **last)
         else {

@@ -6,7 +6,8 @@ use super::*;
 
 mod simulation;
 
-const SETTINGS: Settings = Settings { buffer_bytes: 1000, gap_wait_ms: 10_000, first_wait_ms: 1000 };
+const SETTINGS: Settings =
+    Settings { buffer_bytes: 1000, gap_wait_ms: 10_000, silent_wait_ms: 300_000, first_wait_ms: 1000 };
 const EPOCH: u64 = 1_764_028_800_000_000;
 
 /// An order of one source and topic, its events named by a number each.
@@ -43,7 +44,7 @@ impl Case {
 
     /// What happens to an event of this size that arrives.
     fn arrive_sized(&mut self, place: Place, name: u64, size: usize) -> Verdict {
-        let verdict = self.order.judge(&place, size);
+        let verdict = self.order.judge(&place, size, self.now_ms);
         if verdict == Verdict::Wait {
             self.order.hold(place, size, name, self.now_ms);
         }
@@ -60,11 +61,23 @@ impl Case {
         std::iter::from_fn(|| self.order.release(now_ms, true).map(|(_, name)| name)).collect()
     }
 
+    /// The source goes on in other lanes, an event a second.
+    fn go_on(&mut self, ms: u64) {
+        for second in 1..=ms / 1000 {
+            self.now_ms += 1000;
+            let lane = self.counted(63, EPOCH, 0).lane;
+            let sequence = self.order.record(lane).sequence + 1;
+            let other = self.counted(63, EPOCH, sequence);
+            assert_eq!(self.arrive(other, 0), Verdict::Go, "second {second}");
+        }
+    }
+
     fn missing(&mut self) -> u64 {
         self.order.take_counts().missing
     }
 }
 
+const LATE: Verdict = Verdict::Drop(Why::Late);
 const DUPLICATE: Verdict = Verdict::Drop(Why::Duplicate);
 const OUTDATED: Verdict = Verdict::Drop(Why::Outdated);
 
@@ -102,24 +115,51 @@ fn applied_delivery_never_passes_a_gap_and_a_full_buffer_drops_what_comes_but_no
 }
 
 #[test]
-fn published_delivery_gives_a_gap_up_after_the_wait_and_counts_what_is_missing() {
+fn published_delivery_gives_a_gap_up_once_its_source_has_gone_on_for_long_and_counts_what_is_missing() {
     let mut case = Case::new(false);
     let [one, four, five, eight, three] = [1, 4, 5, 8, 3].map(|n| case.counted(0, EPOCH, n));
     case.arrive(one, 1);
     case.arrive(four, 4);
-    case.now_ms += 5000;
+    case.go_on(5000);
     case.arrive(eight, 8);
     assert!(case.released().is_empty());
-    case.now_ms += 4999;
+    case.go_on(4000);
     case.arrive(five, 5);
     assert!(case.released().is_empty());
-    case.now_ms += 1;
+    case.go_on(1000);
     assert_eq!(case.order.due_ms(), Some(case.now_ms));
     assert_eq!((case.released(), case.missing()), (vec![4, 5], 2));
-    assert_eq!(case.arrive(three, 3), DUPLICATE, "too late");
-    assert_eq!(case.order.due_ms(), Some(case.now_ms + 5000), "a gap behind has its own time");
-    case.now_ms += 5000;
+    assert_eq!(case.arrive(three, 3), LATE);
+    assert_eq!(case.arrive(three, 3), DUPLICATE, "it is told once");
+    case.go_on(4000);
+    assert!(case.released().is_empty(), "a gap behind has its own time");
+    case.go_on(1000);
     assert_eq!((case.released(), case.missing()), (vec![8], 2));
+}
+
+#[test]
+fn a_source_that_is_down_is_waited_for_and_a_gap_of_one_that_stays_silent_is_given_up_in_the_end() {
+    for comes_back in [true, false] {
+        let mut case = Case::new(false);
+        let [one, two, three, four] = [1, 2, 3, 4].map(|n| case.counted(0, EPOCH, n));
+        case.arrive(one, 1);
+        case.arrive(three, 3);
+        case.now_ms += 299_999;
+        // The mesh pushes again what waits: that says nothing of the source.
+        assert_eq!(case.arrive(three, 3), DUPLICATE);
+        assert!(case.released().is_empty());
+        assert_eq!(case.order.due_ms(), Some(case.now_ms + 1));
+        if comes_back {
+            assert_eq!(case.arrive(four, 4), Verdict::Wait, "a moment before what it sends with it");
+            assert!(case.released().is_empty());
+            assert_eq!(case.arrive(two, 2), Verdict::Go);
+            assert_eq!((case.released(), case.missing()), (vec![3, 4], 0));
+        } else {
+            case.now_ms += 1;
+            assert_eq!((case.released(), case.missing()), (vec![3], 1));
+            assert_eq!(case.arrive(two, 2), LATE);
+        }
+    }
 }
 
 #[test]
@@ -180,7 +220,7 @@ fn a_new_epoch_waits_for_what_is_held_of_the_old_with_published_delivery() {
     case.arrive(three, 3);
     assert_eq!(case.arrive(new_one, 11), Verdict::Wait);
     assert!(case.released().is_empty());
-    case.now_ms += 10_000;
+    case.now_ms += 300_000;
     assert_eq!((case.released(), case.missing()), (vec![3, 11], 1));
 }
 
@@ -212,7 +252,7 @@ fn a_row_gives_the_numbers_before_it_up_after_the_wait_with_published_delivery()
     let row = case.row(0, 5, 0, 4);
     case.arrive(one, 1);
     case.arrive(row, 100);
-    case.now_ms += 10_000;
+    case.now_ms += 300_000;
     assert_eq!((case.released(), case.missing()), (vec![100], 3));
     let five = case.counted(0, EPOCH, 5);
     assert_eq!(case.arrive(five, 5), Verdict::Go);

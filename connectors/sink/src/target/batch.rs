@@ -46,6 +46,12 @@ pub(super) struct Unit {
 }
 
 impl Unit {
+    /// It arrived and its turn is now.
+    pub(super) fn arrived(place: Option<Place>, ticket: u64, index: usize) -> Self {
+        let bytes = Bytes::Parcel { ticket, index };
+        Self { place, ticket: Some(ticket), bytes, tries: 0, is_settled: false }
+    }
+
     pub(super) fn of(place: Place, waiting: Waiting) -> Self {
         let Waiting { event, bytes, ticket, tries, is_settled } = waiting;
         Self { place: Some(place), ticket, bytes: Bytes::Own(event, bytes), tries, is_settled }

@@ -107,6 +107,22 @@ fn a_gap_is_not_given_up_for_the_time_that_the_store_took() {
 }
 
 #[test]
+fn what_comes_after_it_was_given_up_is_rejected_and_not_taken_for_a_repeat() {
+    let store = MemoryStore::default();
+    // More than the buffer holds: the gap before it is given up at once.
+    let big = "x".repeat(120_000);
+    let bodies = [(1, "1"), (3, &*big), (2, "2"), (3, &*big), (2, "2")]
+        .map(|(sequence, name)| counted(0, sequence, name, PUBLISHED));
+    let mut outlet = FakeOutlet::new([parcel(&bodies)]);
+    let stats = run(&store, &mut outlet).unwrap();
+    assert_eq!(log(&store), ["1", &*big]);
+    assert_eq!((stats.missing.value(), stats.late.value(), stats.duplicates.value()), (1, 1, 2));
+    let [(reason, letter)] = &outlet.rejects[..] else { panic!("{} letters", outlet.rejects.len()) };
+    assert!(reason.contains("it was given up") && letter.contains(r#""name":"2""#), "{reason}: {letter}");
+    assert_eq!(outlet.acked, [0]);
+}
+
+#[test]
 fn what_still_waits_at_the_end_is_not_acknowledged() {
     let store = MemoryStore::default();
     let mut outlet = FakeOutlet::new([parcel(&numbers([1], PUBLISHED)), parcel(&numbers([3], PUBLISHED))]);

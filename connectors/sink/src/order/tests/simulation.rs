@@ -164,7 +164,8 @@ struct Sink {
 }
 
 impl Sink {
-    const SETTINGS: Settings = Settings { buffer_bytes: 100, gap_wait_ms: 100, first_wait_ms: 10 };
+    const SETTINGS: Settings =
+        Settings { buffer_bytes: 100, gap_wait_ms: 100, silent_wait_ms: 100, first_wait_ms: 10 };
 
     fn new() -> Self {
         let order = Order::new(Self::SETTINGS);
@@ -187,7 +188,7 @@ impl Sink {
 
     fn arrive(&mut self, name: usize, event: &Event, is_applied: bool) -> Verdict {
         let place = self.place(event, is_applied);
-        let verdict = self.order.judge(&place, 10);
+        let verdict = self.order.judge(&place, 10, self.now_ms);
         match verdict {
             Verdict::Go => self.batch.push((place, name)),
             Verdict::Wait => self.order.hold(place, 10, name, self.now_ms),

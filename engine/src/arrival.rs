@@ -1,15 +1,15 @@
 //! Waiting for the next parcel with a bound, for targets that have something to do when nothing comes.
 
-use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
+use std::task::{Context, Poll, Waker};
+use std::thread;
 use std::time::Instant;
 
-use flowd_engine::worker::{Delivery, Outlet};
+use crate::wake::with_thread_waker;
+use crate::worker::{Delivery, Outlet};
 
 /// What the wait brought.
 #[derive(Debug)]
-pub(crate) enum Arrival<E> {
+pub enum Arrival<E> {
     /// The next parcel.
     Parcel(Delivery<E>),
     /// Nothing came by the deadline.
@@ -18,18 +18,10 @@ pub(crate) enum Arrival<E> {
     End,
 }
 
-/// Waits on this thread, and no other.
-pub(crate) struct Waiter(Waker);
-
-impl Waiter {
-    /// For the calling thread.
-    pub(crate) fn new() -> Self {
-        Self(Waker::from(Arc::new(Unpark(thread::current()))))
-    }
-
-    /// The next parcel, waited for until `deadline` at the latest.
-    pub(crate) fn next_until<E>(&self, parcels: &mut dyn Outlet<E>, deadline: Instant) -> Arrival<E> {
-        let mut context = Context::from_waker(&self.0);
+/// The next parcel, waited for until `deadline` at the latest. The calling thread parks.
+pub fn next_until<E>(parcels: &mut dyn Outlet<E>, deadline: Instant) -> Arrival<E> {
+    with_thread_waker(|waker| {
+        let mut context = Context::from_waker(waker);
         loop {
             match parcels.poll_next(&mut context) {
                 Poll::Ready(Some(delivery)) => return Arrival::Parcel(delivery),
@@ -42,13 +34,10 @@ impl Waiter {
             }
             thread::park_timeout(left);
         }
-    }
+    })
 }
 
-struct Unpark(Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
+/// Unparks the calling thread, for waits of other kinds.
+pub fn thread_waker() -> Waker {
+    with_thread_waker(Waker::clone)
 }

@@ -5,7 +5,6 @@
 //! makes changes unreadable or lost; everything that flowd can live with is less.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use crate::config::MySqlConfig;
 use crate::connection::Connection;
@@ -17,40 +16,8 @@ use crate::status::binlog_end;
 
 mod judge;
 
+pub use flowd_engine::finding::{Finding, Severity};
 pub use judge::judge;
-
-/// How bad a finding is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Severity {
-    /// It works; good to know.
-    Note,
-    /// It works, with less than it could, or not for long.
-    Warning,
-    /// It cannot work (exit code 3).
-    Problem,
-}
-
-/// One thing that the source lacks.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
-    /// How bad it is.
-    pub severity: Severity,
-    /// What is so, with names and numbers.
-    pub what: String,
-    /// The statement or the configuration line that mends it.
-    pub remedy: String,
-}
-
-impl fmt::Display for Finding {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let severity = match self.severity {
-            Severity::Note => "note",
-            Severity::Warning => "warning",
-            Severity::Problem => "problem",
-        };
-        write!(formatter, "{severity}: {}\n    mend: {}", self.what, self.remedy)
-    }
-}
 
 /// How we are registered as a replica: what an earlier process of ours may have left there is no clash.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -30,6 +30,10 @@ mod chunk;
 
 use chunk::ChunkMark;
 
+/// Why a change is no event although nothing is wrong with it.
+const COVERED: &str =
+    "the table has no key, and the rows of the snapshot, which come later, hold this change";
+
 /// What a row becomes: a framed CloudEvent, and the keys that it holds until it is acknowledged.
 pub type Outgoing = Keyed<Framed>;
 
@@ -205,12 +209,17 @@ impl MySqlEncoder {
             1 => Lane(0),
             lanes => lane_of(lane_hash(change.partition_key), lanes),
         };
-        let mut event = EventWriter::begin(&mut parcel.buffer, table.template(change.operation));
-        event.id(|out| {
+        let id = |out: &mut Vec<u8>| {
             write_id_head(out, table, &record.written);
             json::write_u64(out, record.first_row + u64::from(row));
             out.extend_from_slice(change.suffix);
-        });
+        };
+        if record.is_covered {
+            self.counted_marker(&spot(record), id, COVERED, parcel);
+            return;
+        }
+        let mut event = EventWriter::begin(&mut parcel.buffer, table.template(change.operation));
+        event.id(id);
         event.time_us(record.written.time_us);
         if !change.partition_key.is_empty() {
             event.partition_key(change.partition_key);
@@ -286,8 +295,19 @@ impl MySqlEncoder {
             write_id_head(out, table, &record.written);
             json::write_u64(out, record.first_row);
         };
-        let event = self.marker(&spot, id, |event| event.sequence(0), &reason, parcel);
-        let place = Place { topic: table.topic_id, lane: Lane(0), numbering: Numbering::Counted };
+        self.counted_marker(&spot, id, &reason, parcel);
+    }
+
+    /// Writes what takes a number in lane 0 and holds no key.
+    fn counted_marker(
+        &self,
+        spot: &Spot<'_>,
+        id: impl FnOnce(&mut Vec<u8>),
+        reason: &str,
+        parcel: &mut Parcel,
+    ) {
+        let event = self.marker(spot, id, |event| event.sequence(0), reason, parcel);
+        let place = Place { topic: spot.table.topic_id, lane: Lane(0), numbering: Numbering::Counted };
         parcel.events.push(Keyed { event, keys: [0; 2], place, sequence: 0 });
     }
 
@@ -370,6 +390,10 @@ impl Encode<MySqlRecord, Outgoing> for MySqlEncoder {
                     true
                 }
                 MySqlRecord::Chunk(chunk) => self.chunk(chunk, chunk.payload.of(&batch.bytes), parcel)?,
+                MySqlRecord::RunBeginning(beginning) => {
+                    self.run_beginning(beginning, parcel);
+                    true
+                }
             };
             if !done {
                 return Ok(Encoded::More);

@@ -39,6 +39,9 @@ pub struct RowsEvent {
     pub skip: u32,
     /// Set where the event was too large to be read: its bytes. `payload` is empty then.
     pub oversize: Option<u64>,
+    /// Whether a snapshot still has to read the table, and will hold what this does. Set only where the table has no key:
+    /// no consumer could tell then that an insert and a row that was read are the same row.
+    pub is_covered: bool,
 }
 
 /// Where, when and by whom a change was written to the binlog.
@@ -105,6 +108,18 @@ pub struct ChunkRows {
     pub oversize: Box<[u64]>,
 }
 
+/// Another process goes on with a snapshot: what an earlier one left under way is of no more use. It stands before
+/// everything else that the process hands on.
+#[derive(Debug, Clone)]
+pub struct RunBeginning {
+    /// The table among whose events it goes.
+    pub table: Arc<TableEvents>,
+    /// The snapshot.
+    pub origin: Arc<Origin>,
+    /// The chunk in whose place it stands: the run's number 0.
+    pub chunk: Box<str>,
+}
+
 /// A record of this source.
 #[derive(Debug, Clone)]
 pub enum MySqlRecord {
@@ -114,6 +129,8 @@ pub enum MySqlRecord {
     Truncation(Truncation),
     /// From a snapshot.
     Chunk(ChunkRows),
+    /// From a snapshot that goes on.
+    RunBeginning(RunBeginning),
 }
 
 #[cfg(test)]

@@ -175,6 +175,7 @@ impl Source for MySqlSource {
             tracing::info!("the end was reached before: nothing to read");
             return Ok(SourceEnd::Reached);
         }
+        let goes_on = lanes.has_run();
         let run = if captured.is_some() { lanes.begin_run(now_us()) } else { 0 };
         let catalog = ServerCatalog { config: self.config.clone(), stop: self.stop.clone() };
         let met = Tables::new(tables.clone(), Box::new(catalog), lanes);
@@ -191,7 +192,8 @@ impl Source for MySqlSource {
             }
             (_, None) => Beside::Never,
         };
-        Reader::new(&self, intake, stream, beside, end).run()
+        let beginning = beside.beginning().filter(|_| goes_on && self.settings.applied.is_some());
+        Reader::new(&self, intake, stream, beside, end).run(beginning)
     }
 }
 

@@ -366,6 +366,7 @@ impl Stream {
                 first_row,
                 skip: u32::try_from(open.skip.saturating_sub(before)).unwrap_or(0),
                 oversize,
+                is_covered: false,
             }));
         }
         self.advance(header);

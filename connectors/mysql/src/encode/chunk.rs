@@ -13,12 +13,13 @@ use flowd_codec::json;
 use flowd_engine::failure::Failure;
 use flowd_engine::order::Keyed;
 use flowd_engine::parcel::Reject;
-use flowd_engine::sequence::{Numbering, Place};
+use flowd_engine::sequence::{Lane, Numbering, Place};
 use twox_hash::XxHash3_128;
 
 use super::{MySqlEncoder, Parcel, Spot};
+use crate::captured::TableEvents;
 use crate::lanes::{lane_hash, lane_of};
-use crate::rows::{ChunkRows, Operation, Origin};
+use crate::rows::{ChunkRows, Operation, Origin, RunBeginning};
 
 /// Bytes before a row: its length.
 const HEAD: usize = 4;
@@ -125,6 +126,21 @@ impl MySqlEncoder {
         out.extend_from_slice(&self.clock);
     }
 
+    /// Says that another run of a snapshot begins: it takes the place of a chunk of one row, and holds none.
+    pub(super) fn run_beginning(&mut self, beginning: &RunBeginning, parcel: &mut Parcel) {
+        let RunBeginning { table, origin, chunk } = beginning;
+        self.chunk_text.prepare(origin.time_us, &origin.snapshot, chunk, 1);
+        let id = |out: &mut Vec<u8>| {
+            out.extend_from_slice(origin.snapshot.as_bytes());
+            out.push(b'/');
+            out.extend_from_slice(chunk.as_bytes());
+        };
+        let order = |event: &mut EventWriter<'_>| event.chunk_row(&self.chunk_text, 0, 0);
+        let event = self.marker(&spot_of(table, origin), id, order, "the snapshot goes on", parcel);
+        let place = Place { topic: table.topic_id, lane: Lane(0), numbering: Numbering::Behind };
+        parcel.events.push(Keyed { event, keys: [0; 2], place, sequence: 0 });
+    }
+
     fn read_event(&self, chunk: &ChunkRows, read: &Read<'_>, parcel: &mut Parcel) {
         let (table, key_hash) = (&chunk.table.events, lane_hash(read.key_json));
         let mut event = EventWriter::begin(&mut parcel.buffer, table.template(Operation::Read));
@@ -168,8 +184,12 @@ fn row_at(body: &[u8], offset: usize) -> Option<&[u8]> {
 }
 
 fn spot(chunk: &ChunkRows) -> Spot<'_> {
-    let Origin { file, offset, time_us, .. } = &*chunk.origin;
-    Spot { table: &chunk.table.events, transaction: None, file, offset: *offset, time_us: *time_us }
+    spot_of(&chunk.table.events, &chunk.origin)
+}
+
+fn spot_of<'a>(table: &'a TableEvents, origin: &'a Origin) -> Spot<'a> {
+    let Origin { file, offset, time_us, .. } = origin;
+    Spot { table, transaction: None, file, offset: *offset, time_us: *time_us }
 }
 
 fn fatal(chunk: &ChunkRows, error: &RowError) -> Failure {

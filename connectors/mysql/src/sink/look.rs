@@ -2,7 +2,7 @@
 //! no lock, so it answers while the sink runs.
 
 use flowd_engine::failure::Failure;
-use flowd_sink::store::LaneApplied;
+use flowd_sink::store::{LaneApplied, Standing};
 
 use super::applied;
 use super::config::{MySqlSinkConfig, TableName};
@@ -12,15 +12,6 @@ use crate::connection::Connection;
 use crate::error::WireError;
 use crate::grants::Grants;
 use crate::query::{identifier, literal, text};
-
-/// How far a lane is applied, and since when.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Standing {
-    /// What is recorded.
-    pub lane: LaneApplied,
-    /// When it was, in UTC, as the server writes a TIMESTAMP.
-    pub updated: String,
-}
 
 /// What is recorded of the sink, by source, topic and lane; nothing where it never ran.
 ///

@@ -7,6 +7,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use flowd_binlog::event;
+
 use super::state::{EncodedState, SnapshotState};
 use super::{Key, Range};
 use ranges::Ranges;
@@ -322,6 +324,19 @@ impl Plan {
     pub fn id_of(&self, schema: &str, name: &str) -> Option<TableId> {
         let mut tables = self.tables.iter();
         tables.find(|(_, table)| table.name == name && table.schema == schema).map(|(id, _)| *id)
+    }
+
+    /// A table whose rows are still to be handed on.
+    pub fn any_table(&self) -> Option<(&str, &str)> {
+        let open = self.tables.values().map(|table| (&*table.schema, &*table.name));
+        open.chain(self.waiting.iter().map(|(schema, name)| (&**schema, &**name))).next()
+    }
+
+    /// Whether the rows of a table of that name, all or some of them, are still to be handed on.
+    pub fn has_to_read(&self, schema: &str, name: &str) -> bool {
+        self.id_of(schema, name).is_some()
+            || self.waiting.contains(&(schema.to_owned(), name.to_owned()))
+            || self.moves.iter().any(|(statement, _)| event::defines(statement, name))
     }
 
     /// Whether a table of that id has rows that were not handed on.

@@ -22,10 +22,11 @@ use super::state::{EncodedState, SnapshotState};
 use super::throttle::Throttle;
 use super::track::{Place, Tracker};
 use super::worker::{Message, Worker, Workplace};
+use crate::captured::{Phase, TableEvents};
 use crate::key_hash::KeyHasher;
 use crate::lanes::Lanes;
 use crate::position::is_behind;
-use crate::rows::{ChunkRows, MySqlRecord, Origin, RowsEvent};
+use crate::rows::{ChunkRows, MySqlRecord, Origin, RowsEvent, RunBeginning};
 use crate::stream::Stream;
 
 /// What a tracked key takes, bytes.
@@ -64,7 +65,7 @@ pub struct Snapshot {
     waiting: Vec<Chunk>,
     origin: Arc<Origin>,
     run: u64,
-    /// Chunks that were made ready: the next one's number.
+    /// The next chunk's number. Number 0 is what the run begins with where it is not the first.
     chunks: u64,
     hasher: KeyHasher,
     scratch: Scratch,
@@ -122,7 +123,7 @@ impl Snapshot {
             waiting: Vec::new(),
             origin,
             run,
-            chunks: 0,
+            chunks: 1,
             hasher: KeyHasher::new(),
             scratch: Scratch::new(),
             rest_at: None,
@@ -150,8 +151,10 @@ impl Snapshot {
             self.defined(&mut inner, &text);
         }
         let mut tracked = tracked_tables(&inner);
-        for record in &stream.pending {
+        for record in &mut stream.pending {
             let MySqlRecord::Rows(rows) = record else { continue };
+            let of = &rows.table.table;
+            rows.is_covered = !of.has_key() && inner.plan.has_to_read(of.schema(), of.name());
             let Some(table) = tracked.get(&rows.table.number).copied() else { continue };
             if let Some(reason) = self.track(&mut inner, table, rows, bytes)? {
                 tracing::info!(table = %rows.table.events.id_part, "{reason}: what the snapshot has read of it is read again");
@@ -286,7 +289,7 @@ impl Snapshot {
         };
         let table = &captured.table;
         let lanes = if table.has_exact_key() { lanes.of(table.schema(), table.name()) } else { 1 };
-        let name = format!("{:016}-{}", self.run, self.chunks);
+        let name = self.chunk_name(self.chunks);
         self.chunks += 1;
         let has_any = rows > 0 || !oversize.is_empty();
         let record = has_any.then(|| ChunkRows {
@@ -304,6 +307,19 @@ impl Snapshot {
             oversize: oversize.into(),
         });
         Ready { record, bytes, rows, id, whole: is_whole }
+    }
+
+    fn chunk_name(&self, number: u64) -> String {
+        format!("{:016}-{number}", self.run)
+    }
+
+    /// What a run begins with that is not the first of the snapshot; `None` where there is no table.
+    pub fn beginning(&self) -> Option<RunBeginning> {
+        let inner = self.place.shared.lock();
+        let (schema, name) = inner.plan.any_table()?;
+        let table = TableEvents::new(schema, name, Phase::Snapshot, &self.place.settings.events);
+        let chunk = self.chunk_name(0).into();
+        Some(RunBeginning { table: table.into(), origin: self.origin.clone(), chunk })
     }
 
     /// A chunk is about to be handed on: the state from now on counts it. Call it with the size that it had.

@@ -18,7 +18,7 @@ use crate::connection::Connection;
 use crate::dump::{self, HEARTBEAT_EVERY};
 use crate::feed::{CHUNK_BYTES, Feed, FeedError, Next};
 use crate::lag::LagMeter;
-use crate::rows::MySqlRecord;
+use crate::rows::{MySqlRecord, RunBeginning};
 use crate::stream::Stream;
 use crate::tls;
 
@@ -96,8 +96,13 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads until the end, a stop or a failure that cannot heal.
-    pub(super) fn run(mut self) -> Result<SourceEnd, Failure> {
+    /// Reads until the end, a stop or a failure that cannot heal. `beginning` goes before everything else.
+    pub(super) fn run(mut self, beginning: Option<RunBeginning>) -> Result<SourceEnd, Failure> {
+        if let Some(beginning) = beginning
+            && let Some(Ended::Source(end)) = self.begin_run(beginning)?
+        {
+            return Ok(end);
+        }
         loop {
             let lost = match self.connection() {
                 Ok(Ended::Source(end)) => return Ok(end),
@@ -181,6 +186,15 @@ impl<'a> Reader<'a> {
         if !self.stream.must_settle() {
             return Ok(None);
         }
+        let ended = self.wait_for_all()?;
+        if ended.is_none() {
+            self.stream.settled();
+        }
+        Ok(ended)
+    }
+
+    /// Waits until all that was handed on is acknowledged.
+    fn wait_for_all(&mut self) -> Result<Option<Ended>, Failure> {
         while self.unconfirmed.is_some() {
             let confirmed = self.confirmed.take();
             if confirmed.is_some() && confirmed == self.unconfirmed {
@@ -191,7 +205,6 @@ impl<'a> Reader<'a> {
                 self.source.stop.wait(LOOK_BESIDE);
             }
         }
-        self.stream.settled();
         // Waiting for the pipeline is not the server's silence.
         self.reading = Instant::now();
         Ok(None)

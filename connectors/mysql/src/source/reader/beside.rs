@@ -4,7 +4,7 @@ use bytes::Bytes;
 use flowd_engine::failure::Failure;
 
 use super::{Ended, Feed, Halt, LOOK_BESIDE, LOOK_EVERY, Reader, SourceEnd, halted, tls};
-use crate::rows::MySqlRecord;
+use crate::rows::{MySqlRecord, RunBeginning};
 use crate::snapshot::state::EncodedState;
 use crate::snapshot::{Ready, Snapshot, running};
 use crate::stream::Stream;
@@ -20,6 +20,14 @@ pub(in crate::source) enum Beside {
 }
 
 impl Beside {
+    /// What a run of the snapshot that is not the first begins with.
+    pub(in crate::source) fn beginning(&self) -> Option<RunBeginning> {
+        match self {
+            Self::Running(snapshot) => snapshot.beginning(),
+            Self::Never | Self::Finished(_) => None,
+        }
+    }
+
     pub(super) fn is_running(&self) -> bool {
         matches!(self, Self::Running(_))
     }
@@ -50,6 +58,16 @@ impl Beside {
 }
 
 impl Reader<'_> {
+    /// Sends what a run of the snapshot that is not the first begins with, and waits until it is applied: from then on no
+    /// row that an earlier run left under way is applied over what the stream changes now.
+    pub(super) fn begin_run(&mut self, beginning: RunBeginning) -> Result<Option<Ended>, Failure> {
+        let records = vec![MySqlRecord::RunBeginning(beginning)];
+        match halted(self.send(Bytes::new(), records))? {
+            Some(ended) => Ok(Some(ended)),
+            None => self.wait_for_all(),
+        }
+    }
+
     /// How long a silent read sleeps.
     pub(super) fn set_look(&self, feed: &Feed<tls::Stream>) -> Result<(), Failure> {
         let look = if self.beside.is_running() { LOOK_BESIDE } else { LOOK_EVERY };

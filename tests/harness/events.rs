@@ -18,8 +18,16 @@ impl Event {
         self.json["id"].as_str().expect("an event has an id")
     }
 
-    /// `r`, `c`, `u`, `d` or `t`.
+    /// Whether it stands in the place of another.
+    pub fn is_marker(&self) -> bool {
+        self.json["type"] == "flowd.rejected"
+    }
+
+    /// `r`, `c`, `u`, `d` or `t`; `-` of a marker.
     pub fn op(&self) -> &str {
+        if self.is_marker() {
+            return "-";
+        }
         self.data()["op"].as_str().expect("an event has an op")
     }
 
@@ -36,7 +44,9 @@ impl Event {
     }
 
     pub fn table(&self) -> &str {
-        self.data()["source"]["table"].as_str().expect("an event names its table")
+        let topic = || self.json["subject"].as_str()?.rsplit('.').next();
+        let named = self.data()["source"]["table"].as_str();
+        named.or_else(|| topic().filter(|_| self.is_marker())).expect("an event names its table")
     }
 
     /// The row key's text, where the table has a key.
@@ -95,7 +105,7 @@ impl Events {
 
     /// Without the markers that stand for events that were rejected.
     pub fn changes(&self) -> Self {
-        Self(self.iter().filter(|event| event.json["type"] != "flowd.rejected").cloned().collect())
+        Self(self.iter().filter(|event| !event.is_marker()).cloned().collect())
     }
 
     /// Every id once, where it occurred first; panics where a repeated id has other bytes.

@@ -69,6 +69,10 @@ impl Replica {
     pub fn of<'a>(events: impl IntoIterator<Item = &'a Event>, arrival: Arrival) -> Self {
         let mut replica = Self::default();
         for event in events {
+            // What a marker stands for is in rows that come later.
+            if event.is_marker() {
+                continue;
+            }
             let (before, after) = event.images();
             let table = replica.tables.entry(event.table().to_owned()).or_default();
             match event.key() {

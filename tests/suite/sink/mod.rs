@@ -1,5 +1,6 @@
 //! From a database over a mesh into another database or a file: the tables are equal, and each change is applied once.
 
+mod applied;
 mod batches;
 mod columns;
 mod files;
@@ -8,6 +9,7 @@ mod order;
 mod plain;
 mod rejects;
 mod sequence;
+mod snapshots;
 mod start;
 
 use crate::harness::{Flow, Flowd, Kind};

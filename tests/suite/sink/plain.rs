@@ -70,7 +70,8 @@ fn a_plain_event_that_is_no_object_of_the_tables_columns_is_written_down() {
         });
         let letters = job.dead_letters();
         let id = |letter: &'_ serde_json::Value| {
-            letter["event"]["id"].as_str().expect("the event is whole").to_owned()
+            assert_eq!((&letter["topic"], &letter["id"]), (&"orders".into(), &letter["event"]["id"]));
+            letter["id"].as_str().expect("it names the event").to_owned()
         };
         let mut ids: Vec<String> = letters.iter().map(id).collect();
         ids.sort_unstable();

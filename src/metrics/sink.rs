@@ -52,6 +52,7 @@ fn applied(page: &mut Page, stats: &SinkStats) {
         ("duplicates", "Events that came again.", &stats.duplicates),
         ("outdated", "Events of an epoch or a snapshot's run that is over.", &stats.outdated),
         ("missing", "Numbers that did not come and were passed over.", &stats.missing),
+        ("late", "Events that came after they were passed over, and were rejected.", &stats.late),
         ("dropped", "Events that found the buffer full and will be sent again.", &stats.dropped),
         ("puts", "Transactions of the target.", &stats.puts),
         ("deferred", "Events that the target refused for a while.", &stats.deferred),

@@ -1,0 +1,151 @@
+//! Events gathered into few statements: those that do the same to rows of one shape of one table go together.
+//!
+//! Tables do not wait for each other unless a foreign key ties them; a row's changes do. Where keys tell rows apart by
+//! their text, an event may join an earlier statement past later ones that do not touch its key. Invariants: the order of
+//! the changes of a key is kept, and a statement has each key once. A put is bounded, so a statement is.
+
+use std::ops::Range;
+
+use ahash::{AHashMap, AHashSet, RandomState};
+
+use crate::change::{Change, Images, Step};
+use crate::table::Table;
+use crate::tables::Tables;
+use crate::texts::Texts;
+
+/// How many statements back a row may join one.
+const LOOK_BACK: usize = 4;
+/// The list of all tables that foreign keys tie.
+const LINKED: usize = usize::MAX;
+
+/// Rows for one statement.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) table: usize,
+    pub(crate) step: Step,
+    /// The statement, among those of the table.
+    pub(crate) plan: usize,
+    /// A value a row, for each parameter.
+    pub(crate) params: Vec<Texts>,
+    /// The events, in order, by their index in the put.
+    pub(crate) events: Vec<usize>,
+    /// Hashes of the keys of its rows.
+    keys: AHashSet<u64>,
+    /// It touches the rows of its keys alone.
+    passable: bool,
+}
+
+impl Run {
+    /// The parameters of some of its rows.
+    pub(crate) fn slice(&self, rows: Range<usize>) -> Vec<Texts> {
+        self.params.iter().map(|texts| texts.slice(rows.clone())).collect()
+    }
+}
+
+/// All runs of a put.
+#[derive(Debug, Default)]
+pub(crate) struct Runs {
+    by_table: AHashMap<usize, usize>,
+    lists: Vec<Vec<Run>>,
+    hasher: RandomState,
+    row: Vec<Texts>,
+    key: Vec<u8>,
+}
+
+/// Where an event stands among others.
+struct Touched {
+    /// The hash of its key; `None` where it has none.
+    key: Option<u64>,
+    /// It touches the row of that key alone.
+    alone: bool,
+}
+
+impl Runs {
+    /// Adds an event. The error names the column whose value cannot be.
+    pub(crate) fn add(
+        &mut self,
+        event: usize,
+        change: &Change,
+        images: &Images<'_>,
+        tables: &mut Tables,
+    ) -> Result<(), String> {
+        let plan = tables.at_mut(change.table).plan(change, images)?;
+        let table = tables.at(change.table);
+        self.write_row(plan, images, table)?;
+        let touched = self.touched(plan, change, table);
+        let list = self.list_of(change.table, table);
+        let list = &mut self.lists[list];
+        let index = join(list, change, plan, &touched).unwrap_or_else(|| {
+            list.push(Run {
+                table: change.table,
+                step: change.step,
+                plan,
+                params: vec![Texts::default(); table.plans[plan].width()],
+                events: Vec::new(),
+                keys: AHashSet::new(),
+                passable: true,
+            });
+            list.len() - 1
+        });
+        let run = &mut list[index];
+        run.params.iter_mut().zip(&self.row).for_each(|(all, one)| all.append(one));
+        run.events.push(event);
+        run.keys.extend(touched.key);
+        run.passable &= touched.alone;
+        Ok(())
+    }
+
+    /// The runs in the order in which they are to be put.
+    pub(crate) fn into_list(self) -> Vec<Run> {
+        self.lists.into_iter().flatten().collect()
+    }
+
+    fn list_of(&mut self, index: usize, table: &Table) -> usize {
+        let index = if table.traits.is_linked { LINKED } else { index };
+        *self.by_table.entry(index).or_insert_with(|| {
+            self.lists.push(Vec::new());
+            self.lists.len() - 1
+        })
+    }
+
+    fn write_row(&mut self, plan: usize, images: &Images<'_>, table: &Table) -> Result<(), String> {
+        let plan = &table.plans[plan];
+        self.row.resize_with(plan.width(), Texts::default);
+        self.row.iter_mut().for_each(Texts::clear);
+        plan.push_row(table, images, &mut self.row)
+    }
+
+    fn touched(&mut self, plan: usize, change: &Change, table: &Table) -> Touched {
+        let key = &table.plans[plan].key;
+        if key.is_empty() {
+            return Touched { key: None, alone: false };
+        }
+        self.key.clear();
+        key.iter().for_each(|param| self.key.extend_from_slice(self.row[*param].as_bytes()));
+        // A plain event's key may be other columns than the table's.
+        let told = if change.told == crate::change::Told::ByAfter { change.after } else { change.before };
+        let is_own = table.layouts[told].is_by_own_key(table);
+        let alone = table.independent && is_own && change.step != Step::Move;
+        Touched { key: Some(self.hasher.hash_one(&self.key)), alone }
+    }
+}
+
+/// The run that an event can join without passing one that touches its row.
+fn join(list: &[Run], change: &Change, plan: usize, touched: &Touched) -> Option<usize> {
+    if !change.step.joins() {
+        return None;
+    }
+    for (index, run) in list.iter().enumerate().rev().take(LOOK_BACK) {
+        let has_key = touched.key.is_some_and(|key| run.keys.contains(&key));
+        if run.table == change.table && run.plan == plan && !has_key {
+            return Some(index);
+        }
+        if has_key || !run.passable || !touched.alone {
+            return None;
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests;

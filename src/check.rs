@@ -5,16 +5,20 @@ use std::fmt::Write;
 use std::fs::{File, OpenOptions};
 use std::path::Path;
 
-use flowd_mysql::check::{Finding, Ourselves, Severity, check};
+use flowd_engine::finding::{Finding, Severity};
+use flowd_engine::stop::Stop;
+use flowd_mysql::check::{Ourselves, check};
 use flowd_mysql::config::SnapshotMode;
 use flowd_mysql::connection::Connection;
 use flowd_mysql::dump::Replica;
 use flowd_mysql::sink::config::MySqlSinkConfig;
 use flowd_mysql::sink::look;
+use flowd_sink::deliver::Opened;
 use flowd_sink::file::FileSettings;
+use flowd_source::Progress;
 
 use crate::cli::RunArgs;
-use crate::config::{Connector, Flag, Reading, Source};
+use crate::config::{Connector, Delivery, Flag, Messages, Reading, Source};
 use crate::exit::Ending;
 use crate::load::{Naming, load};
 use crate::run::registry_name;
@@ -26,12 +30,41 @@ pub(crate) fn command(args: &RunArgs, flags: Vec<Flag>) -> Result<(), Ending> {
         Connector::MySqlSink(reading, database) => of_database(reading, &database.mysql),
         Connector::FileSink(_, file) => of_file(file),
         Connector::StdoutSink(_) => tell("standard output", "target", &[]),
+        Connector::Messages(messages) => of_messages(messages),
+        Connector::Delivery(reading, delivery) => of_delivery(reading, delivery),
     }
+}
+
+/// A start is the check: it connects, and reads nothing.
+fn of_messages(messages: &Messages) -> Result<(), Ending> {
+    let stored = match messages.connector.progress {
+        Progress::Outside => None,
+        Progress::Registry(_) => {
+            let directory = &messages.outward.offset_storage.offset_storage_addr;
+            flowd_registry::read_checkpoint(directory, &messages.registry_key())?
+        }
+    };
+    let mut source = messages.open(Stop::new()).map_err(|wrong| Ending::Misfit(wrong.to_string()))?;
+    source.start(stored.as_ref().map(|stored| &stored.checkpoint.acked))?;
+    tell(messages.connector.name, "source", &[])
+}
+
+/// The same, but a target of rows is looked at without its lock.
+fn of_delivery(reading: &Reading, delivery: &Delivery) -> Result<(), Ending> {
+    let findings = match delivery.open().map_err(|wrong| Ending::Misfit(wrong.to_string()))? {
+        Opened::Rows { look, .. } => look.check(&reading.topics)?,
+        Opened::Events(mut sink) => {
+            sink.start()?;
+            sink.close();
+            Vec::new()
+        }
+    };
+    tell(delivery.connector.name, "target", &findings)
 }
 
 fn of_source(source: &Source) -> Result<(), Ending> {
     let mysql = &source.mysql;
-    let replica = Replica::new(mysql, &registry_name(&source.offset_storage.offset_storage_addr));
+    let replica = Replica::new(mysql, &registry_name(&source.outward.offset_storage.offset_storage_addr));
     let ourselves = Ourselves { uuid: replica.uuid, host: replica.host };
     let address = mysql.address();
     let mut connection = Connection::connect(mysql)?;

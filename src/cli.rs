@@ -75,7 +75,7 @@ pub enum Command {
 /// Arguments of `flowd run` and `flowd check`.
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// The connector, as `flowd connectors` lists them: mysql-cdc, mysql-sink, file-sink, stdout-sink
+    /// The connector, as `flowd connectors` lists them
     #[arg(long, value_name = "NAME")]
     pub connector: Option<String>,
     /// What it is told.
@@ -117,7 +117,7 @@ impl Args for ShortFlags {
                 setting::Preset::Required | setting::Preset::Without(_) => String::new(),
             };
             let arg = Arg::new(flag).long(flag).action(ArgAction::Set).value_name("VALUE");
-            let help = format!("{}{default} ({})", setting.help(), setting.kind);
+            let help = format!("{}{default} ({})", setting.help, setting.kind);
             let arg = arg.help(help).help_heading("Pipeline");
             command.arg(match setting.kind {
                 // A flag behind a bare switch is the next flag.

@@ -23,7 +23,7 @@ pub(crate) enum Naming {
 pub(crate) fn load(args: &RunArgs, flags: Vec<Flag>, naming: Naming) -> Result<Config, Ending> {
     let named = match (naming, &args.connector) {
         (_, Some(name)) => Named::parse(name).map_err(|text| (text, Origin::Flag("--connector".to_owned()))),
-        (Naming::Optional, None) => Ok(Named::MySqlCdc),
+        (Naming::Optional, None) => Ok(Named::parse("mysql-cdc").expect("in every build")),
         (Naming::Required, None) => {
             Err((format!("is required; known: {}", connectors::known()), Origin::Default))
         }

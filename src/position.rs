@@ -8,6 +8,7 @@ use flowd_engine::failure::Failure;
 use flowd_engine::record::Position;
 use flowd_mysql::position::{Description, describe};
 use flowd_mysql::snapshot::state::{OpenTable, SnapshotState};
+use flowd_sink::deliver::Opened;
 use serde_json::{Value, json};
 
 use crate::cli::PositionArgs;
@@ -15,6 +16,7 @@ use crate::config::{Connector, Flag, Source};
 use crate::exit::Ending;
 use crate::load::{Naming, load};
 
+mod messages;
 mod sink;
 
 pub(crate) fn command(args: &PositionArgs, flags: Vec<Flag>) -> Result<(), Ending> {
@@ -25,12 +27,19 @@ pub(crate) fn command(args: &PositionArgs, flags: Vec<Flag>) -> Result<(), Endin
         Connector::FileSink(reading, _) | Connector::StdoutSink(reading) => {
             sink::of_lines(&reading.connector_name, args.json)
         }
+        Connector::Messages(messages) => messages::of_source(messages, args.json),
+        Connector::Delivery(reading, delivery) => {
+            match delivery.open().map_err(|wrong| Ending::Misfit(wrong.to_string()))? {
+                Opened::Events(_) => sink::of_lines(&reading.connector_name, args.json),
+                Opened::Rows { look, .. } => sink::tell(&reading.connector_name, &look.standing()?, args.json),
+            }
+        }
     }
 }
 
 fn of_source(source: &Source, json: bool) -> Result<(), Ending> {
     let name = &source.mysql.connector_name;
-    let stored = flowd_registry::read_checkpoint(&source.offset_storage.offset_storage_addr, name)?;
+    let stored = flowd_registry::read_checkpoint(&source.outward.offset_storage.offset_storage_addr, name)?;
     let report = Report::of(name, stored.as_ref().map(|stored| &stored.checkpoint))?;
     crate::answer(&if json { report.json() } else { report.text() })
 }

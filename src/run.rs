@@ -1,5 +1,5 @@
 //! `flowd run`: joins a source, the engine and a target, and says how it ended. Which they are is decided once, in
-//! [`command`]; `source` wires a database to its target, `sink` EventMesh to a sink.
+//! [`command`]; `source` and `messages` wire a source to its target, `sink` EventMesh to a sink.
 //!
 //! Order of a start: signals and metrics, the registry (in use: the end), the embedded mesh if there is one, then
 //! source and target, tried for `pipeline.startMs`.
@@ -26,6 +26,8 @@ use crate::progress::{LastPosition, Progress};
 use crate::service;
 
 mod mesh;
+mod messages;
+mod outward;
 mod sink;
 mod source;
 
@@ -38,6 +40,8 @@ pub(crate) fn command(args: &RunArgs, flags: Vec<Flag>) -> Result<(), Ending> {
         Connector::MySqlSink(reading, database) => sink::into_database(&config, reading, database),
         Connector::FileSink(reading, file) => sink::into_files(&config, reading, file),
         Connector::StdoutSink(reading) => sink::into_stdout(&config, reading),
+        Connector::Messages(messages) => messages::run(&config, messages),
+        Connector::Delivery(reading, delivery) => sink::deliver(&config, reading, delivery),
     }
 }
 

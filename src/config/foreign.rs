@@ -3,7 +3,7 @@
 //! that does its work.
 
 use super::setting::Section;
-use crate::connectors::{Direction, Named};
+use crate::connectors::{Direction, Named, Way};
 
 /// Keys of the whole file that mean nothing here and are accepted with a warning.
 const IDLE_SECTIONS: &[&str] = &["pollConfig", "sourceEnable", "sinkEnable"];
@@ -44,12 +44,12 @@ pub(crate) fn section(connector: Named, key: &str) -> Option<Section> {
 
 /// Whether the keys of this mapping inside a sink's own section count as if they stood in the section itself.
 pub(crate) fn opens(connector: Named, key: &str) -> bool {
-    connector == Named::MySqlSink && matches!(key, "jdbcConfig" | "sinkConnectorConfig")
+    matches!(connector.way(), Way::MySqlSink) && matches!(key, "jdbcConfig" | "sinkConnectorConfig")
 }
 
 /// The setting that a key of EventMesh's jdbc sink is by another name.
 pub(crate) fn renamed(connector: Named, key: &str) -> Option<&'static str> {
-    (connector == Named::MySqlSink && key == "databaseName").then_some("database")
+    (matches!(connector.way(), Way::MySqlSink) && key == "databaseName").then_some("database")
 }
 
 /// Host, port and database of `jdbc:mysql://host:port/database?…`, each as the setting that it is.
@@ -88,10 +88,10 @@ pub(crate) fn section_instead(connector: Named, key: &str) -> Option<&'static st
 /// What to write instead of a connectorConfig key of EventMesh's canal or jdbc connector.
 pub(crate) fn instead(connector: Named, key: &str) -> Option<&'static str> {
     let of = |table: Table| table.iter().find(|(names, _)| names.contains(&key)).map(|(_, remedy)| *remedy);
-    let own = match connector {
-        Named::MySqlCdc => of(SOURCE),
-        Named::MySqlSink => of(SINK),
-        Named::FileSink | Named::StdoutSink => return None,
+    let own = match connector.way() {
+        Way::MySqlCdc => of(SOURCE),
+        Way::MySqlSink => of(SINK),
+        Way::FileSink | Way::StdoutSink | Way::Source(_) | Way::Sink(_) => return None,
     };
     own.or_else(|| of(DATABASE))
 }
@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn no_key_of_ours_is_called_foreign() {
-        for connector in Named::ALL {
+        for connector in Named::all() {
             for setting in setting::of(connector).filter(|setting| setting.section == Section::Connector) {
                 assert_eq!(instead(connector, setting.name), None, "{}", setting.name);
                 assert_eq!(idle(connector, Some(setting.section), setting.name), None, "{}", setting.name);
@@ -189,7 +189,8 @@ mod tests {
 
     #[test]
     fn every_remedy_in_backquotes_is_a_key_that_exists() {
-        for (connector, own) in [(Named::MySqlCdc, SOURCE), (Named::MySqlSink, SINK)] {
+        for (name, own) in [("mysql-cdc", SOURCE), ("mysql-sink", SINK)] {
+            let connector = Named::parse(name).expect("known");
             for (_, remedy) in own.iter().chain(DATABASE) {
                 for word in remedy.split('`').skip(1).step_by(2).filter(|word| !word.contains('*')) {
                     let (section, name) = word.split_once('.').unwrap_or(("connectorConfig", word));

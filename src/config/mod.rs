@@ -23,11 +23,9 @@ pub use self::given::Flag;
 pub use self::problem::{Origin, Problem, Problems};
 pub(crate) use self::resolve::parse_address;
 pub use self::resolve::{
-    Applied, Batching, Config, Connector, Database, MeshAddress, OffsetStorage, OnReject, Order, Pipeline,
-    PubSub, Publishing, Reading, Source, Target,
+    Applied, Batching, Config, Connector, Database, Delivery, MeshAddress, Messages, OffsetStorage, OnReject,
+    Order, Outward, Pipeline, PubSub, Publishing, Reading, Source, Stream, Target,
 };
-pub use self::values::Secret;
-pub(crate) use self::values::bytes;
 
 use self::given::Layers;
 use self::values::Values;

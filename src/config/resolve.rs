@@ -3,18 +3,23 @@
 
 use std::path::PathBuf;
 
+use flowd_engine::setting::Secret;
 use flowd_sink::file::FileSettings;
 
 use super::setting::Section;
-use super::values::{Secret, Values};
-use crate::connectors::Named;
+use super::values::Values;
+use crate::connectors::Way;
 
+mod messages;
 mod mysql;
+mod publishing;
 mod sink;
 mod source;
 
+pub use messages::{Delivery, Messages};
+pub use publishing::{Batching, MeshAddress, OffsetStorage, Order, Outward, Publishing, Target};
 pub use sink::{Database, Reading};
-pub use source::{Applied, Batching, MeshAddress, OffsetStorage, Order, Publishing, Source, Target};
+pub use source::{Applied, Source, Stream};
 
 /// The whole configuration, checked.
 #[derive(Debug, Clone)]
@@ -40,6 +45,10 @@ pub enum Connector {
     FileSink(Reading, FileSettings),
     /// From topics to standard output.
     StdoutSink(Reading),
+    /// From any source of messages into a target.
+    Messages(Box<Messages>),
+    /// From topics into any sink of messages or rows.
+    Delivery(Reading, Box<Delivery>),
 }
 
 impl Connector {
@@ -47,9 +56,11 @@ impl Connector {
     pub fn name(&self) -> &str {
         match self {
             Self::MySqlCdc(source) => &source.mysql.connector_name,
-            Self::MySqlSink(reading, _) | Self::FileSink(reading, _) | Self::StdoutSink(reading) => {
-                &reading.connector_name
-            }
+            Self::Messages(messages) => messages.settings.connector_name(),
+            Self::MySqlSink(reading, _)
+            | Self::FileSink(reading, _)
+            | Self::StdoutSink(reading)
+            | Self::Delivery(reading, _) => &reading.connector_name,
         }
     }
 }
@@ -100,19 +111,25 @@ pub struct Pipeline {
 /// Reads every setting. The result means nothing once `values.problems` is not empty.
 pub(crate) fn resolve(values: &mut Values<'_>) -> Config {
     let mut warnings = Vec::new();
-    let connector = match values.connector() {
-        Named::MySqlCdc => Connector::MySqlCdc(Box::new(source::resolve(values, &mut warnings))),
-        Named::MySqlSink => {
+    let connector = match values.connector().way() {
+        Way::MySqlCdc => Connector::MySqlCdc(Box::new(source::resolve(values, &mut warnings))),
+        Way::MySqlSink => {
             let reading = sink::reading(values);
             let database = sink::database(values, &reading);
             Connector::MySqlSink(reading, Box::new(database))
         }
-        Named::FileSink => {
+        Way::FileSink => {
             let reading = sink::reading(values);
             let file = sink::file(values, &reading);
             Connector::FileSink(reading, file)
         }
-        Named::StdoutSink => Connector::StdoutSink(sink::reading(values)),
+        Way::StdoutSink => Connector::StdoutSink(sink::reading(values)),
+        Way::Source(source) => Connector::Messages(Box::new(messages::source(values, source))),
+        Way::Sink(sink) => {
+            let reading = sink::reading(values);
+            let delivery = messages::sink(values, sink, &reading);
+            Connector::Delivery(reading, Box::new(delivery))
+        }
     };
     Config { pub_sub: pub_sub(values, connector.name()), connector, pipeline: pipeline(values), warnings }
 }
@@ -151,6 +168,14 @@ fn harmless() -> String {
 /// The table's bounds hold it within `T`; after a problem it is 0.
 fn small<T: TryFrom<u64> + Default>(number: Option<u64>) -> T {
     number.and_then(|number| T::try_from(number).ok()).unwrap_or_default()
+}
+
+/// The logical name, in a form that is harmless where it is wrong.
+fn connector_name(values: &mut Values<'_>) -> String {
+    let name = values.parsed(Section::Connector, "connectorName", |text, _| {
+        is_connector_name(text).then(|| text.to_owned()).ok_or_else(|| CONNECTOR_NAME.to_owned())
+    });
+    name.unwrap_or_else(harmless)
 }
 
 /// The name becomes part of a URI, of topics and of file-like keys: it is kept to what needs no escape there.

@@ -1,8 +1,12 @@
 //! What a setting is, and which there are: [`of`] gives those of a connector, in the order in which a file is best
-//! written. The rows are in `table`, a list for each connector and one that all share. `flowd connectors` prints them,
+//! written. The rows are in `table`: those that connectors share, and those of connectors with settings of their own kind; the
+//! others bring theirs. `flowd connectors` prints them,
 //! `values` reads by them, and a test holds them against what is read.
 
 use std::fmt;
+use std::sync::LazyLock;
+
+pub use flowd_engine::setting::{Kind, Preset};
 
 use crate::connectors::{Direction, Named};
 
@@ -41,75 +45,6 @@ impl Section {
     }
 }
 
-/// What a value may be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// Any text that is not empty.
-    Text,
-    /// Any text, or `file:PATH`; never printed.
-    Secret,
-    /// A whole number within these bounds.
-    Integer(u64, u64),
-    /// Bytes, at least the first bound and at most the second.
-    Size(u64, u64),
-    /// `true` or `false`.
-    Switch,
-    /// One of these words.
-    Choice(&'static [&'static str]),
-    /// Texts: a YAML list, or comma-separated.
-    List,
-    /// Names with a name each: a YAML mapping, or comma-separated `from=to`.
-    Pairs,
-    /// A file or directory.
-    Path,
-    /// Its own form, in words.
-    Form(&'static str),
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Text => formatter.write_str("text, not empty"),
-            Self::Secret => formatter.write_str("text or file:PATH"),
-            Self::Integer(min, max) => write!(formatter, "a whole number from {min} to {max}"),
-            Self::Size(min, max) => {
-                write!(formatter, "bytes, or a number with KiB, MiB, GiB, KB, MB or GB: ")?;
-                write!(formatter, "from {} to {}", Bytes(*min), Bytes(*max))
-            }
-            Self::Switch => formatter.write_str("true or false"),
-            Self::Choice(words) => formatter.write_str(&words.join(", ")),
-            Self::List => formatter.write_str("a list, or comma-separated"),
-            Self::Pairs => formatter.write_str("a mapping {from: to}, or comma-separated from=to"),
-            Self::Path => formatter.write_str("a path"),
-            Self::Form(words) => formatter.write_str(words),
-        }
-    }
-}
-
-/// Bytes in the largest unit that shows them exactly.
-struct Bytes(u64);
-
-impl fmt::Display for Bytes {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let units = [("GiB", 30), ("MiB", 20), ("KiB", 10)];
-        match units.into_iter().find(|(_, shift)| self.0 != 0 && self.0.trailing_zeros() >= *shift) {
-            Some((unit, shift)) => write!(formatter, "{}{unit}", self.0 >> shift),
-            None => write!(formatter, "{}", self.0),
-        }
-    }
-}
-
-/// What holds when a setting is not given.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Preset {
-    /// Nothing: it must be given.
-    Required,
-    /// This value, written as a user would.
-    Value(&'static str),
-    /// No value; the words say what happens then.
-    Without(&'static str),
-}
-
 /// Who has a setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Owner {
@@ -119,8 +54,8 @@ pub enum Owner {
     Sources,
     /// Every sink.
     Sinks,
-    /// This connector.
-    One(Named),
+    /// The connector of this name.
+    One(&'static str),
 }
 
 impl Owner {
@@ -130,7 +65,7 @@ impl Owner {
             Self::Any => true,
             Self::Sources => connector.direction() == Direction::Source,
             Self::Sinks => connector.direction() == Direction::Sink,
-            Self::One(one) => one == connector,
+            Self::One(one) => one == connector.name(),
         }
     }
 }
@@ -141,7 +76,7 @@ impl fmt::Display for Owner {
             Self::Any => formatter.write_str("every connector"),
             Self::Sources => formatter.write_str("sources"),
             Self::Sinks => formatter.write_str("sinks"),
-            Self::One(one) => formatter.write_str(one.name()),
+            Self::One(one) => formatter.write_str(one),
         }
     }
 }
@@ -161,8 +96,8 @@ pub struct Setting {
     pub preset: Preset,
     /// The short flag that is its alias, without `--`.
     pub flag: Option<&'static str>,
-    /// One line for the reader; of a database connector's settings see [`Self::help`].
-    help: &'static str,
+    /// One line for the reader.
+    pub help: &'static str,
 }
 
 impl Setting {
@@ -174,11 +109,6 @@ impl Setting {
     /// The environment variable.
     pub fn variable(&self) -> String {
         format!("FLOWD_{}_{}", self.section.name(), self.name).replace('.', "_").to_uppercase()
-    }
-
-    /// One line for the reader.
-    pub fn help(&self) -> &'static str {
-        if self.help.is_empty() { table::own_help(self) } else { self.help }
     }
 
     const fn flag(mut self, flag: &'static str) -> Self {
@@ -194,7 +124,8 @@ pub fn of(connector: Named) -> impl Iterator<Item = &'static Setting> {
 
 /// Every setting there is; several have the same key, of different owners.
 pub fn all() -> impl Iterator<Item = &'static Setting> {
-    table::ALL.iter().flat_map(|rows| rows.iter())
+    static ALL: LazyLock<Vec<Setting>> = LazyLock::new(table::all);
+    ALL.iter()
 }
 
 /// The connector's setting of this section and name.
@@ -224,7 +155,7 @@ mod tests {
 
     #[test]
     fn names_variables_and_flags_of_a_connector_are_unique() {
-        for connector in Named::ALL {
+        for connector in Named::all() {
             let settings: Vec<&Setting> = of(connector).collect();
             for (index, setting) in settings.iter().enumerate() {
                 for other in &settings[index + 1..] {
@@ -242,7 +173,7 @@ mod tests {
     #[test]
     fn every_setting_has_a_help() {
         for setting in all() {
-            assert!(!setting.help().is_empty(), "{} of {}", setting.path(), setting.owner);
+            assert!(!setting.help.is_empty(), "{} of {}", setting.path(), setting.owner);
         }
     }
 }

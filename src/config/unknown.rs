@@ -31,7 +31,7 @@ pub(crate) fn key(connector: Named, section: Section, key: &str) -> String {
     }
     if let Some(owner) = setting::owner(section, key) {
         let otherwise = match owner {
-            Owner::One(other) => format!(", or run that one: --connector {}", other.name()),
+            Owner::One(other) => format!(", or run that one: --connector {other}"),
             Owner::Any | Owner::Sources | Owner::Sinks => String::new(),
         };
         let here = connector.name();

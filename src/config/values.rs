@@ -3,39 +3,15 @@
 //! Invariant: the text of a secret never reaches a problem.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::path::{Path, PathBuf};
 
-use serde::{Serialize, Serializer};
+use flowd_engine::setting::{Secret, Settings, Value, bytes};
 
 use super::expand::{expand, secret_file};
 use super::given::{Layers, Written};
 use super::problem::{Origin, Problems};
 use super::setting::{self, Kind, Owner, Preset, Section, Setting};
 use crate::connectors::Named;
-
-/// A text that is never printed.
-#[derive(Clone, PartialEq, Eq, Default)]
-pub struct Secret(String);
-
-impl Secret {
-    /// The text itself, for the one place that sends it.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(if self.0.is_empty() { "(empty)" } else { "***" })
-    }
-}
-
-impl Serialize for Secret {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&format!("{self:?}"))
-    }
-}
 
 /// Reads settings one by one; `problems` holds what was wrong with them.
 pub(crate) struct Values<'a> {
@@ -80,7 +56,7 @@ impl<'a> Values<'a> {
             None => self.expanded(&written),
         };
         match read {
-            Ok(text) => Secret(text),
+            Ok(text) => Secret::new(text),
             Err(text) => {
                 self.problems.push(setting.path(), text, origin);
                 Secret::default()
@@ -130,6 +106,39 @@ impl<'a> Values<'a> {
             found.map(|(_, value)| *value).ok_or_else(|| kind.to_string())
         };
         self.parsed(section, name, found).unwrap_or(fallback)
+    }
+
+    /// All of a connector's own settings. They mean nothing once there are problems.
+    pub(crate) fn settings(
+        &mut self,
+        connector_name: &str,
+        own: &'static [flowd_engine::setting::Setting],
+    ) -> Settings {
+        let mut settings = Settings::new(connector_name, own);
+        for setting in own {
+            if let Some(value) = self.value(setting.name, setting.kind) {
+                settings.set(setting.name, value);
+            }
+        }
+        settings
+    }
+
+    /// The value of a connector's setting; `None` where it is not given and has no default, or after a problem.
+    fn value(&mut self, name: &str, kind: Kind) -> Option<Value> {
+        let section = Section::Connector;
+        let is_given = self.layers.get(self.known(section, name)).is_some();
+        match kind {
+            Kind::Secret => Some(Value::Secret(self.secret(section, name))),
+            Kind::List => is_given.then(|| Value::List(self.list(section, name))),
+            Kind::Pairs => is_given.then(|| Value::Pairs(self.pairs(section, name))),
+            Kind::Path => self.path(section, name).map(Value::Path),
+            Kind::Text
+            | Kind::Integer(..)
+            | Kind::Size(..)
+            | Kind::Switch
+            | Kind::Choice(_)
+            | Kind::Form(_) => self.parsed(section, name, |text, _| kind.read(text)),
+        }
     }
 
     /// A list of texts, each not empty; from a flag, a variable or one YAML text, separated by commas.
@@ -281,48 +290,4 @@ fn absolute(path: &str, origin: &Origin, file: &Path, working: &Path) -> PathBuf
     };
     let path = path.strip_prefix("./").unwrap_or(path);
     from.join(path)
-}
-
-/// Plain bytes, or a whole number with a unit.
-pub(crate) fn bytes(text: &str) -> Option<u64> {
-    const UNITS: [(&str, u64); 8] = [
-        ("KiB", 1 << 10),
-        ("MiB", 1 << 20),
-        ("GiB", 1 << 30),
-        ("TiB", 1 << 40),
-        ("KB", 1_000),
-        ("MB", 1_000_000),
-        ("GB", 1_000_000_000),
-        ("B", 1),
-    ];
-    let unit = UNITS.into_iter().find_map(|(unit, size)| {
-        let at = text.len().checked_sub(unit.len())?;
-        let tail = text.get(at..)?;
-        tail.eq_ignore_ascii_case(unit).then(|| (&text[..at], size))
-    });
-    let (number, size) = unit.unwrap_or((text, 1));
-    number.trim_end().parse::<u64>().ok()?.checked_mul(size)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_size_is_bytes_or_a_number_with_a_unit() {
-        for (text, expected) in [
-            ("0", Some(0)),
-            ("67108864", Some(64 << 20)),
-            ("256MiB", Some(256 << 20)),
-            ("64MB", Some(64_000_000)),
-            ("1 gib", Some(1 << 30)),
-            ("-1", None),
-            ("MiB", None),
-            ("1.5GiB", None),
-            ("99999999999GiB", None),
-            ("12é", None),
-        ] {
-            assert_eq!(bytes(text), expected, "{text}");
-        }
-    }
 }

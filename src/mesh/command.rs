@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use flowd_engine::setting::bytes;
 
 use super::{FaultPlan, JavaLimits, Server, ServerConfig};
-use crate::config::{bytes, parse_address};
+use crate::config::parse_address;
 use crate::exit::Ending;
 use crate::signals::event_loop;
 

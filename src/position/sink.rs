@@ -4,14 +4,19 @@
 use std::fmt::Write;
 
 use flowd_mysql::sink::config::MySqlSinkConfig;
-use flowd_mysql::sink::look::{Standing, standing};
+use flowd_mysql::sink::look::standing;
+use flowd_sink::store::Standing;
 use serde_json::{Value, json};
 
 use crate::exit::Ending;
 
 pub(super) fn of_database(config: &MySqlSinkConfig, json: bool) -> Result<(), Ending> {
-    let (name, lanes) = (config.connector_name(), standing(config)?);
-    crate::answer(&if json { as_json(name, &lanes) } else { as_text(name, &lanes) })
+    tell(config.connector_name(), &standing(config)?, json)
+}
+
+/// What a target records.
+pub(super) fn tell(name: &str, lanes: &[Standing], json: bool) -> Result<(), Ending> {
+    crate::answer(&if json { as_json(name, lanes) } else { as_text(name, lanes) })
 }
 
 pub(super) fn of_lines(name: &str, json: bool) -> Result<(), Ending> {

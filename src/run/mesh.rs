@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use flowd_mesh::MeshConfig;
 
-use crate::config::{MeshAddress, PubSub, Source, Target};
+use crate::config::{MeshAddress, Outward, PubSub, Target};
 use crate::exit::Ending;
 use crate::mesh::{Server, ServerConfig};
 
@@ -33,13 +33,13 @@ pub(super) enum Mesh {
 
 impl Mesh {
     /// Starts the server of this process, where it is wanted and the target needs one.
-    pub(super) fn of(source: &Source) -> Result<Self, Ending> {
-        let needed = source.publishing.target == Target::Mesh;
-        match &source.mesh_address {
+    pub(super) fn of(outward: &Outward) -> Result<Self, Ending> {
+        let needed = outward.publishing.target == Target::Mesh;
+        match &outward.mesh_address {
             MeshAddress::Servers(addresses) => Ok(Self::Elsewhere(addresses.clone())),
             MeshAddress::Embedded if !needed => Ok(Self::Elsewhere(Vec::new())),
             MeshAddress::Embedded => {
-                let directory = beside(&source.offset_storage.offset_storage_addr);
+                let directory = beside(&outward.offset_storage.offset_storage_addr);
                 let server = Server::start(ServerConfig::new(EMBEDDED_ADDRESS, Some(directory)));
                 let failed = |error| Ending::Unusable(format!("pubSubConfig.meshAddress: embedded: {error}"));
                 server.map(Self::Here).map_err(failed)

@@ -7,20 +7,24 @@ use flowd_codec::applied::{ChunkMark, LaneMark};
 use flowd_engine::budget::Shares;
 use flowd_engine::checkpoint::MemoryRegistry;
 use flowd_engine::failure::Failure;
-use flowd_engine::worker::Target;
+use flowd_engine::worker::{Encode, Target};
 use flowd_mesh::announce::{AnnounceSettings, Announcer};
+use flowd_mesh::subscribe::feed::Push;
 use flowd_mesh::{MeshConfig, MeshSource};
 use flowd_mysql::sink::store::MySqlStore;
 use flowd_sink::announce::{Announce, Finished, Watermark};
 use flowd_sink::decode::SinkEncoder;
-use flowd_sink::event::SinkEvent;
+use flowd_sink::deliver::Opened;
+use flowd_sink::deliver::event::DeliverEncoder;
+use flowd_sink::deliver::target::DeliverTarget;
 use flowd_sink::file::{FileSettings, FileSink};
 use flowd_sink::stdout::StdoutSink;
+use flowd_sink::store::Store;
 use flowd_sink::target::{SinkSettings, SinkTarget};
 
 use super::mesh::connection;
 use super::{Flow, begin};
-use crate::config::{Config, Database, Reading};
+use crate::config::{Config, Database, Delivery, Reading};
 use crate::exit::Ending;
 use crate::metrics::sink::SinkNumbers;
 use crate::metrics::text::Beside;
@@ -29,36 +33,57 @@ use crate::progress::LastPosition;
 /// How often the subscriber hears of what is acknowledged at the latest; nothing is stored.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
 
-/// Into a database, each change once.
+/// Into a MySQL database, each change once.
 pub(super) fn into_database(config: &Config, reading: &Reading, database: &Database) -> Result<(), Ending> {
+    let store = Box::new(MySqlStore::new(database.mysql.clone()));
+    into_rows(config, reading, store, database.applied_topic.clone())
+}
+
+/// Into any other sink.
+pub(super) fn deliver(config: &Config, reading: &Reading, delivery: &Delivery) -> Result<(), Ending> {
+    match delivery.open().map_err(|wrong| Ending::Misfit(wrong.to_string()))? {
+        Opened::Rows { store, .. } => into_rows(config, reading, store, delivery.applied_topic.clone()),
+        Opened::Events(sink) => {
+            let numbers = SinkNumbers::default();
+            let target = DeliverTarget::new(sink, numbers.sink.clone());
+            run(config, reading, numbers, DeliverEncoder::new, Box::new(target))
+        }
+    }
+}
+
+fn into_rows(
+    config: &Config,
+    reading: &Reading,
+    store: Box<dyn Store>,
+    applied_topic: Option<String>,
+) -> Result<(), Ending> {
     let numbers = SinkNumbers::default();
     let announce = Announcing {
         config: connection(&config.pub_sub, reading.servers.clone()),
         settings: AnnounceSettings {
-            topic: database.applied_topic.clone(),
+            topic: applied_topic,
             ..AnnounceSettings::new(&*reading.connector_name)
         },
         stats: numbers.announcer.clone(),
         announcer: None,
     };
     let settings = SinkSettings { buffer_bytes: buffer_bytes(config), ..SinkSettings::default() };
-    let store = MySqlStore::new(database.mysql.clone());
     let target = SinkTarget::new(store, Box::new(announce), settings, numbers.sink.clone());
-    run(config, reading, numbers, Box::new(target))
+    run(config, reading, numbers, SinkEncoder::new, Box::new(target))
 }
 
 /// Into files of lines.
 pub(super) fn into_files(config: &Config, reading: &Reading, file: &FileSettings) -> Result<(), Ending> {
     let numbers = SinkNumbers::default();
     let target = FileSink::new(file.clone(), numbers.sink.clone());
-    run(config, reading, numbers, Box::new(target))
+    run(config, reading, numbers, SinkEncoder::new, Box::new(target))
 }
 
 /// To standard output.
 pub(super) fn into_stdout(config: &Config, reading: &Reading) -> Result<(), Ending> {
     let numbers = SinkNumbers::default();
     let target = StdoutSink::new(numbers.sink.clone());
-    run(config, reading, numbers, Box::new(target))
+    run(config, reading, numbers, SinkEncoder::new, Box::new(target))
 }
 
 /// What waits for events before it has the share that is a snapshot's at a source.
@@ -66,11 +91,12 @@ fn buffer_bytes(config: &Config) -> usize {
     Shares::of(usize::try_from(config.pipeline.memory).unwrap_or(usize::MAX)).snapshot
 }
 
-fn run(
+fn run<E: Send + 'static, C: Encode<Push, E>>(
     config: &Config,
     reading: &Reading,
     numbers: SinkNumbers,
-    target: Box<dyn Target<SinkEvent>>,
+    encoder: fn() -> C,
+    target: Box<dyn Target<E>>,
 ) -> Result<(), Ending> {
     let subscriber = numbers.subscriber.clone();
     let (metrics, stop) = begin(&config.pipeline, Beside::Applying(numbers))?;
@@ -78,7 +104,7 @@ fn run(
         connection(&config.pub_sub, reading.servers.clone()),
         reading.topics.clone(),
         subscriber,
-        SinkEncoder::new,
+        encoder,
     );
     let flow = Flow {
         source,

@@ -22,14 +22,7 @@ impl Subject {
     /// # Errors
     /// What is allowed, in words.
     pub fn parse(text: &str, fields: &[&str]) -> Result<Self, String> {
-        let allowed = || {
-            let fields: Vec<String> = fields.iter().map(|field| format!("{{{field}}}")).collect();
-            let fields = match fields.is_empty() {
-                true => String::new(),
-                false => format!(", and the fields {}", fields.join(", ")),
-            };
-            format!("a topic of letters, digits, `.`, `_`, `-`{fields}")
-        };
+        let allowed = || Self::allowed(fields);
         let mut pieces = Vec::new();
         let mut rest = text;
         while let Some((before, after)) = rest.split_once('{') {
@@ -51,6 +44,17 @@ impl Subject {
             return Err(allowed());
         }
         Ok(Self(pieces))
+    }
+
+    /// What may be written, in words.
+    pub fn allowed(fields: &[&str]) -> String {
+        let fields: Vec<String> = fields.iter().map(|field| format!("{{{field}}}")).collect();
+        let fields = match &fields[..] {
+            [] => String::new(),
+            [one] => format!(", and the field {one}"),
+            several => format!(", and the fields {}", several.join(", ")),
+        };
+        format!("a topic: letters, digits, `.`, `_`, `-`{fields}")
     }
 
     /// The topic, with these values for the fields. Characters that a topic cannot have become `_`, as they do in names of

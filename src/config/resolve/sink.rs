@@ -5,7 +5,7 @@ use std::time::Duration;
 use flowd_mysql::sink::config::MySqlSinkConfig;
 use flowd_sink::file::FileSettings;
 
-use super::{CONNECTOR_NAME, harmless, is_connector_name, mysql, servers, topic};
+use super::{connector_name, mysql, servers, topic};
 use crate::config::problem::Origin;
 use crate::config::setting::Section;
 use crate::config::values::Values;
@@ -31,11 +31,8 @@ pub struct Database {
 }
 
 pub(super) fn reading(values: &mut Values<'_>) -> Reading {
-    let name = values.parsed(Section::Connector, "connectorName", |text, _| {
-        is_connector_name(text).then(|| text.to_owned()).ok_or_else(|| CONNECTOR_NAME.to_owned())
-    });
     Reading {
-        connector_name: name.unwrap_or_else(harmless),
+        connector_name: connector_name(values),
         servers: values.parsed(Section::PubSub, "meshAddress", |text, _| servers(text)).unwrap_or_default(),
         topics: values.parsed(Section::PubSub, "subject", |text, _| topics(text)).unwrap_or_default(),
     }

@@ -4,25 +4,57 @@ use flowd_codec::frame::PUBLISH_SIZE_MAX;
 use flowd_engine::budget::Shares;
 use flowd_mysql::config::{SETTINGS, SnapshotSettings};
 use flowd_mysql::sink::config::SINK_SETTINGS;
+use flowd_source::Subject;
 
 use super::Kind::{Choice, Form, Integer, List, Pairs, Path, Secret, Size, Switch, Text};
 use super::Owner::{Any, One, Sinks, Sources};
 use super::Preset::{Required, Value, Without};
 use super::Section::{Connector, OffsetStorage, Pipeline, PubSub};
 use super::{Kind, Owner, Preset, Section, Setting};
-use crate::connectors::Named;
+use crate::connectors::{Named, Way};
 
-/// Every list, in the order of a file's sections.
-pub(super) const ALL: &[&[Setting]] =
-    &[PUB_SUB, MYSQL_CDC, MYSQL_SINK, FILE_SINK, STDOUT_SINK, OFFSET_STORAGE, PIPELINE];
+/// Every row, in the order of a file's sections.
+pub(super) fn all() -> Vec<Setting> {
+    let connectors = Named::all().flat_map(of_connector);
+    PUB_SUB.iter().copied().chain(connectors).chain([OFFSET_STORAGE, PIPELINE].concat()).collect()
+}
 
-/// The help of a row that leaves it to its connector.
-pub(super) fn own_help(setting: &Setting) -> &'static str {
-    let settings = match setting.owner {
-        One(Named::MySqlSink) => SINK_SETTINGS,
-        _ => SETTINGS,
+fn of_connector(connector: Named) -> Vec<Setting> {
+    let name = connector.name();
+    match connector.way() {
+        Way::MySqlCdc => MYSQL_CDC.iter().map(|row| with_help(row, SETTINGS)).collect(),
+        Way::MySqlSink => MYSQL_SINK.iter().map(|row| with_help(row, SINK_SETTINGS)).collect(),
+        Way::FileSink => FILE_SINK.to_vec(),
+        Way::StdoutSink => STDOUT_SINK.to_vec(),
+        Way::Source(source) => {
+            // Lives as long as the table, which is made once.
+            let allowed: &str = Subject::allowed(source.fields).leak();
+            let subject = row(One(name), PubSub, "subject", Form(allowed), source.subject, TOPIC_HELP);
+            let own_name = row(One(name), Connector, "connectorName", NAME, Required, SOURCE_NAME_HELP);
+            [subject, own_name].into_iter().chain(own(name, source.settings)).collect()
+        }
+        Way::Sink(sink) => {
+            let own_name = row(One(name), Connector, "connectorName", NAME, Required, NAME_HELP);
+            std::iter::once(own_name).chain(own(name, sink.settings)).collect()
+        }
+    }
+}
+
+/// What a connector brings.
+fn own(
+    connector: &'static str,
+    settings: &[flowd_engine::setting::Setting],
+) -> impl Iterator<Item = Setting> {
+    let of = move |own: &flowd_engine::setting::Setting| {
+        row(One(connector), Connector, own.name, own.kind, own.preset, own.help)
     };
-    settings.iter().find(|own| own.name == setting.name).map_or("", |own| own.help)
+    settings.iter().map(of)
+}
+
+/// A row whose help the connector has.
+fn with_help(row: &Setting, settings: &[flowd_mysql::config::Setting]) -> Setting {
+    let help = settings.iter().find(|own| own.name == row.name).map_or("", |own| own.help);
+    Setting { help, ..*row }
 }
 
 const fn row(
@@ -42,16 +74,16 @@ const fn mesh(name: &'static str, kind: Kind, preset: Preset, help: &'static str
 
 /// A setting of the binlog source: its help is the connector's own.
 const fn cdc(name: &'static str, kind: Kind, preset: Preset) -> Setting {
-    row(One(Named::MySqlCdc), Connector, name, kind, preset, "")
+    row(One("mysql-cdc"), Connector, name, kind, preset, "")
 }
 
 /// A setting of the database sink, likewise.
 const fn sink(name: &'static str, kind: Kind, preset: Preset) -> Setting {
-    row(One(Named::MySqlSink), Connector, name, kind, preset, "")
+    row(One("mysql-sink"), Connector, name, kind, preset, "")
 }
 
 const fn file(name: &'static str, kind: Kind, preset: Preset, help: &'static str) -> Setting {
-    row(One(Named::FileSink), Connector, name, kind, preset, help)
+    row(One("file-sink"), Connector, name, kind, preset, help)
 }
 
 const fn pipeline(name: &'static str, kind: Kind, preset: Preset, help: &'static str) -> Setting {
@@ -63,9 +95,14 @@ const fn outward(name: &'static str, kind: Kind, preset: Preset, help: &'static 
     row(Sources, Pipeline, name, kind, preset, help)
 }
 
-const fn applied_topic(owner: Owner) -> Setting {
+/// A setting of the binlog source, whose events are counted.
+const fn stream(name: &'static str, kind: Kind, preset: Preset, help: &'static str) -> Setting {
+    row(One("mysql-cdc"), Pipeline, name, kind, preset, help)
+}
+
+const fn applied_topic(connector: &'static str) -> Setting {
     row(
-        owner,
+        One(connector),
         Pipeline,
         "appliedTopic",
         Form("a topic: letters, digits, `.`, `_`, `-`"),
@@ -86,12 +123,12 @@ const PUB_SUB: &[Setting] = &[
         "EventMesh servers of the pool; `embedded` starts one in this process, on 127.0.0.1:10000",
     ),
     row(
-        Sources,
+        One("mysql-cdc"),
         PubSub,
         "subject",
         Form("a topic: letters, digits, `.`, `_`, `-`, and the fields {db} and {table}"),
         Value("{db}.{table}"),
-        "topic: a fixed name or a template",
+        TOPIC_HELP,
     ),
     row(
         Sinks,
@@ -142,6 +179,8 @@ const MYSQL_CDC: &[Setting] = &[
 ];
 
 const NAME_HELP: &str = "the logical name, and its group at EventMesh";
+const SOURCE_NAME_HELP: &str = "the logical name: part of `source` and of the registry's keys";
+const TOPIC_HELP: &str = "topic: a fixed name or a template";
 
 const MYSQL_SINK: &[Setting] = &[
     sink("connectorName", NAME, Required),
@@ -182,7 +221,7 @@ const FILE_SINK: &[Setting] = &[
 ];
 
 const STDOUT_SINK: &[Setting] =
-    &[row(One(Named::StdoutSink), Connector, "connectorName", NAME, Required, NAME_HELP)];
+    &[row(One("stdout-sink"), Connector, "connectorName", NAME, Required, NAME_HELP)];
 
 const OFFSET_STORAGE: &[Setting] = &[
     row(
@@ -198,14 +237,14 @@ const OFFSET_STORAGE: &[Setting] = &[
 
 const PIPELINE: &[Setting] = &[
     outward("target", Form("mesh, jsonl:PATH, stdout, drop"), Value("mesh"), "where events go").flag("target"),
-    outward(
+    stream(
         "startAt",
         Form("earliest, latest, gtid:SET or BINLOG_FILE:POSITION"),
         Value("latest"),
         "where a first start without a snapshot (snapshotMode: never) begins; a stored position always wins",
     )
     .flag("start-at"),
-    outward(
+    stream(
         "stopAt",
         Form("end or gtid:SET"),
         Without("run for ever"),
@@ -222,22 +261,22 @@ const PIPELINE: &[Setting] = &[
     outward("connections", Integer(1, 256), Value("4"), "connections to EventMesh").flag("connections"),
     outward("window", Integer(1, 65_536), Value("64"), "unacknowledged publishes a connection").flag("window"),
     outward("order", Choice(&["key", "total", "none"]), Value("key"), "what order is promised").flag("order"),
-    outward(
+    stream(
         "lanes",
         Integer(1, 64),
         Value("4"),
         "lanes of sequence: events are numbered by topic and lane; another number begins a new epoch",
     ),
-    outward(
+    stream(
         "delivery",
         Choice(&["published", "applied"]),
         Value("published"),
         "when an event counts as delivered: once the mesh has it, or once every sink of appliedBy has applied it",
     )
     .flag("delivery"),
-    outward("appliedBy", List, Without("needed by delivery: applied"), "connectorName of each sink that must apply"),
-    applied_topic(Sources),
-    applied_topic(One(Named::MySqlSink)),
+    stream("appliedBy", List, Without("needed by delivery: applied"), "connectorName of each sink that must apply"),
+    applied_topic("mysql-cdc"),
+    applied_topic("mysql-sink"),
     outward(
         "batch.bytes",
         Size(1 << 10, PUBLISH_SIZE_MAX as u64),
@@ -272,7 +311,7 @@ const PIPELINE: &[Setting] = &[
     .flag("start-ms"),
     pipeline("metrics", Form("host:port"), Without("no metrics endpoint"), "serve Prometheus text here")
         .flag("metrics"),
-    outward(
+    stream(
         "clockFields",
         Switch,
         Value("true"),

@@ -2,7 +2,7 @@
 //! no lock, so it answers while the sink runs.
 
 use flowd_engine::failure::Failure;
-use flowd_sink::store::{LaneApplied, Standing};
+use flowd_sink::store::Standing;
 
 use super::applied;
 use super::config::{MySqlSinkConfig, TableName};

@@ -74,3 +74,79 @@ fn headers(view: &EventView<'_>) -> Result<FieldTable, String> {
     }
     Ok(headers)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EVENT: &str = concat!(
+        r#"{"specversion":"1.0","id":"7","source":"/shop","type":"order.placed","#,
+        r#""datacontenttype":"application/cloudevents+json","subject":"orders","time":"2026-01-31T12:00:00.5Z","#,
+        r#""partitionkey":"42","attempt":3,"contenttype":"text/plain","data":"caf\u00e9"}"#
+    );
+
+    fn written(json: &str, mode: Mode) -> (BasicProperties, Vec<u8>) {
+        let json = json.as_bytes();
+        let event = DeliverEvent { json, id: "7", source: "/shop", topic: "orders", key: None };
+        let message = Message::write(&event, mode).unwrap();
+        (message.properties, message.body.into_owned())
+    }
+
+    fn header(properties: &BasicProperties, name: &str) -> Option<String> {
+        match properties.headers().as_ref()?.inner().get(name)? {
+            AMQPValue::LongString(text) => Some(text.to_string()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn in_binary_mode_the_body_is_the_data_and_the_headers_are_the_attributes() {
+        let (properties, body) = written(EVENT, Mode::Binary);
+        assert_eq!(body, "café".as_bytes());
+        assert_eq!(properties.content_type().as_ref().unwrap().as_str(), "text/plain");
+        for (name, value) in [
+            ("specversion", "1.0"),
+            ("id", "7"),
+            ("source", "/shop"),
+            ("type", "order.placed"),
+            ("subject", "orders"),
+            ("time", "2026-01-31T12:00:00.5Z"),
+            ("partitionkey", "42"),
+            ("attempt", "3"),
+        ] {
+            assert_eq!(header(&properties, &format!("cloudEvents_{name}")).as_deref(), Some(value), "{name}");
+        }
+        assert_eq!(header(&properties, "cloudEvents_contenttype"), None);
+    }
+
+    #[test]
+    fn in_structured_mode_the_body_is_the_event_in_the_form_that_it_had() {
+        let (properties, body) = written(EVENT, Mode::Structured);
+        let content_type = properties.content_type().as_ref().unwrap().as_str();
+        assert_eq!(content_type, "application/cloudevents+json; charset=utf-8");
+        let event: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(event["datacontenttype"], "text/plain");
+        assert_eq!(event["data"], "café");
+        assert_eq!(event.get("contenttype"), None);
+    }
+
+    #[test]
+    fn a_message_is_persistent_and_says_what_it_can_in_its_properties() {
+        for mode in [Mode::Binary, Mode::Structured] {
+            let (properties, _) = written(EVENT, mode);
+            assert_eq!(*properties.delivery_mode(), Some(2));
+            assert_eq!(properties.message_id().as_ref().unwrap().as_str(), "7");
+            assert_eq!(properties.kind().as_ref().unwrap().as_str(), "order.placed");
+            assert_eq!(*properties.timestamp(), Some(1_769_860_800));
+        }
+    }
+
+    #[test]
+    fn an_id_that_is_too_long_for_a_property_is_in_the_headers_alone() {
+        let long = "x".repeat(300);
+        let (properties, _) =
+            written(&EVENT.replace(r#""id":"7""#, &format!(r#""id":"{long}""#)), Mode::Binary);
+        assert_eq!(*properties.message_id(), None);
+        assert_eq!(header(&properties, "cloudEvents_id"), Some(long));
+    }
+}

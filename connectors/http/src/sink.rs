@@ -16,7 +16,7 @@ use flowd_engine::setting::{Kind, Preset, Setting, Settings, Wrong};
 use flowd_sink::deliver::{Connector, Context, DeliverEvent, EventSink, Opened, Refused};
 use futures_util::future::join_all;
 use hyper::header::{HeaderName, HeaderValue};
-use hyper::{HeaderMap, Method};
+use hyper::{HeaderMap, Method, StatusCode};
 use tokio::runtime::Runtime;
 
 mod address;
@@ -27,7 +27,7 @@ mod verdict;
 use address::Address;
 use connection::Far;
 use lane::{Done, Fate, Halt, Lane};
-use verdict::Verdict;
+use verdict::{Answer, Verdict};
 
 use crate::binding::write::Message;
 use crate::tls;
@@ -216,10 +216,7 @@ impl EventSink for HttpSink {
         let mut lanes: Vec<Lane> = (0..self.connections).map(|_| Lane::default()).collect();
         runtime.block_on(async {
             lanes[0].connection.open(&far).await?;
-            match &self.origin {
-                Some(origin) => shake_hands(&far, &mut lanes[0], origin).await,
-                None => Ok(()),
-            }
+            introduce(&far, &mut lanes[0], self.origin.as_ref()).await
         })?;
         self.opened = Some(Running { runtime, far, lanes, unfinished: None });
         Ok(())
@@ -317,18 +314,27 @@ fn deal(events: &[DeliverEvent<'_>], fates: &[Fate], lanes: usize, hasher: &Rand
     work
 }
 
-/// Asks by the webhook handshake whether `origin` may deliver.
-async fn shake_hands(far: &Far, lane: &mut Lane, origin: &HeaderValue) -> Result<(), Failure> {
-    let ask = (HeaderName::from_static("webhook-request-origin"), origin.clone());
-    let message = Message { headers: [ask].into_iter().collect(), body: Bytes::new() };
+/// Asks by OPTIONS, which changes nothing at the far side, whether it knows the credentials and, where the user gives an
+/// `origin`, by the webhook handshake whether that may deliver. Any other answer says nothing about a POST.
+async fn introduce(far: &Far, lane: &mut Lane, origin: Option<&HeaderValue>) -> Result<(), Failure> {
+    let ask = origin.map(|origin| (HeaderName::from_static("webhook-request-origin"), origin.clone()));
+    let message = Message { headers: ask.into_iter().collect(), body: Bytes::new() };
     let answer = lane.connection.ask(far, &Method::OPTIONS, &far.address.path(""), &message).await;
     let answer = answer.map_err(Failure::Retry)?;
-    if let Verdict::Later(text, _) = answer.verdict(SystemTime::now()) {
-        return Err(Failure::Retry(text));
+    match (answer.verdict(SystemTime::now()), origin) {
+        (Verdict::Unusable(text), _) if answer.status == StatusCode::UNAUTHORIZED => {
+            Err(Failure::Unusable(text))
+        }
+        (_, None) => Ok(()),
+        (Verdict::Later(text, _), Some(_)) => Err(Failure::Retry(text)),
+        (_, Some(origin)) => is_allowed(&answer, origin, &far.address.authority),
     }
+}
+
+fn is_allowed(answer: &Answer, origin: &HeaderValue, authority: &str) -> Result<(), Failure> {
     let allowed = answer.headers.get("webhook-allowed-origin");
     if !allowed.is_some_and(|allowed| allowed == "*" || allowed == origin) {
-        let (authority, words) = (&far.address.authority, answer.words());
+        let words = answer.words();
         return Err(Failure::Unusable(format!(
             "{authority} does not allow deliveries of {origin:?} (connectorConfig.origin), it answers {words}"
         )));

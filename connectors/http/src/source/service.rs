@@ -12,7 +12,7 @@ use flowd_source::Subject;
 use flowd_source::subject::is_topic;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
-use hyper::header::{ALLOW, CONNECTION, HeaderValue, WWW_AUTHENTICATE};
+use hyper::header::{ALLOW, AUTHORIZATION, CONNECTION, HeaderValue, WWW_AUTHENTICATE};
 use hyper::{HeaderMap, Method, Request, StatusCode};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
@@ -86,15 +86,14 @@ impl Service {
 
     /// The answer to a request.
     pub(super) async fn answer(&self, request: Request<Incoming>) -> Reply {
+        let (method, headers) = (request.method(), request.headers());
         let answer = if request.uri().path() != self.rules.path {
             reply::text(StatusCode::NOT_FOUND, &format!("events are taken at {}", self.rules.path))
-        } else if *request.method() == Method::POST {
+        } else if *method == Method::POST {
             self.take(request).await.unwrap_or_else(|refusal| refusal)
-        } else if *request.method() == Method::OPTIONS {
-            let mut answer = reply::empty(StatusCode::OK);
-            *answer.headers_mut() = self.rules.welcome.answer(request.headers());
-            answer
-        } else if matches!(*request.method(), Method::GET | Method::HEAD) {
+        } else if *method == Method::OPTIONS {
+            self.welcome(headers).unwrap_or_else(|refusal| refusal)
+        } else if matches!(*method, Method::GET | Method::HEAD) {
             self.health()
         } else {
             let refusal = reply::text(StatusCode::METHOD_NOT_ALLOWED, "events come by POST");
@@ -105,6 +104,23 @@ impl Service {
         } else {
             answer
         }
+    }
+
+    /// A handshake needs no credentials; who shows some is told when they are wrong.
+    fn welcome(&self, headers: &HeaderMap) -> Result<Reply, Reply> {
+        if headers.contains_key(AUTHORIZATION) {
+            self.admit(headers)?;
+        }
+        let mut answer = reply::empty(StatusCode::OK);
+        *answer.headers_mut() = self.rules.welcome.answer(headers);
+        Ok(answer)
+    }
+
+    fn admit(&self, headers: &HeaderMap) -> Result<(), Reply> {
+        self.rules.access.check(headers).map_err(|demanded| {
+            let refusal = reply::text(StatusCode::UNAUTHORIZED, "the credentials are missing or wrong");
+            reply::with(refusal, WWW_AUTHENTICATE, demanded)
+        })
     }
 
     fn health(&self) -> Reply {
@@ -125,10 +141,7 @@ impl Service {
 
     /// Takes the events of a request; `Err` is an answer, too.
     async fn take(&self, request: Request<Incoming>) -> Result<Reply, Reply> {
-        self.rules.access.check(request.headers()).map_err(|demanded| {
-            let refusal = reply::text(StatusCode::UNAUTHORIZED, "the credentials are missing or wrong");
-            reply::with(refusal, WWW_AUTHENTICATE, demanded)
-        })?;
+        self.admit(request.headers())?;
         match self.condition() {
             Condition::Open => {}
             Condition::Full => return Err(full()),

@@ -122,7 +122,7 @@ build() {
 test_() {
   build
   need_tool nextest
-  need_commands mvn=maven javac=default-jdk-headless openssl=openssl
+  need_commands mvn=maven javac=default-jdk-headless openssl=openssl curl=curl python3=python3
   scripts/servers.sh fetch </dev/null
   scripts/rabbitmq.sh fetch </dev/null
 }

@@ -31,10 +31,18 @@ static TABLE: &[Entry] = &[
     Entry::source(&flowd_mesh::bridge::CONNECTOR),
     #[cfg(feature = "file")]
     Entry::source(&flowd_file::source::CONNECTOR),
+    #[cfg(feature = "http")]
+    Entry::source(&flowd_http::source::CONNECTOR),
+    #[cfg(feature = "http")]
+    Entry::sink(&flowd_http::sink::CONNECTOR),
     #[cfg(feature = "rabbitmq")]
     Entry::source(&flowd_rabbitmq::source::CONNECTOR),
     #[cfg(feature = "rabbitmq")]
     Entry::sink(&flowd_rabbitmq::sink::CONNECTOR),
+    #[cfg(feature = "kafka")]
+    Entry::source(&flowd_kafka::source::CONNECTOR),
+    #[cfg(feature = "kafka")]
+    Entry::sink(&flowd_kafka::sink::CONNECTOR),
     #[cfg(feature = "postgres")]
     Entry::sink(&flowd_postgres::sink::CONNECTOR),
 ];

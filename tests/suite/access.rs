@@ -1,6 +1,6 @@
 //! Getting at a server: how flowd proves who it is, whom it trusts, which rights it needs, and how long it tries.
 
-mod certificates;
+pub mod certificates;
 mod wire;
 
 use std::fs;

@@ -1,12 +1,12 @@
 //! The database server of a measurement, through `scripts/servers.sh`.
 
 use std::io::Write;
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::Failure;
+use crate::port::free_port;
 
 /// A server of its own, killed with the value or with this program.
 pub(crate) struct Database {
@@ -73,9 +73,4 @@ impl Drop for Database {
 /// `scripts/servers.sh`.
 pub(crate) fn script() -> Command {
     Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/servers.sh"))
-}
-
-/// A port of 127.0.0.1 that is free now.
-pub(crate) fn free_port() -> Result<u16, Failure> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }

@@ -10,8 +10,10 @@ mod arrivals;
 mod database;
 mod measure;
 mod mesh;
+mod port;
 mod publishers;
 mod rates;
+mod subscriber;
 
 use std::error::Error;
 use std::process::ExitCode;

@@ -11,8 +11,10 @@ mod database;
 mod dropped;
 mod measure;
 mod mesh;
+mod port;
 mod report;
 mod runs;
+mod subscriber;
 
 use std::error::Error;
 use std::process::ExitCode;

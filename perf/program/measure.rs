@@ -39,7 +39,7 @@ pub(crate) fn run_into(stdout: Stdio, command: &mut Command) -> Result<(Cost, St
 }
 
 /// Watches until the process has ended. It is not reaped yet then, so that its last figures can still be read.
-fn watch(child: &Child, begin: Instant) -> Cost {
+pub(crate) fn watch(child: &Child, begin: Instant) -> Cost {
     let process = child.id();
     let mut rss_peak_bytes = 0;
     loop {
@@ -64,7 +64,8 @@ pub(crate) fn cpu_s(stat: &[String]) -> f64 {
     (ticks(11) + ticks(12)) * TICK
 }
 
-fn peak(process: u32) -> Option<u64> {
+/// Peak resident memory of a process so far.
+pub(crate) fn peak(process: u32) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     line.trim().trim_end_matches(" kB").parse::<u64>().ok().map(|kib| kib * 1024)

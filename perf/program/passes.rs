@@ -11,7 +11,8 @@ use tempfile::TempDir;
 use crate::cargo::{Cargo, Ids};
 use crate::dropped::Dropped;
 use crate::measure::{self, Cost};
-use crate::mesh::{self, Mesh};
+use crate::mesh::Mesh;
+use crate::subscriber;
 use crate::tables::{Content, Size, Tables, Workload};
 use crate::{Arguments, Failure};
 
@@ -165,7 +166,7 @@ impl<'a> Passes<'a> {
         let pass = self.costs(|| Ok(measure::run(&mut command)?.0))?;
         let mut cargo = Cargo::new(self.expected(size).rows);
         let topic = self.workload.table(size);
-        mesh::subscribe(&program, &mesh.address(), topic, |lines| cargo.read(lines, true))?;
+        subscriber::subscribe(&program, &mesh.address(), topic, |lines| cargo.read(lines, true))?;
         self.verify(&cargo, size, "the mesh")?;
         Ok(pass)
     }

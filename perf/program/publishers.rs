@@ -13,7 +13,8 @@ use tempfile::TempDir;
 use crate::arrivals::{Arrivals, Seen};
 use crate::database::Database;
 use crate::measure::{self, Cost};
-use crate::mesh::{self, Mesh};
+use crate::mesh::Mesh;
+use crate::subscriber;
 use crate::{Arguments, Failure, Publisher};
 
 const SERVER_OPTIONS: &[&str] =
@@ -199,7 +200,7 @@ fn published(
             // A failure goes to the other thread as a text: a boxed one belongs to its thread.
             scope.spawn(move || {
                 let mut seen = None;
-                let result = mesh::subscribe(program, address, topic, |lines| {
+                let result = subscriber::subscribe(program, address, topic, |lines| {
                     // An error means that the publisher's side is gone already.
                     let _ = tell.send(());
                     seen = Some(Arrivals::read(lines, &arrivals)?);

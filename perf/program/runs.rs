@@ -11,7 +11,8 @@ use crate::backlog::{Backlog, Counter, Workload};
 use crate::database::Database;
 use crate::dropped::Dropped;
 use crate::measure::{self, Cost};
-use crate::mesh::{self, Mesh};
+use crate::mesh::Mesh;
+use crate::subscriber;
 use crate::{Arguments, Failure};
 
 /// The binlog is one file, and a transaction of wide rows fits.
@@ -99,7 +100,7 @@ impl<'a> Bench<'a> {
         let share = self.backlog.expected.events / self.backlog.topics.len() as u64;
         for (index, topic) in self.backlog.topics.iter().enumerate() {
             let upto = share * (index as u64 + 1);
-            mesh::subscribe(&program, &mesh.address(), topic, |lines| counter.read(lines, upto))?;
+            subscriber::subscribe(&program, &mesh.address(), topic, |lines| counter.read(lines, upto))?;
         }
         self.verify(&counter, "the mesh")?;
         Ok(cost)

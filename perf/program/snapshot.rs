@@ -14,6 +14,8 @@ mod figures;
 mod measure;
 mod mesh;
 mod passes;
+mod port;
+mod subscriber;
 mod tables;
 
 use std::error::Error;

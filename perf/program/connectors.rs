@@ -1,0 +1,133 @@
+//! `perf/connectors`: how many messages a second a connector moves, beside what a bare loop of the same client does in the
+//! same run.
+//!
+//! The bare loop is this program again, in a process of its own, so that both are measured in the same way. A figure is
+//! printed only after the check that every message came: the loop says what it counted, flowd's metrics what is
+//! acknowledged, and a sink's system what it holds.
+
+// The table is this program's answer.
+#![allow(clippy::print_stdout, clippy::print_stderr, missing_docs)]
+
+mod flows;
+mod measure;
+mod mesh;
+mod port;
+mod systems;
+
+use std::error::Error;
+use std::fs;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::flows::{Bench, Pass};
+use crate::systems::{Connector, Work};
+
+/// Why a measurement ended early.
+type Failure = Box<dyn Error>;
+
+/// What is to be reached, of the bare loop's rate.
+const RATIO_MIN: f64 = 0.8;
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "connectors",
+    about = "Measures connectors beside bare loops of their clients, and counts the messages"
+)]
+struct Arguments {
+    /// Which, comma-separated [default: all]
+    #[arg(long, value_delimiter = ',')]
+    connector: Vec<String>,
+    #[arg(long, default_value_t = 500_000)]
+    messages: u64,
+    /// Bytes of a message
+    #[arg(long, default_value_t = 200)]
+    bytes: usize,
+    /// Further `flowd` arguments, e.g. --flowd-arg=--pipeline.memory=64MiB
+    #[arg(long, allow_hyphen_values = true)]
+    flowd_arg: Vec<String>,
+    /// Measured runs of each; the median by messages a second is printed
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    runs: u32,
+    #[command(subcommand)]
+    role: Option<Role>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Role {
+    /// The bare loop of one connector's client; tells on stderr how many messages it moved
+    #[command(hide = true)]
+    Bare { connector: String, messages: u64, bytes: usize, arguments: Vec<String> },
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("connectors: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<(), Failure> {
+    if let Some(Role::Bare { connector, messages, bytes, arguments }) = &arguments.role {
+        let work = Work { messages: *messages, bytes: *bytes };
+        eprintln!("{}", (systems::named(connector)?.bare)(work, arguments)?);
+        return Ok(());
+    }
+    let work = Work { messages: arguments.messages, bytes: arguments.bytes };
+    let chosen: Vec<&Connector> = match &arguments.connector[..] {
+        [] => systems::ALL.iter().collect(),
+        names => names.iter().map(|name| systems::named(name)).collect::<Result<_, _>>()?,
+    };
+    head(arguments);
+    for connector in chosen {
+        let mut bench = Bench::begin(connector, work, &arguments.flowd_arg)?;
+        let bare = median(arguments.runs, || bench.bare())?;
+        line(&format!("{}, bare loop", connector.name), work, &bare, None);
+        let flowd = median(arguments.runs, || bench.flowd())?;
+        line(connector.name, work, &flowd, Some(&bare));
+    }
+    Ok(())
+}
+
+fn median(runs: u32, mut pass: impl FnMut() -> Result<Pass, Failure>) -> Result<Pass, Failure> {
+    let mut passes = (0..runs).map(|_| pass()).collect::<Result<Vec<_>, _>>()?;
+    passes.sort_by(|one, other| one.cost.wall_s.total_cmp(&other.cost.wall_s));
+    Ok(passes[passes.len() / 2])
+}
+
+fn head(arguments: &Arguments) {
+    let cpus = std::thread::available_parallelism().map_or(0, usize::from);
+    let model = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = model.lines().find_map(|line| line.strip_prefix("model name\t: ")).unwrap_or("unknown");
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let Arguments { messages, bytes, runs, flowd_arg, .. } = arguments;
+    println!("# {cpus} x {model}; load before {}", load.split(' ').next().unwrap_or_default());
+    println!("# {messages} messages of {bytes} bytes; median of {runs} {}", flowd_arg.join(" "));
+    println!(
+        "{:<28} {:>10} {:>8} {:>7} {:>7} {:>8} {:>9} {:>8}",
+        "connector", "messages/s", "MB/s", "wall s", "CPU s", "CPU s/M", "peak MiB", "of loop"
+    );
+}
+
+fn line(name: &str, work: Work, pass: &Pass, bare: Option<&Pass>) {
+    let cost = pass.cost;
+    let rate = |pass: &Pass| work.messages as f64 / pass.cost.wall_s;
+    let verdict = bare.map_or_else(String::new, |bare| {
+        let ratio = rate(pass) / rate(bare);
+        let reached = if ratio >= RATIO_MIN { "reached" } else { "missed" };
+        format!(" {:>6.0} % {reached}", ratio * 100.0)
+    });
+    println!(
+        "{name:<28} {:>10.0} {:>8.1} {:>7.2} {:>7.2} {:>8.3} {:>9.1}{verdict}",
+        rate(pass),
+        rate(pass) * work.bytes as f64 / 1e6,
+        cost.wall_s,
+        cost.cpu_s,
+        cost.cpu_s / work.messages as f64 * 1e6,
+        cost.rss_peak_bytes as f64 / (1024.0 * 1024.0),
+    );
+}

@@ -1,0 +1,83 @@
+//! Files: the bare loop of a source reads lines as text, that of a sink writes them and syncs once.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use super::{Connector, System, Way, Work, message};
+use crate::Failure;
+
+pub(crate) const SOURCE: Connector = Connector {
+    name: "file-source",
+    way: Way::Source,
+    begin: |directory| begin(directory, Way::Source),
+    bare: |_, arguments| {
+        let mut lines = 0;
+        for line in BufReader::with_capacity(256 << 10, File::open(path(arguments)?)?).lines() {
+            line?;
+            lines += 1;
+        }
+        Ok(lines)
+    },
+};
+
+pub(crate) const SINK: Connector = Connector {
+    name: "file-sink",
+    way: Way::Sink,
+    begin: |directory| begin(directory, Way::Sink),
+    bare: |work, arguments| {
+        write_messages(path(arguments)?, work)?;
+        Ok(work.messages)
+    },
+};
+
+struct Lines {
+    way: Way,
+    path: PathBuf,
+}
+
+fn begin(directory: &Path, way: Way) -> Result<Box<dyn System>, Failure> {
+    Ok(Box::new(Lines { way, path: directory.join("messages.jsonl") }))
+}
+
+fn path(arguments: &[String]) -> Result<&Path, Failure> {
+    Ok(Path::new(arguments.first().ok_or("no path")?))
+}
+
+/// Messages, one a line, on the disk when it returns.
+pub(crate) fn write_messages(path: &Path, work: Work) -> Result<(), Failure> {
+    let mut file = BufWriter::with_capacity(256 << 10, File::create(path)?);
+    let mut line = Vec::new();
+    for number in 0..work.messages {
+        line.clear();
+        message(number, work.bytes, &mut line);
+        line.push(b'\n');
+        file.write_all(&line)?;
+    }
+    Ok(file.into_inner().map_err(|failure| failure.into_error())?.sync_data()?)
+}
+
+impl System for Lines {
+    fn reset(&mut self, work: Work) -> Result<(), Failure> {
+        match self.way {
+            Way::Source if self.path.exists() => Ok(()),
+            Way::Source => write_messages(&self.path, work),
+            Way::Sink => Ok(File::create(&self.path)?.sync_all()?),
+        }
+    }
+
+    fn settings(&self) -> String {
+        match self.way {
+            Way::Source => format!("paths: [\"{}\"], format: json", self.path.display()),
+            Way::Sink => format!("path: \"{}\", rotateBytes: 64GiB", self.path.display()),
+        }
+    }
+
+    fn arguments(&self) -> Vec<String> {
+        vec![self.path.display().to_string()]
+    }
+
+    fn count(&mut self) -> Result<u64, Failure> {
+        Ok(BufReader::new(File::open(&self.path)?).lines().count() as u64)
+    }
+}

@@ -1,0 +1,219 @@
+//! Queues, exchanges and connections that are not there or end, what a broker does not take, and TLS.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use super::kit::{Process, Sending};
+use super::{AMQPValue, Broker, Flowd, Job, Mesh, Queue, RabbitMq, Value, json, publish, reading, until, writing};
+use crate::harness::Events;
+use crate::suite::access::certificates::Authority;
+
+fn messages(numbers: std::ops::Range<u64>) -> Vec<String> {
+    numbers.map(|number| format!(r#"{{"number":{number}}}"#)).collect()
+}
+
+/// An event with a number, of the topic `orders`.
+fn event(number: u64, text: &str) -> String {
+    let event = json!({
+        "specversion": "1.0", "id": number.to_string(), "source": "/test", "type": "test", "subject": "orders",
+        "datacontenttype": "application/cloudevents+json", "partitionkey": "one", "data": {"number": number, "text": text},
+    });
+    event.to_string()
+}
+
+/// The numbers of events, each once.
+fn numbers(events: &Events) -> BTreeSet<u64> {
+    events.iter().filter_map(|event| event.data()["number"].as_u64()).collect()
+}
+
+fn until_logged(flowd: &mut Flowd, text: &str) {
+    until(&format!("{text:?} in the log"), || {
+        assert!(flowd.is_running() || flowd.log().contains(text), "flowd ended: {}", flowd.log());
+        flowd.log().contains(text).then_some(())
+    });
+}
+
+#[test]
+fn what_is_not_there_at_the_start_is_named() {
+    let (broker, mesh) = (Broker::begin(), Mesh::start());
+    let queue = reading(&broker, &mesh, "orders").set("connectorConfig.queue", "missing");
+    let exchange = writing(&broker, &mesh, "orders").set("connectorConfig.exchange", "missing");
+    for (job, said) in [
+        (&queue, "no queue 'missing' in vhost '/'"),
+        (&exchange, "no exchange 'missing' in vhost '/'"),
+        (&queue.set("connectorConfig.vhost", "elsewhere"), "vhost elsewhere not found"),
+    ] {
+        job.start(&[]).wait().expect_code(3).expect_log(said);
+    }
+}
+
+#[test]
+fn a_queue_that_is_deleted_while_it_is_read_ends_the_run() {
+    let (broker, mesh) = (Broker::begin(), Mesh::start());
+    let mut source = reading(&broker, &mesh, "orders").start(&[]);
+    until_logged(&mut source, "reading the queue orders");
+    broker.client.delete("orders");
+    source.wait().expect_code(4).expect_log("no queue 'orders'");
+}
+
+#[test]
+fn a_connection_that_the_broker_closes_is_made_again() {
+    let (mut queue, mesh) = (Queue(Broker::begin()), Mesh::start());
+    let mut source = reading(&queue.0, &mesh, "orders").start(&[]);
+    queue.put(&messages(0..10));
+    mesh.read("orders", |events| numbers(events).len() == 10);
+    queue.0.broker.ctl(&["close_all_connections", "maintenance"]);
+    until_logged(&mut source, "maintenance");
+    queue.0.client = queue.0.broker.client();
+    queue.put(&messages(10..20));
+    mesh.read("orders", |events| numbers(events).len() == 20);
+}
+
+#[test]
+fn what_the_mesh_has_not_acknowledged_stays_in_the_queue() {
+    let (mut queue, mesh) = (Queue(Broker::begin()), Mesh::start());
+    let source = reading(&queue.0, &mesh, "orders").start(&[]);
+    queue.put(&messages(0..1));
+    mesh.read("orders", |events| events.len() == 1);
+    mesh.signal("STOP");
+    queue.put(&messages(1..101));
+    until("flowd to have all messages", || (queue.0.client.waiting("orders") == 0).then_some(()));
+    source.kill();
+    until("the messages to be in the queue again", || (queue.0.client.waiting("orders") == 100).then_some(()));
+    mesh.signal("CONT");
+    let _source = reading(&queue.0, &mesh, "orders").start(&[]);
+    let events = mesh.read("orders", |events| numbers(events).len() == 101);
+    let again = events.iter().filter(|event| event.json["redelivered"] == "true").count();
+    assert!(again >= 100, "{again} events say that they may have come before");
+    until("the queue to be empty", || (queue.0.client.waiting("orders") == 0).then_some(()));
+}
+
+#[test]
+fn a_quorum_queue_gives_everything_whatever_dies() {
+    let (mut queue, mesh) = (Queue(Broker::begin()), Mesh::start());
+    queue.0.client.delete("orders");
+    queue.0.client.declare("orders", &[("x-queue-type", AMQPValue::LongString("quorum".into()))]);
+    queue.put(&messages(0..2_000));
+    let job = reading(&queue.0, &mesh, "orders");
+    let source = job.start(&[]);
+    mesh.read("orders", |events| !events.0.is_empty());
+    queue.kill();
+    queue.restart();
+    mesh.read("orders", |events| numbers(events).len() >= 1_000);
+    source.kill();
+    let _source = job.start(&[]);
+    queue.put(&messages(2_000..2_100));
+    let events = mesh.read("orders", |events| numbers(events).len() == 2_100);
+    let named: BTreeSet<(String, u64)> =
+        events.iter().map(|event| (event.id().to_owned(), event.data()["number"].as_u64().unwrap())).collect();
+    assert_eq!(named.len(), 2_100, "a message keeps its id when it comes again");
+}
+
+#[test]
+fn heartbeats_go_on_while_the_pipeline_is_full() {
+    let (mut queue, mesh) = (Queue(Broker::begin_with(&["heartbeat = 1"])), Mesh::start());
+    let source = reading(&queue.0, &mesh, "orders").set("pipeline.memory", "32MiB").start(&[]);
+    queue.put(&messages(0..1));
+    mesh.read("orders", |events| events.len() == 1);
+    mesh.signal("STOP");
+    let long: Vec<String> =
+        (1..4_000).map(|number| format!(r#"{{"number":{number},"text":"{}"}}"#, "x".repeat(8_000))).collect();
+    queue.put(&long);
+    // A connection without heartbeats would end after two seconds.
+    let end = Instant::now() + Duration::from_secs(6);
+    while Instant::now() < end {
+        assert!(!source.log().contains("connecting again"), "{}", source.log());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    mesh.signal("CONT");
+    mesh.read("orders", |events| numbers(events).len() == 4_000);
+    assert!(!source.log().contains("connecting again"), "{}", source.log());
+}
+
+/// The numbers that came out of the queue.
+fn drained(broker: &Broker, into: &mut Vec<u64>, most: usize) {
+    for _ in 0..most {
+        let Some(message) = broker.client.get("orders").unwrap() else { return };
+        let data: Value = serde_json::from_slice(&message.delivery.data).unwrap();
+        into.push(data["number"].as_u64().unwrap());
+    }
+}
+
+#[test]
+fn a_message_that_is_too_large_for_the_broker_is_refused_and_the_rest_arrives() {
+    let (broker, mesh) = (Broker::begin_with(&["max_message_size = 4096"]), Mesh::start());
+    let large = "x".repeat(5_000);
+    let events: Vec<String> =
+        (0..30).map(|number| event(number, if number % 10 == 5 { &large } else { "" })).collect();
+    publish(&mesh, &events);
+    let job = writing(&broker, &mesh, "orders").with_dead_letters();
+    let mut sink = job.start(&[]);
+    let mut came = Vec::new();
+    until("the other events", || {
+        assert!(sink.is_running(), "{}", sink.log());
+        drained(&broker, &mut came, 100);
+        (came.iter().collect::<BTreeSet<_>>().len() == 27).then_some(())
+    });
+    until("three dead letters", || (job.dead_letters().len() == 3).then_some(()));
+    for letter in job.dead_letters() {
+        assert!(letter["reason"].as_str().unwrap().contains("the broker takes 4096"), "{letter}");
+    }
+}
+
+#[test]
+fn what_a_full_queue_does_not_take_is_published_until_it_does() {
+    let (broker, mesh) = (Broker::begin(), Mesh::start());
+    broker.client.delete("orders");
+    let full = AMQPValue::LongString("reject-publish".into());
+    broker.client.declare("orders", &[("x-max-length", AMQPValue::LongInt(5)), ("x-overflow", full)]);
+    publish(&mesh, &(0..20).map(|number| event(number, "")).collect::<Vec<_>>());
+    let mut sink = writing(&broker, &mesh, "orders").start(&[]);
+    until_logged(&mut sink, "basic.nack");
+    let mut came = Vec::new();
+    until("all events", || {
+        drained(&broker, &mut came, 5);
+        (came.iter().collect::<BTreeSet<_>>().len() == 20).then_some(())
+    });
+    let mut first = Vec::new();
+    came.iter().for_each(|number| if !first.contains(number) { first.push(*number) });
+    assert!(first.is_sorted(), "{came:?}");
+}
+
+#[test]
+fn an_exchange_that_is_deleted_while_it_is_written_ends_the_run() {
+    let (broker, mesh) = (Broker::begin(), Mesh::start());
+    broker.client.bind("shop", "orders", "#");
+    let job = writing(&broker, &mesh, "orders").set("connectorConfig.exchange", "shop");
+    publish(&mesh, &[event(0, "")]);
+    let sink = job.start(&[]);
+    until("an event", || broker.client.get("orders").unwrap());
+    broker.client.delete_exchange("shop");
+    publish(&mesh, &[event(1, "")]);
+    sink.wait().expect_code(4).expect_log("no exchange 'shop'");
+}
+
+#[test]
+fn tls_goes_to_the_broker_that_is_trusted_and_to_no_other() {
+    let authority = Authority::new("flowd test authority");
+    authority.sign("broker", "IP:127.0.0.1");
+    let port = crate::harness::free_port();
+    let broker = RabbitMq::start_with(&[
+        &format!("listeners.ssl.1 = 127.0.0.1:{port}"),
+        &format!("ssl_options.cacertfile = {}", authority.path("ca.pem")),
+        &format!("ssl_options.certfile = {}", authority.path("broker.pem")),
+        &format!("ssl_options.keyfile = {}", authority.path("broker-key.pem")),
+    ]);
+    let (broker, mesh) = (Broker::of(broker), Mesh::start());
+    let tls = |job: Job, authority: &Authority| {
+        job.set("connectorConfig.port", &port.to_string())
+            .set("connectorConfig.sslMode", "verify-identity")
+            .set("connectorConfig.sslCa", &authority.path("ca.pem"))
+    };
+    publish(&mesh, &[event(7, "")]);
+    let _sink = tls(writing(&broker, &mesh, "orders"), &authority).start(&[]);
+    let _source = tls(reading(&broker, &mesh, "back"), &authority).start(&[]);
+    assert_eq!(numbers(&mesh.read("back", |events| events.len() == 1)), BTreeSet::from([7]));
+    let stranger = Authority::new("a stranger");
+    let refused = tls(reading(&broker, &mesh, "back"), &stranger);
+    refused.start(&[]).wait().expect_code(3).expect_log("invalid peer certificate");
+}

@@ -182,7 +182,6 @@ mod tests {
         for connector in Named::all() {
             for setting in setting::of(connector).filter(|setting| setting.section == Section::Connector) {
                 assert_eq!(instead(connector, setting.name), None, "{}", setting.name);
-                assert_eq!(idle(connector, Some(setting.section), setting.name), None, "{}", setting.name);
             }
         }
     }

@@ -123,7 +123,11 @@ pub(crate) fn resolve(values: &mut Values<'_>) -> Config {
             let file = sink::file(values, &reading);
             Connector::FileSink(reading, file)
         }
-        Way::StdoutSink => Connector::StdoutSink(sink::reading(values)),
+        Way::StdoutSink => {
+            let reading = sink::reading(values);
+            sink::records_nothing(values, &reading);
+            Connector::StdoutSink(reading)
+        }
         Way::Source(source) => Connector::Messages(Box::new(messages::source(values, source))),
         Way::Sink(sink) => {
             let reading = sink::reading(values);

@@ -17,7 +17,11 @@ const REQUIRED: &str = "connectorConfig:\n  connectorName: orders\n  hostname: d
 
 /// Loads a file of the source with this text, with these variables and these flags (`section.key=value`).
 fn load_text(text: &str, variables: &[(&str, &str)], flags: &[&str]) -> Result<Loaded, Problems> {
-    load_for(Named::MySqlCdc, text, variables, flags).map(Loaded::of)
+    load_for(named("mysql-cdc"), text, variables, flags).map(Loaded::of)
+}
+
+fn named(name: &str) -> Named {
+    Named::parse(name).expect("in the table")
 }
 
 /// The configuration of the source, with its parts at hand.
@@ -115,12 +119,12 @@ pipeline:
 "#;
     let Loaded { config, source } = load_text(text, &[("MESH_PASSWORD", "pw")], &[]).expect("valid");
     let servers = ["127.0.0.1:10000", "mesh2:10000"].map(str::to_owned).to_vec();
-    assert_eq!(source.mesh_address, MeshAddress::Servers(servers));
+    assert_eq!(source.outward.mesh_address, MeshAddress::Servers(servers));
     assert_eq!((config.pub_sub.app_id.as_str(), config.pub_sub.pass_word.expose()), ("5032", "pw"));
     assert_eq!((source.mysql.server_id, source.mysql.password.reveal()), (5400, "s3cret"));
     assert!(source.mysql.filter.captures("shop", "orders") && !source.mysql.filter.captures("crm", "orders"));
-    assert!(source.offset_storage.offset_storage_addr.is_absolute());
-    assert!(source.offset_storage.offset_storage_addr.ends_with("state"));
+    assert!(source.outward.offset_storage.offset_storage_addr.is_absolute());
+    assert!(source.outward.offset_storage.offset_storage_addr.ends_with("state"));
     assert_eq!((config.pipeline.memory, config.pipeline.drain_ms), (256 << 20, 30_000));
     assert_eq!(config.warnings, Vec::<String>::new());
 }
@@ -131,7 +135,7 @@ fn a_flag_wins_over_the_environment_and_that_over_the_file() {
     let variables =
         [("FLOWD_CONNECTORCONFIG_PORT", "2"), ("FLOWD_PIPELINE_WINDOW", "2"), ("FLOWD_LOG", "info")];
     let config = load_text(&text, &variables, &["connectorConfig.port=3"]).expect("valid");
-    let publishing = &config.source.publishing;
+    let publishing = &config.source.outward.publishing;
     assert_eq!((config.source.mysql.port, publishing.window, publishing.connections), (3, 2, 1));
 }
 
@@ -152,8 +156,8 @@ fn a_configuration_needs_no_file_and_json_is_one() {
     let variable = |name: &str, value: &str| (format!("FLOWD_CONNECTORCONFIG_{name}"), value.to_owned());
     let environment = vec![variable("CONNECTORNAME", "o"), variable("HOSTNAME", "h"), variable("USER", "u")];
     let sources = Sources { environment, working_directory: PathBuf::from("/w"), ..Sources::default() };
-    let without_file = load(Named::MySqlCdc, &sources).map(Loaded::of).expect("valid");
-    assert_eq!(without_file.source.offset_storage.offset_storage_addr, PathBuf::from("/w/state"));
+    let without_file = load(named("mysql-cdc"), &sources).map(Loaded::of).expect("valid");
+    assert_eq!(without_file.source.outward.offset_storage.offset_storage_addr, PathBuf::from("/w/state"));
     let json = r#"{"connectorConfig": {"connectorName": "o", "hostname": "h", "user": "u", "port": 3307}}"#;
     assert_eq!(load_text(json, &[], &[]).expect("valid").source.mysql.port, 3307);
 }
@@ -179,10 +183,10 @@ fn relative_paths_count_from_where_they_are_written() {
         working_directory: directory.path().to_owned(),
         ..Sources::default()
     };
-    let config = load(Named::MySqlCdc, &sources).map(Loaded::of).expect("valid");
-    assert_eq!(config.source.publishing.target, Target::JsonLines(directory.path().join("etc/out.jsonl")));
+    let config = load(named("mysql-cdc"), &sources).map(Loaded::of).expect("valid");
+    assert_eq!(config.source.outward.publishing.target, Target::JsonLines(directory.path().join("etc/out.jsonl")));
     assert_eq!(config.config.pipeline.dead_letter_file, directory.path().join("dead.jsonl"));
-    assert_eq!(config.source.offset_storage.offset_storage_addr, directory.path().join("etc/state"));
+    assert_eq!(config.source.outward.offset_storage.offset_storage_addr, directory.path().join("etc/state"));
 }
 
 #[test]
@@ -364,17 +368,17 @@ fn a_start_that_a_snapshot_overrules_is_warned_of_once() {
 #[test]
 fn positions_are_read_in_both_notations() {
     let uuid = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
-    let mysql = config(&format!("pipeline: {{startAt: 'gtid:{uuid}:1-5', stopAt: end}}\n")).source.publishing;
+    let mysql = config(&format!("pipeline: {{startAt: 'gtid:{uuid}:1-5', stopAt: end}}\n")).source.stream;
     assert_eq!(mysql.start_at, StartAt::Gtid(format!("{uuid}:1-5")));
     assert_eq!(mysql.stop_at, Some(StopAt::End));
     let mariadb =
-        config("pipeline: {startAt: 'binlog.000003:157', stopAt: 'gtid:0-1-5,1-2-9'}\n").source.publishing;
+        config("pipeline: {startAt: 'binlog.000003:157', stopAt: 'gtid:0-1-5,1-2-9'}\n").source.stream;
     assert_eq!(mariadb.start_at, StartAt::Place("binlog.000003".into(), 157));
     assert_eq!(mariadb.stop_at, Some(StopAt::Gtid("0-1-5,1-2-9".into())));
 }
 
 /// The flags that the connector requires.
-fn required(connector: Named) -> &'static [&'static str] {
+fn required(connector: Named) -> Vec<String> {
     const SOURCE: &[&str] =
         &["connectorConfig.connectorName=o", "connectorConfig.hostname=h", "connectorConfig.user=u"];
     const PLAIN: &[&str] = &["pubSubConfig.subject=t", "connectorConfig.connectorName=o"];
@@ -385,16 +389,31 @@ fn required(connector: Named) -> &'static [&'static str] {
         "connectorConfig.user=u",
         "connectorConfig.database=d",
     ];
-    match connector {
-        Named::MySqlCdc => SOURCE,
-        Named::MySqlSink => DATABASE,
-        Named::FileSink | Named::StdoutSink => PLAIN,
-    }
+    let own = match connector.name() {
+        "mysql-cdc" => SOURCE,
+        "mysql-sink" => DATABASE,
+        "file-sink" | "stdout-sink" => PLAIN,
+        _ => return setting::of(connector).filter_map(given).collect(),
+    };
+    own.iter().map(|flag| (*flag).to_owned()).collect()
+}
+
+/// A value for a setting that must be given.
+fn given(setting: &setting::Setting) -> Option<String> {
+    let value = match (setting.preset, setting.kind) {
+        (Preset::Value(_) | Preset::Without(_), _) => return None,
+        (Preset::Required, Kind::Integer(least, _) | Kind::Size(least, _)) => least.to_string(),
+        (Preset::Required, Kind::Choice(words)) => words[0].to_owned(),
+        (Preset::Required, Kind::Switch) => "true".to_owned(),
+        (Preset::Required, _) if setting.name.to_lowercase().ends_with("url") => "http://h/".to_owned(),
+        (Preset::Required, _) => "h".to_owned(),
+    };
+    Some(format!("{}={value}", setting.path()))
 }
 
 #[test]
 fn every_setting_of_the_table_is_read_and_no_other() {
-    for connector in Named::ALL {
+    for connector in Named::all() {
         let layers = Layers::new(connector);
         let mut values = Values::new(&layers, PathBuf::from("/"), PathBuf::from("/"), &|_| None);
         resolve::resolve(&mut values);
@@ -409,10 +428,10 @@ fn the_table_and_the_connector_agree_on_what_is_required_and_on_defaults() {
     let of = |connector, settings: &'static [flowd_mysql::config::Setting]| {
         settings.iter().map(move |own| (connector, own))
     };
-    for (connector, own) in of(Named::MySqlCdc, SETTINGS).chain(of(Named::MySqlSink, SINK_SETTINGS)) {
+    for (connector, own) in of(named("mysql-cdc"), SETTINGS).chain(of(named("mysql-sink"), SINK_SETTINGS)) {
         let row = setting::find(connector, Section::Connector, own.name).expect("in the table");
         assert_eq!(row.preset == Preset::Required, own.required, "{}", own.name);
-        assert!(!row.help().is_empty());
+        assert!(!row.help.is_empty());
         let Preset::Value(text) = row.preset else { continue };
         assert!(
             own.default == Some(text) || (text.is_empty() && own.default == Some("empty")),
@@ -424,8 +443,12 @@ fn the_table_and_the_connector_agree_on_what_is_required_and_on_defaults() {
 
 #[test]
 fn every_default_of_the_table_is_a_value_that_may_be_written() {
-    for connector in Named::ALL {
-        let load = |flags: &[&str]| load_without_file(connector, &[required(connector), flags].concat());
+    for connector in Named::all() {
+        let required = required(connector);
+        let load = |flags: &[&str]| {
+            let flags: Vec<&str> = required.iter().map(String::as_str).chain(flags.iter().copied()).collect();
+            load_without_file(connector, &flags)
+        };
         let shown =
             |config: Config| format!("{:?}{:?}{:?}", config.pub_sub, config.connector, config.pipeline);
         let with_default = shown(load(&[]).unwrap_or_else(|problems| panic!("{problems}")));

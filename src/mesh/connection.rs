@@ -76,7 +76,7 @@ struct Connection {
     read: usize,
     /// Frames are left in the decoder that were not looked at.
     frames_left: bool,
-    /// Frames or events are left that need not wait for the socket.
+    /// Events are left that need not wait for the socket.
     more: bool,
     seat: u32,
     notify: Arc<Notify>,
@@ -102,19 +102,22 @@ impl Connection {
             if course == Course::Close {
                 return self.close().await;
             }
-            if self.more && !self.out.is_full() {
+            let now = Instant::now();
+            let held_until = self.session.held_until(now);
+            let takes_frames = self.frames_left && held_until.is_none();
+            if (self.more || takes_frames) && !self.out.is_full() {
                 tokio::task::yield_now().await;
                 continue;
             }
-            let held_until = self.session.held_until(Instant::now());
             let interest = self.interest(held_until.is_some());
+            let wake_at = held_until.into_iter().chain(self.session.pushes_held_until(now)).min();
             tokio::select! {
                 () = self.notify.notified() => {}
                 ready = async { match interest {
                     Some(interest) => self.stream.ready(interest).await.map(|_| ()),
                     None => std::future::pending().await,
                 } } => ready?,
-                () = async { match held_until {
+                () = async { match wake_at {
                     Some(until) => tokio::time::sleep_until(until.into()).await,
                     None => std::future::pending().await,
                 } } => {}
@@ -163,7 +166,6 @@ impl Connection {
             }
             let now = Instant::now();
             self.more = self.session.pump(&self.context.host, &mut broker, &mut self.out, now)?;
-            self.more |= self.frames_left && self.session.held_until(now).is_none();
             self.settle(&mut broker);
             if broker.work().0 {
                 shared.work.notify_one();

@@ -36,13 +36,13 @@ const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
 /// Into a MySQL database, each change once.
 pub(super) fn into_database(config: &Config, reading: &Reading, database: &Database) -> Result<(), Ending> {
     let store = Box::new(MySqlStore::new(database.mysql.clone()));
-    into_rows(config, reading, store, database.applied_topic.clone())
+    into_rows(config, reading, store)
 }
 
 /// Into any other sink.
 pub(super) fn deliver(config: &Config, reading: &Reading, delivery: &Delivery) -> Result<(), Ending> {
     match delivery.open().map_err(|wrong| Ending::Misfit(wrong.to_string()))? {
-        Opened::Rows { store, .. } => into_rows(config, reading, store, delivery.applied_topic.clone()),
+        Opened::Rows { store, .. } => into_rows(config, reading, store),
         Opened::Events(sink) => {
             let numbers = SinkNumbers::default();
             let target = DeliverTarget::new(sink, numbers.sink.clone());
@@ -51,17 +51,12 @@ pub(super) fn deliver(config: &Config, reading: &Reading, delivery: &Delivery) -
     }
 }
 
-fn into_rows(
-    config: &Config,
-    reading: &Reading,
-    store: Box<dyn Store>,
-    applied_topic: Option<String>,
-) -> Result<(), Ending> {
+fn into_rows(config: &Config, reading: &Reading, store: Box<dyn Store>) -> Result<(), Ending> {
     let numbers = SinkNumbers::default();
     let announce = Announcing {
         config: connection(&config.pub_sub, reading.servers.clone()),
         settings: AnnounceSettings {
-            topic: applied_topic,
+            topic: reading.applied_topic.clone(),
             ..AnnounceSettings::new(&*reading.connector_name)
         },
         stats: numbers.announcer.clone(),

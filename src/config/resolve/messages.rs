@@ -4,11 +4,12 @@
 use flowd_engine::budget::Shares;
 use flowd_engine::setting::{Settings, Wrong};
 use flowd_engine::stop::Stop;
-use flowd_sink::deliver;
+use flowd_sink::deliver::{self, Opened};
 use flowd_source::{Context, EventSource, Subject};
 
+use super::connector_name;
 use super::publishing::{self, Outward};
-use super::{Reading, connector_name, topic};
+use super::sink::{self, Reading};
 use crate::config::setting::Section;
 use crate::config::values::Values;
 
@@ -61,8 +62,6 @@ pub struct Delivery {
     pub connector: &'static deliver::Connector,
     /// What is its own.
     pub settings: Settings,
-    /// Where a sink of rows tells what it applied; `None`: as each source's name says.
-    pub applied_topic: Option<String>,
     /// The sum of all buffers stays under it, bytes.
     pub memory: u64,
 }
@@ -72,7 +71,7 @@ impl Delivery {
     ///
     /// # Errors
     /// What is wrong with its settings.
-    pub fn open(&self) -> Result<deliver::Opened, Wrong> {
+    pub fn open(&self) -> Result<Opened, Wrong> {
         let context = deliver::Context {
             connector_name: self.settings.connector_name().to_owned(),
             buffer_bytes: shares(self.memory).snapshot,
@@ -96,7 +95,7 @@ pub(super) fn source(values: &mut Values<'_>, connector: &'static flowd_source::
         outward: publishing::outward(values),
         memory: values.number(Section::Pipeline, "memory").unwrap_or_default(),
     };
-    judge(values, || messages.open(Stop::new()).map(drop));
+    judge(values, || messages.open(Stop::new()));
     messages
 }
 
@@ -108,18 +107,19 @@ pub(super) fn sink(
     let delivery = Delivery {
         connector,
         settings: values.settings(&reading.connector_name, connector.settings),
-        applied_topic: values.parsed(Section::Pipeline, "appliedTopic", |text, _| topic(text)),
         memory: values.number(Section::Pipeline, "memory").unwrap_or_default(),
     };
-    judge(values, || delivery.open().map(drop));
+    if let Some(Opened::Events(_)) = judge(values, || delivery.open()) {
+        sink::records_nothing(values, reading);
+    }
     delivery
 }
 
 /// Asks the connector about its settings, once each of them is of its kind.
-fn judge(values: &mut Values<'_>, open: impl FnOnce() -> Result<(), Wrong>) {
-    if values.problems.0.is_empty()
-        && let Err(Wrong { setting, text }) = open()
-    {
-        values.problem(Section::Connector, setting, text);
+fn judge<T>(values: &mut Values<'_>, open: impl FnOnce() -> Result<T, Wrong>) -> Option<T> {
+    if !values.problems.0.is_empty() {
+        return None;
     }
+    let opened = open();
+    opened.map_err(|Wrong { setting, text }| values.problem(Section::Connector, setting, text)).ok()
 }

@@ -19,6 +19,8 @@ pub struct Reading {
     pub servers: Vec<String>,
     /// Topics to read; at least one.
     pub topics: Vec<String>,
+    /// Where a sink of rows tells what it applied; `None`: as each source's name says.
+    pub applied_topic: Option<String>,
 }
 
 /// What the database sink is told besides.
@@ -26,8 +28,6 @@ pub struct Reading {
 pub struct Database {
     /// The server, and what goes where.
     pub mysql: MySqlSinkConfig,
-    /// Where it tells what it applied; `None`: as each source's name says.
-    pub applied_topic: Option<String>,
 }
 
 pub(super) fn reading(values: &mut Values<'_>) -> Reading {
@@ -35,6 +35,15 @@ pub(super) fn reading(values: &mut Values<'_>) -> Reading {
         connector_name: connector_name(values),
         servers: values.parsed(Section::PubSub, "meshAddress", |text, _| servers(text)).unwrap_or_default(),
         topics: values.parsed(Section::PubSub, "subject", |text, _| topics(text)).unwrap_or_default(),
+        applied_topic: values.parsed(Section::Pipeline, "appliedTopic", |text, _| topic(text)),
+    }
+}
+
+/// A sink that keeps no rows has no record of what is applied either.
+pub(super) fn records_nothing(values: &mut Values<'_>, reading: &Reading) {
+    if reading.applied_topic.is_some() {
+        let text = format!("is for sinks of rows, and {} is none; remove it", values.connector().name());
+        values.problem(Section::Pipeline, "appliedTopic", text);
     }
 }
 
@@ -58,13 +67,11 @@ fn topics(text: &str) -> Result<Vec<String>, String> {
 }
 
 pub(super) fn database(values: &mut Values<'_>, reading: &Reading) -> Database {
-    Database {
-        mysql: mysql::sink(values, &reading.connector_name),
-        applied_topic: values.parsed(Section::Pipeline, "appliedTopic", |text, _| topic(text)),
-    }
+    Database { mysql: mysql::sink(values, &reading.connector_name) }
 }
 
 pub(super) fn file(values: &mut Values<'_>, reading: &Reading) -> FileSettings {
+    records_nothing(values, reading);
     let section = Section::Connector;
     let beside = format!("{}.jsonl", reading.connector_name);
     let path = values.path(section, "path");

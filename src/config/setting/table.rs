@@ -100,14 +100,14 @@ const fn stream(name: &'static str, kind: Kind, preset: Preset, help: &'static s
     row(One("mysql-cdc"), Pipeline, name, kind, preset, help)
 }
 
-const fn applied_topic(connector: &'static str) -> Setting {
+const fn applied_topic(owner: Owner, help: &'static str) -> Setting {
     row(
-        One(connector),
+        owner,
         Pipeline,
         "appliedTopic",
         Form("a topic: letters, digits, `.`, `_`, `-`"),
         Without("flowd.applied.<connectorName of the source>"),
-        "where sinks tell what they applied; the same at the source and at its sinks",
+        help,
     )
 }
 
@@ -275,8 +275,8 @@ const PIPELINE: &[Setting] = &[
     )
     .flag("delivery"),
     stream("appliedBy", List, Without("needed by delivery: applied"), "connectorName of each sink that must apply"),
-    applied_topic("mysql-cdc"),
-    applied_topic("mysql-sink"),
+    applied_topic(One("mysql-cdc"), "where sinks tell what they applied; the same at the source and at its sinks"),
+    applied_topic(Sinks, "where a sink of rows tells what it applied; the same at its sources"),
     outward(
         "batch.bytes",
         Size(1 << 10, PUBLISH_SIZE_MAX as u64),

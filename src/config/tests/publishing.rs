@@ -29,19 +29,19 @@ fn delivery_and_its_sinks_are_checked_together() {
         assert!(shown.starts_with(expected), "{text}: {shown}");
         assert_eq!(shown.lines().count(), 1, "{shown}");
     }
-    let publishing = |text: &str| config(&format!("pipeline: {text}\n")).source.publishing;
-    let applied = publishing("{delivery: applied, appliedBy: [b, a], lanes: 8}");
+    let stream = |text: &str| config(&format!("pipeline: {text}\n")).source.stream;
+    let applied = stream("{delivery: applied, appliedBy: [b, a], lanes: 8}");
     assert_eq!(applied.lanes, 8);
     let by = vec!["a".to_owned(), "b".to_owned()];
     assert_eq!(applied.applied, Some(Applied { by: by.clone(), topic: "flowd.applied.orders".to_owned() }));
-    let named = publishing("{delivery: applied, appliedBy: 'a, b', appliedTopic: told}");
+    let named = stream("{delivery: applied, appliedBy: 'a, b', appliedTopic: told}");
     assert_eq!(named.applied, Some(Applied { by, topic: "told".to_owned() }));
-    assert_eq!((publishing("{}").applied, publishing("{}").lanes), (None, 4));
+    assert_eq!((stream("{}").applied, stream("{}").lanes), (None, 4));
 }
 
 #[test]
 fn batches_are_off_until_their_size_is_given_in_any_of_the_three_places() {
-    let batch = |loaded: Loaded| loaded.source.publishing.batch;
+    let batch = |loaded: Loaded| loaded.source.outward.publishing.batch;
     assert_eq!(batch(config("")), None);
     let expected = Some(Batching { bytes: 65_536, linger_ms: 20 });
     assert_eq!(batch(config("pipeline:\n  batch: {bytes: 64KiB, lingerMs: 20}\n")), expected);

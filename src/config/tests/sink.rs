@@ -7,8 +7,9 @@ fn reading(config: &Config) -> &Reading {
     match &config.connector {
         Connector::MySqlSink(reading, _)
         | Connector::FileSink(reading, _)
-        | Connector::StdoutSink(reading) => reading,
-        Connector::MySqlCdc(_) => panic!("a source"),
+        | Connector::StdoutSink(reading)
+        | Connector::Delivery(reading, _) => reading,
+        Connector::MySqlCdc(_) | Connector::Messages(_) => panic!("a source"),
     }
 }
 
@@ -19,11 +20,11 @@ fn sink_problems(connector: Named, text: &str) -> String {
 #[test]
 fn a_sink_reads_several_topics_in_a_group_of_its_own() {
     let text = "pubSubConfig: {subject: 'shop.orders, shop.items,shop.orders'}\nconnectorConfig: {connectorName: copy}\n";
-    let config = load_for(Named::StdoutSink, text, &[], &[]).expect("valid");
+    let config = load_for(named("stdout-sink"), text, &[], &[]).expect("valid");
     assert_eq!(reading(&config).topics, ["shop.orders", "shop.items"]);
     assert_eq!(config.pub_sub.group, "copy");
     let text = "pubSubConfig: {subject: [a, b], group: g}\nconnectorConfig: {connectorName: copy}\n";
-    let config = load_for(Named::StdoutSink, text, &[], &[]).expect("valid");
+    let config = load_for(named("stdout-sink"), text, &[], &[]).expect("valid");
     assert_eq!(reading(&config).topics, ["a", "b"]);
     assert_eq!(config.pub_sub.group, "g");
 }
@@ -38,13 +39,13 @@ fn wrong_topics_of_a_sink_are_told_with_what_is_allowed() {
     ] {
         let text =
             format!("pubSubConfig: {{subject: {subject}}}\nconnectorConfig: {{connectorName: copy}}\n");
-        let shown = sink_problems(Named::FileSink, &text);
+        let shown = sink_problems(named("file-sink"), &text);
         assert!(shown.starts_with("pubSubConfig.subject: ") && shown.contains(expected), "{shown}");
     }
-    let shown = sink_problems(Named::FileSink, "connectorConfig: {connectorName: copy}\n");
+    let shown = sink_problems(named("file-sink"), "connectorConfig: {connectorName: copy}\n");
     assert!(shown.starts_with("pubSubConfig.subject: is required"), "{shown}");
     let shown = sink_problems(
-        Named::FileSink,
+        named("file-sink"),
         "pubSubConfig: {subject: t, meshAddress: embedded}\nconnectorConfig: {connectorName: c}\n",
     );
     assert!(shown.starts_with("pubSubConfig.meshAddress: \"embedded\" is not allowed"), "{shown}");
@@ -53,7 +54,7 @@ fn wrong_topics_of_a_sink_are_told_with_what_is_allowed() {
 #[test]
 fn a_setting_of_another_connector_is_told_whose_it_is() {
     let text = format!("{PLAIN}pipeline: {{target: mesh, window: 3, memory: 64MiB}}\n");
-    let shown = sink_problems(Named::StdoutSink, &text);
+    let shown = sink_problems(named("stdout-sink"), &text);
     for expected in [
         "pipeline.target: is a setting of sources, and stdout-sink has none of that name; remove it",
         "pipeline.window: is a setting of sources",
@@ -67,14 +68,14 @@ fn a_setting_of_another_connector_is_told_whose_it_is() {
         "{shown}"
     );
     let variables = [("FLOWD_CONNECTORCONFIG_SNAPSHOTMODE", "never")];
-    let shown = load_for(Named::FileSink, PLAIN, &variables, &[]).expect_err("a source's").to_string();
+    let shown = load_for(named("file-sink"), PLAIN, &variables, &[]).expect_err("a source's").to_string();
     assert!(shown.starts_with("connectorConfig.snapshotMode: is a setting of mysql-cdc"), "{shown}");
 }
 
 #[test]
 fn a_sink_needs_no_place_for_progress_and_says_so() {
     let text = format!("{PLAIN}offsetStorageConfig: {{offsetStorageType: nacos, offsetStorageAddr: x}}\n");
-    let warnings = load_for(Named::StdoutSink, &text, &[], &[]).expect("valid").warnings;
+    let warnings = load_for(named("stdout-sink"), &text, &[], &[]).expect("valid").warnings;
     let [warning] = warnings.as_slice() else { panic!("{warnings:?}") };
     assert!(warning.starts_with("offsetStorageConfig: has no meaning and is ignored"), "{warning}");
 }
@@ -84,7 +85,7 @@ fn the_file_of_eventmeshs_file_sink_is_read_as_it_stands() {
     let text = "pubSubConfig:\n    meshAddress: 127.0.0.1:10000\n    subject: TopicTest\n    idc: FT\n    env: PRD\n    \
                 group: fileSink\n    appId: 5031\n    userName: fileSinkUser\n    passWord: filePassWord\n\
                 connectorConfig:\n    connectorName: fileSink\n    topic: TopicTest\n";
-    let config = load_for(Named::FileSink, text, &[], &[]).expect("valid");
+    let config = load_for(named("file-sink"), text, &[], &[]).expect("valid");
     let Connector::FileSink(reading, file) = &config.connector else { panic!("no file sink") };
     assert_eq!(
         (reading.topics.as_slice(), config.pub_sub.group.as_str()),
@@ -114,7 +115,7 @@ fn the_file_of_eventmeshs_jdbc_sink_is_read_as_it_stands() {
     ] {
         let text = format!("{JDBC}{database_line}");
         let config =
-            load_for(Named::MySqlSink, &text, &[], &[]).unwrap_or_else(|problems| panic!("{problems}"));
+            load_for(named("mysql-sink"), &text, &[], &[]).unwrap_or_else(|problems| panic!("{problems}"));
         assert_eq!(
             (config.connector.name(), reading(&config).topics.as_slice()),
             ("EventMesh-sink", &["TopicTest".to_owned()][..])
@@ -128,11 +129,11 @@ fn the_file_of_eventmeshs_jdbc_sink_is_read_as_it_stands() {
         assert_eq!(config.warnings, Vec::<String>::new());
     }
     let text = format!("{JDBC}    url: \"jdbc:mysql://localhost:3406\"\n");
-    let shown = sink_problems(Named::MySqlSink, &text);
+    let shown = sink_problems(named("mysql-sink"), &text);
     assert!(shown.starts_with("connectorConfig.database: is required; write it in the file"), "{shown}");
     assert_eq!(shown.lines().count(), 1, "{shown}");
     let flag = ["connectorConfig.database=shop"];
-    assert_eq!(database(&load_for(Named::MySqlSink, &text, &[], &flag).expect("valid")).database, "shop");
+    assert_eq!(database(&load_for(named("mysql-sink"), &text, &[], &flag).expect("valid")).database, "shop");
 }
 
 #[test]
@@ -140,7 +141,7 @@ fn keys_of_the_canal_and_jdbc_sinks_are_answered_with_ours() {
     let text = "pubSubConfig: {subject: t}\nsupportDelete: true\nsinkConnectorConfig:\n  connectorName: c\n  dbAddress: x\n  \
                 dbPort: 1\n  passWord: y\n  databases: [{schemaName: d, tables: []}]\n  skipException: true\n  useBatch: true\n  \
                 poolSize: 5\n  url: odd\n";
-    let shown = sink_problems(Named::MySqlSink, text);
+    let shown = sink_problems(named("mysql-sink"), text);
     for (key, ours) in [
         ("connectorConfig.dbAddress", "`hostname`"),
         ("connectorConfig.dbPort", "`port`"),
@@ -157,7 +158,7 @@ fn keys_of_the_canal_and_jdbc_sinks_are_answered_with_ours() {
     let shown = problems("sinkConnectorConfig: {connectorName: c}\n");
     assert!(shown.contains("`flowd --connector mysql-sink`"), "{shown}");
     let both = "pubSubConfig: {subject: t}\nconnectorConfig: {connectorName: c}\nsinkConnectorConfig: {connectorName: d}\n";
-    let shown = sink_problems(Named::StdoutSink, both);
+    let shown = sink_problems(named("stdout-sink"), both);
     assert!(
         shown.starts_with("sinkConnectorConfig: holds the connector's settings, as `connectorConfig` does"),
         "{shown}"
@@ -166,17 +167,16 @@ fn keys_of_the_canal_and_jdbc_sinks_are_answered_with_ours() {
 
 #[test]
 fn only_a_sink_that_tells_what_it_applied_has_a_topic_for_it() {
-    let config = load_without_file(
-        Named::MySqlSink,
-        &[required(Named::MySqlSink), &["pipeline.appliedTopic=told"]].concat(),
-    );
-    let Connector::MySqlSink(_, database) = config.expect("valid").connector else {
-        panic!("no database sink")
-    };
-    assert_eq!(database.applied_topic.as_deref(), Some("told"));
-    let shown =
-        load_for(Named::StdoutSink, PLAIN, &[], &["pipeline.appliedTopic=told"]).expect_err("not its own");
-    assert!(shown.to_string().starts_with("pipeline.appliedTopic: is a setting of sources"), "{shown}");
+    let mut flags = required(named("mysql-sink"));
+    flags.push("pipeline.appliedTopic=told".to_owned());
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    let config = load_without_file(named("mysql-sink"), &flags).expect("valid");
+    assert_eq!(reading(&config).applied_topic.as_deref(), Some("told"));
+    for name in ["stdout-sink", "file-sink"] {
+        let told = load_for(named(name), PLAIN, &[], &["pipeline.appliedTopic=told"]);
+        let shown = told.expect_err("no record").to_string();
+        assert!(shown.starts_with("pipeline.appliedTopic: is for sinks of rows"), "{shown}");
+    }
 }
 
 #[test]
@@ -189,7 +189,7 @@ fn tables_are_mapped_by_a_mapping_a_list_or_one_text() {
     ] {
         let text = format!("{base}  tableMapping: {mapping}\n");
         let config =
-            load_for(Named::MySqlSink, &text, &[], &[]).unwrap_or_else(|problems| panic!("{problems}"));
+            load_for(named("mysql-sink"), &text, &[], &[]).unwrap_or_else(|problems| panic!("{problems}"));
         let target = |db, table| database(&config).target(db, table).to_string();
         assert_eq!(
             [target("shop", "orders"), target("crm", "a"), target("x", "y")],
@@ -201,7 +201,7 @@ fn tables_are_mapped_by_a_mapping_a_list_or_one_text() {
         ("'shop.orders'", "must be names with a name each"),
         ("{orders: x}", "\"orders\" is not allowed"),
     ] {
-        let shown = sink_problems(Named::MySqlSink, &format!("{base}  tableMapping: {mapping}\n"));
+        let shown = sink_problems(named("mysql-sink"), &format!("{base}  tableMapping: {mapping}\n"));
         assert!(shown.starts_with("connectorConfig.tableMapping: ") && shown.contains(expected), "{shown}");
         assert_eq!(shown.lines().count(), 1, "{shown}");
     }

@@ -4,9 +4,14 @@ mod churn;
 mod dml;
 mod events;
 mod flowd;
+mod http;
 mod mesh;
 mod messages;
 mod metrics;
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(feature = "rabbitmq")]
+mod rabbitmq;
 mod replica;
 mod server;
 mod sink;
@@ -17,8 +22,13 @@ pub use churn::{Churn, SCHEMA, SHAPES};
 pub use dml::Dml;
 pub use events::{Event, Events};
 pub use flowd::{Flowd, Job, Outcome};
+pub use http::{HttpClient, HttpServer, Taken, binary, structured};
 pub use mesh::{Mesh, publish};
 pub use metrics::Metrics;
+#[cfg(feature = "postgres")]
+pub use postgres::{Postgres, Psql, VERSIONS};
+#[cfg(feature = "rabbitmq")]
+pub use rabbitmq::{RabbitClient, RabbitMq};
 pub use replica::{Arrival, Replica};
 pub use server::{ALL, Kind, Server};
 pub use sink::{Counted, Flow};

@@ -4,4 +4,9 @@
 pub mod kit;
 
 mod file;
+mod http;
 mod pages;
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(feature = "rabbitmq")]
+mod rabbitmq;

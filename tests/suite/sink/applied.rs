@@ -1,7 +1,7 @@
 //! Delivery: applied, as the source sees it: what no sink has applied is not done, however long that takes.
 
 use super::{sink, stop};
-use crate::harness::{Counted, Flow, Kind, Mesh, Metrics, Server, until};
+use crate::harness::{Counted, Flow, Mesh, Metrics, Server, until};
 use crate::suite::on;
 
 /// A table with a counting copy, and a source that waits for the sink.
@@ -65,7 +65,7 @@ fn a_drain_for_a_sink_that_is_absent_ends_at_its_bound_and_loses_nothing() {
 
 #[test]
 fn before_the_server_deletes_what_no_sink_has_applied_there_is_a_warning() {
-    on(&[Kind::MariaDb11, Kind::MySql9], &[], |server| {
+    on(&super::BOTH, &[], |server| {
         server.run("SET GLOBAL binlog_expire_logs_seconds = 4");
         let (flow, counted) = flow(server);
         let metrics = Metrics::new();

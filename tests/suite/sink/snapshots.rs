@@ -1,7 +1,7 @@
 //! Snapshots into a database: what a run left under way, and tables without a key, of which nothing may come twice.
 
 use super::{BOTH, sink, stop};
-use crate::harness::{Counted, Event, Events, Flow, Flowd, Job, Kind, Mesh, Metrics, Server, publish, until};
+use crate::harness::{Counted, Event, Events, Flow, Flowd, Job, Mesh, Metrics, Server, publish, until};
 use crate::suite::on;
 
 const ROWS: usize = 3000;

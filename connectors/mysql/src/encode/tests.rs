@@ -2,6 +2,7 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use flowd_binlog::catalog::{CatalogColumn, CatalogTable};
@@ -14,9 +15,9 @@ use flowd_engine::sequence::{Epoch, Lane, Numbering};
 use flowd_engine::worker::{Encode, Encoded};
 
 use super::{MySqlEncoder, Parcel};
-use crate::captured::{CapturedTable, EventSettings, Phase};
+use crate::captured::{CapturedTable, EventSettings, Phase, TableEvents};
 use crate::key_hash::KeyHasher;
-use crate::rows::{ChunkRows, MySqlRecord, Origin};
+use crate::rows::{ChunkRows, MySqlRecord, Origin, RunBeginning};
 use crate::stream::tests::{Script, events};
 
 /// Counts what the thread allocates.
@@ -187,6 +188,41 @@ fn an_event_too_large_to_read_becomes_a_dead_letter_with_its_place_and_a_marker(
     );
     let line: serde_json::Value = serde_json::from_slice(&reject.line).expect("JSON");
     assert_eq!((&line["topic"], &line["event"]), (&"shop.t".into(), &serde_json::Value::Null));
+}
+
+#[test]
+fn a_change_that_the_rows_of_the_snapshot_will_hold_leaves_a_marker_with_its_number_and_no_dead_letter() {
+    let mut batch = inserted(&[1, 2]);
+    batch.records[0].rows_mut().is_covered = true;
+    let parcel = encoded(&batch);
+    let ids: Vec<&[u8]> = parcel.events.iter().map(|event| event.event.id(&parcel.buffer)).collect();
+    assert!(
+        matches!(ids[..], [first, second] if first.ends_with(b"/0/rejected") && second.ends_with(b"/1/rejected"))
+    );
+    for (event, json) in parcel.events.iter().zip(texts(&parcel)) {
+        assert_eq!((event.place.lane, event.place.numbering), (Lane(0), Numbering::Counted));
+        assert!(json.contains(r#""type":"flowd.rejected""#) && !json.contains("partitionkey"), "{json}");
+    }
+    assert!(parcel.rejects.is_empty());
+}
+
+#[test]
+fn a_run_that_goes_on_with_a_snapshot_begins_with_a_chunk_of_one_marker() {
+    let batch = chunk(&[1], &[], 4);
+    let MySqlRecord::Chunk(rows) = &batch.records[0] else { panic!("a chunk") };
+    let table = Arc::new(TableEvents::new("shop", "t", Phase::Snapshot, &events()));
+    let beginning = RunBeginning { table, origin: rows.origin.clone(), chunk: "1764028800000007-0".into() };
+    let records = vec![MySqlRecord::RunBeginning(beginning)];
+    let parcel = encoded(&Batch { bytes: Bytes::new(), records, position: Position::default(), time_us: 0 });
+    assert_eq!(orders(&parcel), [(0, 0, 1)]);
+    let json = &texts(&parcel)[0];
+    assert!(
+        json.contains(r#""id":"s1/1764028800000007-0/rejected""#)
+            && json.contains(r#""type":"flowd.rejected""#)
+            && json.contains(r#""snapshot":"s1","chunk":"1764028800000007-0""#),
+        "{json}"
+    );
+    assert_eq!((parcel.events[0].place.numbering, parcel.events[0].keys), (Numbering::Behind, [0; 2]));
 }
 
 #[test]

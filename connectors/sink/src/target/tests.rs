@@ -1,7 +1,8 @@
+use flowd_codec::event::{Framing, incoming, marker};
 use proptest::prelude::*;
 
 use super::*;
-use crate::testing::{FakeOutlet, Heard, MemoryStore, Mishap, counted, parcel, row, with_data};
+use crate::testing::{EPOCH, FakeOutlet, Heard, MemoryStore, Mishap, counted, parcel, row, with_data};
 
 const APPLIED: &str = "applied";
 const PUBLISHED: &str = "published";
@@ -243,6 +244,20 @@ fn a_truncate_is_put_alone_between_what_came_before_and_behind() {
     let log = log(&store);
     let at = |name: &str| log.iter().position(|found| found == name).unwrap();
     assert!(at("a") < at("truncate") && at("truncate") < at("b") && log.len() == 4, "{log:?}");
+}
+
+#[test]
+fn a_run_that_goes_on_with_a_snapshot_is_heard_behind_a_truncate_and_ends_the_earlier_one() {
+    let (store, heard) = (MemoryStore::default(), Heard::default());
+    let (late, mut begins) = (row(0, 2, "late"), Vec::new());
+    let text = String::from_utf8(row(0, 1, "next")).unwrap();
+    // A later run's number 0, behind what came before the TRUNCATE.
+    let next = text.replace(&format!(r#""chunk":"{EPOCH}-1""#), &format!(r#""chunk":"{}-0""#, EPOCH + 1));
+    marker::replace(&mut begins, Framing::Bare, &incoming::read(next.as_bytes()).unwrap(), "it goes on");
+    let bodies = [counted(0, 1, "a", APPLIED), counted(0, 2, "truncate", APPLIED), begins, late];
+    let stats = run_with(&store, &mut FakeOutlet::new([parcel(&bodies)]), &heard).unwrap();
+    assert_eq!(log(&store), ["a", "truncate"]);
+    assert_eq!((stats.outdated.value(), heard.1.lock().unwrap().clone()), (1, vec![0]));
 }
 
 #[test]

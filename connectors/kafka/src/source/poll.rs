@@ -1,0 +1,260 @@
+//! The client's poll, in a task of its own: it takes records, keeps the membership in the group while the pipeline is full,
+//! and judges what the client cannot: partitions without an offset, deleted records, topics that are gone.
+//!
+//! Memory: [`CHUNKS_MAX`] times [`RECORDS_MAX`] records on their way, and [`FETCH_BYTES`] for each broker in the client.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use flowd_engine::back_off::BackOff;
+use flowd_source::Failure;
+use krafka::admin::{AdminClient, DescribeTopicsOptions, TopicPartition};
+use krafka::consumer::{
+    AutoOffsetReset, Consumer, ConsumerRecord, IsolationLevel, PartitionAssignmentStrategy,
+};
+use krafka::error::{ErrorCode, KrafkaError};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tracing::{info, warn};
+
+use super::KafkaSource;
+use super::member::{Listener, Member};
+use crate::access::{self, failure};
+
+/// Chunks of records between this task and the one that pushes them.
+pub(super) const CHUNKS_MAX: usize = 4;
+/// Records of a chunk.
+const RECORDS_MAX: i32 = 500;
+/// Records that the client keeps decoded.
+const BUFFERED_MAX: i32 = 50_000;
+/// What a broker gives at once; a single record may be larger.
+const FETCH_BYTES: i32 = 4 << 20;
+/// How long the group waits for an instance that says nothing.
+const SESSION_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long one poll may wait for records.
+const POLL: Duration = Duration::from_millis(500);
+/// While the pipeline is full, the membership is looked after so often.
+const HOLD_EVERY: Duration = Duration::from_secs(3);
+/// Topics are looked for so often, and given up after so many times.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+const LOOKS_MAX: u32 = 3;
+/// Waits after a poll that failed.
+const RETRY_WAIT: Duration = Duration::from_millis(100);
+const RETRY_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// What the task hands on.
+pub(super) enum Chunk {
+    /// Records, taken under an assignment of [`Member::assignment`].
+    Records(u64, Vec<ConsumerRecord>),
+    /// All that was there at the start has been handed on.
+    End,
+    /// It cannot go on.
+    Failed(Failure),
+}
+
+/// Joins the group with a consumer that listens for changes.
+pub(super) async fn join(
+    source: &KafkaSource,
+    member: &Arc<Member>,
+) -> Result<(Arc<Consumer>, AdminClient), Failure> {
+    let kafka = source.access.connect(|builder| builder).await?;
+    let begin =
+        source.begin.iter().map(|(topic, partition, offset)| (TopicPartition::new(topic, partition), offset));
+    let mut builder = kafka
+        .consumer(&source.group)
+        .auto_offset_reset(AutoOffsetReset::None)
+        .initial_offsets(begin)
+        .enable_auto_commit(false)
+        .isolation_level(IsolationLevel::ReadCommitted)
+        .partition_assignment_strategy(PartitionAssignmentStrategy::CooperativeSticky)
+        .session_timeout(SESSION_TIMEOUT)
+        .max_poll_records(RECORDS_MAX)
+        .max_buffered_records(BUFFERED_MAX)
+        .fetch_max_bytes(FETCH_BYTES)
+        .metrics_push(false)
+        .rebalance_listener(Listener(member.clone()));
+    if let Some(instance) = &source.group_instance {
+        builder = builder.group_instance_id(instance);
+    }
+    let what = format!("joining the consumer group {}", source.group);
+    let consumer = Arc::new(builder.build().await.map_err(|error| failure(&error, &what))?);
+    member.speak_through(&consumer);
+    consumer.subscribe(&source.topics).await.map_err(|error| failure(&error, &what))?;
+    Ok((consumer, kafka.admin()))
+}
+
+/// Polls until nobody takes what comes any more.
+pub(super) struct Poll {
+    pub(super) source: Arc<KafkaSource>,
+    pub(super) member: Arc<Member>,
+    pub(super) consumer: Arc<Consumer>,
+    pub(super) admin: AdminClient,
+    pub(super) chunks: mpsc::Sender<Chunk>,
+}
+
+impl Poll {
+    /// The task.
+    pub(super) async fn run(self) {
+        if let Err(failure) = self.poll().await {
+            // Whoever takes no more is going down anyway.
+            let _ = self.chunks.send(Chunk::Failed(failure)).await;
+        }
+    }
+
+    async fn poll(&self) -> Result<(), Failure> {
+        let mut back_off = BackOff::new(RETRY_WAIT, RETRY_WAIT_MAX);
+        let (mut looked, mut missed) = (Instant::now(), 0);
+        loop {
+            let mut records = Vec::new();
+            let room = loop {
+                match timeout(HOLD_EVERY, self.chunks.reserve()).await {
+                    Ok(Ok(room)) => break room,
+                    Ok(Err(_)) => return Ok(()),
+                    Err(_) => records.extend(self.hold().await?),
+                }
+            };
+            if records.is_empty() {
+                match self.consumer.poll(POLL).await {
+                    Ok(polled) => {
+                        records = polled;
+                        back_off.reset();
+                    }
+                    Err(KrafkaError::Closed { .. }) => return Ok(()),
+                    Err(error) => self.judge(&error, &mut back_off).await?,
+                }
+            }
+            if !records.is_empty() {
+                room.send(Chunk::Records(self.member.assignment(), records));
+            } else if !self.source.follow && self.is_at_end().await {
+                room.send(Chunk::End);
+                return Ok(());
+            }
+            if looked.elapsed() >= LOOK_EVERY {
+                missed = self.look(missed).await?;
+                looked = Instant::now();
+            }
+        }
+    }
+
+    /// Stays in the group without taking records, but for those of partitions that come just now.
+    async fn hold(&self) -> Result<Vec<ConsumerRecord>, Failure> {
+        let assigned = self.consumer.assignment().await;
+        for (topic, partitions) in &assigned {
+            self.consumer.pause(topic, partitions).await;
+        }
+        let polled = self.consumer.poll(Duration::ZERO).await;
+        for (topic, partitions) in &assigned {
+            self.consumer.resume(topic, partitions).await;
+        }
+        match polled {
+            Ok(records) => Ok(records),
+            Err(error) => {
+                self.judge(&error, &mut BackOff::new(RETRY_WAIT, RETRY_WAIT_MAX)).await?;
+                Ok(Vec::new())
+            }
+        }
+    }
+
+    /// Mends what a poll failed with, or waits.
+    async fn judge(&self, error: &KrafkaError, back_off: &mut BackOff) -> Result<(), Failure> {
+        match error {
+            KrafkaError::NoOffset { partitions } => {
+                for (topic, partition) in partitions {
+                    self.place(topic, *partition).await?;
+                }
+                return Ok(());
+            }
+            KrafkaError::Broker {
+                code:
+                    ErrorCode::RebalanceInProgress | ErrorCode::IllegalGeneration | ErrorCode::UnknownMemberId,
+                ..
+            } => {}
+            error if error.is_retriable() => warn!("reading from Kafka failed, trying again: {error}"),
+            error => return Err(Failure::Fatal(format!("reading from Kafka: {error}"))),
+        }
+        tokio::time::sleep(back_off.wait()).await;
+        Ok(())
+    }
+
+    /// Gives a place to a partition that is new, or whose place is not there any more.
+    async fn place(&self, topic: &str, partition: i32) -> Result<(), Failure> {
+        let lookup = |error: KrafkaError| {
+            warn!("looking up offsets of {topic}-{partition} failed, trying again: {error}")
+        };
+        let place = self.consumer.position(topic, partition).await;
+        let (first, end) = match self.consumer.fetch_watermarks(topic, partition).await {
+            Ok(found) => found,
+            Err(error) => {
+                lookup(error);
+                tokio::time::sleep(RETRY_WAIT).await;
+                return Ok(());
+            }
+        };
+        match place {
+            Some(place) if (first..=end).contains(&place) => return Ok(()),
+            Some(place) if self.source.skips_gaps => {
+                warn!(
+                    topic,
+                    partition,
+                    place,
+                    first,
+                    end,
+                    "records are gone before they were read; skipped, as onGap says"
+                );
+            }
+            Some(place) => {
+                return Err(Failure::Fatal(format!(
+                    "partition {partition} of the topic {topic} was read up to offset {place}, but Kafka has offsets {first} to \
+                     {end}: records were deleted before they were read, or the topic was made anew; onGap: skip goes on \
+                     at {first}"
+                )));
+            }
+            None => info!(topic, partition, "a partition without an offset is read from its beginning"),
+        }
+        if let Err(error) = self.consumer.seek(topic, partition, first).await {
+            lookup(error);
+        }
+        Ok(())
+    }
+
+    /// Whether everything that was there at the start has been taken.
+    async fn is_at_end(&self) -> bool {
+        for (topic, partition, end) in self.source.end.iter() {
+            if self.consumer.fetch_position(topic, partition).await.is_none_or(|place| place < end) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Looks whether the topics are there still; how often in a row one was not.
+    async fn look(&self, missed: u32) -> Result<u32, Failure> {
+        let options = DescribeTopicsOptions::default().timeout(access::REQUEST_TIMEOUT);
+        let Ok(described) = self.admin.describe_topics(&self.source.topics, options).await else {
+            return Ok(missed);
+        };
+        let gone = described.into_iter().find_map(|(topic, described)| match described {
+            Err(KrafkaError::Broker { code: ErrorCode::UnknownTopicOrPartition, .. }) => Some((topic, true)),
+            Err(KrafkaError::Broker { code: ErrorCode::TopicAuthorizationFailed, .. }) => {
+                Some((topic, false))
+            }
+            _ => None,
+        });
+        match gone {
+            None => Ok(0),
+            Some((topic, false)) => {
+                Err(Failure::Fatal(format!("the topic {topic} may not be read any more")))
+            }
+            Some((topic, true)) if missed + 1 < LOOKS_MAX => {
+                warn!(topic, "the topic is gone");
+                Ok(missed + 1)
+            }
+            Some((topic, true)) => {
+                let seconds = (LOOK_EVERY * (LOOKS_MAX - 1)).as_secs();
+                Err(Failure::Fatal(format!(
+                    "the topic {topic} has been gone for {seconds} seconds: was it deleted?"
+                )))
+            }
+        }
+    }
+}

@@ -62,7 +62,12 @@ fn into_rows(config: &Config, reading: &Reading, store: Box<dyn Store>) -> Resul
         stats: numbers.announcer.clone(),
         announcer: None,
     };
-    let settings = SinkSettings { buffer_bytes: buffer_bytes(config), ..SinkSettings::default() };
+    let usual = SinkSettings::default();
+    let settings = SinkSettings {
+        buffer_bytes: buffer_bytes(config),
+        gap_wait: reading.gap_wait.unwrap_or(usual.gap_wait),
+        ..usual
+    };
     let target = SinkTarget::new(store, Box::new(announce), settings, numbers.sink.clone());
     run(config, reading, numbers, SinkEncoder::new, Box::new(target))
 }

@@ -21,6 +21,8 @@ pub struct Reading {
     pub topics: Vec<String>,
     /// Where a sink of rows tells what it applied; `None`: as each source's name says.
     pub applied_topic: Option<String>,
+    /// How long a sink of rows waits for a missing event while its source goes on; `None`: as long as it does by itself.
+    pub gap_wait: Option<Duration>,
 }
 
 /// What the database sink is told besides.
@@ -36,14 +38,17 @@ pub(super) fn reading(values: &mut Values<'_>) -> Reading {
         servers: values.parsed(Section::PubSub, "meshAddress", |text, _| servers(text)).unwrap_or_default(),
         topics: values.parsed(Section::PubSub, "subject", |text, _| topics(text)).unwrap_or_default(),
         applied_topic: values.parsed(Section::Pipeline, "appliedTopic", |text, _| topic(text)),
+        gap_wait: values.number(Section::Pipeline, "gapWaitMs").map(Duration::from_millis),
     }
 }
 
-/// A sink that keeps no rows has no record of what is applied either.
+/// A sink that keeps no rows knows neither order nor what is applied.
 pub(super) fn records_nothing(values: &mut Values<'_>, reading: &Reading) {
-    if reading.applied_topic.is_some() {
+    let given =
+        [("appliedTopic", reading.applied_topic.is_some()), ("gapWaitMs", reading.gap_wait.is_some())];
+    for (name, _) in given.into_iter().filter(|(_, is_given)| *is_given) {
         let text = format!("is for sinks of rows, and {} is none; remove it", values.connector().name());
-        values.problem(Section::Pipeline, "appliedTopic", text);
+        values.problem(Section::Pipeline, name, text);
     }
 }
 

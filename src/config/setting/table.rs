@@ -277,6 +277,15 @@ const PIPELINE: &[Setting] = &[
     stream("appliedBy", List, Without("needed by delivery: applied"), "connectorName of each sink that must apply"),
     applied_topic(One("mysql-cdc"), "where sinks tell what they applied; the same at the source and at its sinks"),
     applied_topic(Sinks, "where a sink of rows tells what it applied; the same at its sources"),
+    row(
+        Sinks,
+        Pipeline,
+        "gapWaitMs",
+        Integer(100, DAY_MS),
+        Without("10000"),
+        "with delivery: published, how long a sink of rows waits for a missing event while its source goes on, ms; thirty \
+         times that while the source is silent",
+    ),
     outward(
         "batch.bytes",
         Size(1 << 10, PUBLISH_SIZE_MAX as u64),

@@ -166,16 +166,18 @@ fn keys_of_the_canal_and_jdbc_sinks_are_answered_with_ours() {
 }
 
 #[test]
-fn only_a_sink_that_tells_what_it_applied_has_a_topic_for_it() {
+fn only_a_sink_of_rows_tells_what_it_applied_and_waits_for_what_is_missing() {
     let mut flags = required(named("mysql-sink"));
     flags.push("pipeline.appliedTopic=told".to_owned());
     let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
     let config = load_without_file(named("mysql-sink"), &flags).expect("valid");
     assert_eq!(reading(&config).applied_topic.as_deref(), Some("told"));
     for name in ["stdout-sink", "file-sink"] {
-        let told = load_for(named(name), PLAIN, &[], &["pipeline.appliedTopic=told"]);
-        let shown = told.expect_err("no record").to_string();
-        assert!(shown.starts_with("pipeline.appliedTopic: is for sinks of rows"), "{shown}");
+        for (key, value) in [("appliedTopic", "told"), ("gapWaitMs", "500")] {
+            let told = load_for(named(name), PLAIN, &[], &[&format!("pipeline.{key}={value}")]);
+            let shown = told.expect_err("no record").to_string();
+            assert!(shown.starts_with(&format!("pipeline.{key}: is for sinks of rows")), "{shown}");
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 
 pub mod kit;
 
+mod eventmesh;
 mod file;
 mod http;
 mod pages;

@@ -21,7 +21,7 @@ const FAMILIES: [Kind; 2] = [Kind::MariaDb11, Kind::MySql9];
 
 /// An event of the table `t` of the source's database `shop`.
 #[derive(Debug, Clone)]
-pub(super) struct Given {
+pub(in crate::suite) struct Given {
     op: Op,
     table: &'static str,
     before: Option<String>,
@@ -35,51 +35,55 @@ impl Given {
         Self { op, table: "t", before: before.map(text), after: after.map(text), plain: None }
     }
 
-    pub(super) fn of(mut self, table: &'static str) -> Self {
+    pub(in crate::suite) fn of(mut self, table: &'static str) -> Self {
         self.table = table;
         self
     }
 }
 
-pub(super) fn created(after: &Value) -> Given {
+pub(in crate::suite) fn created(after: &Value) -> Given {
     Given::new(Op::Create, None, Some(after))
 }
 
-pub(super) fn updated(before: &Value, after: &Value) -> Given {
+pub(in crate::suite) fn updated(before: &Value, after: &Value) -> Given {
     Given::new(Op::Update, Some(before), Some(after))
 }
 
-pub(super) fn deleted(before: &Value) -> Given {
+pub(in crate::suite) fn deleted(before: &Value) -> Given {
     Given::new(Op::Delete, Some(before), None)
 }
 
-fn truncated() -> Given {
+pub(in crate::suite) fn truncated() -> Given {
     Given::new(Op::Truncate, None, None)
 }
 
-fn plain(data: &str) -> Given {
+pub(in crate::suite) fn plain(data: &str) -> Given {
     Given { plain: Some(data.to_owned()), ..Given::new(Op::Create, None, None) }
 }
 
 /// A store that is open.
-pub(super) struct Target {
-    pub(super) store: MySqlStore,
-    pub(super) loaded: Applied,
+pub(in crate::suite) struct Target {
+    pub(in crate::suite) store: Box<dyn Store>,
+    pub(in crate::suite) loaded: Applied,
 }
 
 impl Target {
-    /// With the settings as they are by default, changed by `change`.
-    pub(super) fn open_with(server: &Server, change: impl FnOnce(&mut MySqlSinkSettings)) -> Self {
-        let mut store = MySqlStore::new(config(server, "copy", change));
+    /// Opens it.
+    pub(in crate::suite) fn of(mut store: Box<dyn Store>) -> Self {
         let loaded = store.open().expect("the target can be used");
         Self { store, loaded }
     }
 
-    pub(super) fn open(server: &Server) -> Self {
+    /// With the settings as they are by default, changed by `change`.
+    pub(in crate::suite) fn open_with(server: &Server, change: impl FnOnce(&mut MySqlSinkSettings)) -> Self {
+        Self::of(Box::new(MySqlStore::new(config(server, "copy", change))))
+    }
+
+    pub(in crate::suite) fn open(server: &Server) -> Self {
         Self::open_with(server, |_| {})
     }
 
-    pub(super) fn try_put(&mut self, events: &[Given], applied: &Applied) -> Result<Vec<Refused>, Failure> {
+    pub(in crate::suite) fn try_put(&mut self, events: &[Given], applied: &Applied) -> Result<Vec<Refused>, Failure> {
         let events: Vec<StoreEvent<'_>> = events
             .iter()
             .map(|given| StoreEvent {
@@ -97,16 +101,16 @@ impl Target {
     }
 
     /// All of them are taken.
-    pub(super) fn put(&mut self, events: &[Given]) {
+    pub(in crate::suite) fn put(&mut self, events: &[Given]) {
         assert_eq!(self.refused(events), []);
     }
 
-    pub(super) fn refused(&mut self, events: &[Given]) -> Vec<Refused> {
+    pub(in crate::suite) fn refused(&mut self, events: &[Given]) -> Vec<Refused> {
         self.try_put(events, &Applied::default()).expect("the target can be used")
     }
 
     /// The one event that is refused, and why.
-    pub(super) fn one_refused(&mut self, events: &[Given]) -> Refused {
+    pub(in crate::suite) fn one_refused(&mut self, events: &[Given]) -> Refused {
         let refused = self.refused(events);
         assert_eq!(refused.len(), 1, "{refused:?}");
         refused.into_iter().next().unwrap()
@@ -122,19 +126,19 @@ fn config(server: &Server, name: &str, change: impl FnOnce(&mut MySqlSinkSetting
 }
 
 /// A session in the target's database, made anew, with the table that `columns` say.
-pub(super) fn with_table(server: &Server, columns: &str) -> Sql {
+pub(in crate::suite) fn with_table(server: &Server, columns: &str) -> Sql {
     let mut sql = server.sql();
     sql.run("SET time_zone = '+00:00'; DROP DATABASE IF EXISTS test; CREATE DATABASE test; USE test");
     sql.run(&format!("CREATE TABLE t ({columns})"));
     sql
 }
 
-fn row(json: &str) -> Value {
+pub(in crate::suite) fn row(json: &str) -> Value {
     serde_json::from_str(json).unwrap()
 }
 
 /// A row of the columns `id` and `v`.
-fn pair(id: i64, v: &str) -> Value {
+pub(in crate::suite) fn pair(id: i64, v: &str) -> Value {
     serde_json::json!({"id": id, "v": v})
 }
 
@@ -142,11 +146,11 @@ fn rows(sql: &mut Sql) -> Vec<String> {
     sql.run("SELECT * FROM t ORDER BY 1, 2").into_iter().map(|row| row.join("|")).collect()
 }
 
-fn lane(lane: u16, epoch: u64, sequence: u64) -> LaneApplied {
+pub(in crate::suite) fn lane(lane: u16, epoch: u64, sequence: u64) -> LaneApplied {
     LaneApplied { source: Arc::from("/flowd/mysql/x"), topic: Arc::from("shop.t"), lane, epoch, sequence }
 }
 
-fn lanes(lanes: Vec<LaneApplied>) -> Applied {
+pub(in crate::suite) fn lanes(lanes: Vec<LaneApplied>) -> Applied {
     Applied { lanes, ..Applied::default() }
 }
 

@@ -15,6 +15,15 @@ static TABLE: &[Entry] = &[
         "rows and changes of MySQL 8.0 to 9.x and MariaDB 10.11 and later: a snapshot, then the binlog",
         Way::MySqlCdc,
     ),
+    #[cfg(feature = "file")]
+    Entry::source(&flowd_file::source::CONNECTOR),
+    #[cfg(feature = "http")]
+    Entry::source(&flowd_http::source::CONNECTOR),
+    #[cfg(feature = "kafka")]
+    Entry::source(&flowd_kafka::source::CONNECTOR),
+    Entry::source(&flowd_mesh::bridge::CONNECTOR),
+    #[cfg(feature = "rabbitmq")]
+    Entry::source(&flowd_rabbitmq::source::CONNECTOR),
     Entry::own(
         "mysql-sink",
         Direction::Sink,
@@ -28,23 +37,14 @@ static TABLE: &[Entry] = &[
         Way::FileSink,
     ),
     Entry::own("stdout-sink", Direction::Sink, "standard output, one event a line", Way::StdoutSink),
-    Entry::source(&flowd_mesh::bridge::CONNECTOR),
-    #[cfg(feature = "file")]
-    Entry::source(&flowd_file::source::CONNECTOR),
-    #[cfg(feature = "http")]
-    Entry::source(&flowd_http::source::CONNECTOR),
     #[cfg(feature = "http")]
     Entry::sink(&flowd_http::sink::CONNECTOR),
-    #[cfg(feature = "rabbitmq")]
-    Entry::source(&flowd_rabbitmq::source::CONNECTOR),
-    #[cfg(feature = "rabbitmq")]
-    Entry::sink(&flowd_rabbitmq::sink::CONNECTOR),
-    #[cfg(feature = "kafka")]
-    Entry::source(&flowd_kafka::source::CONNECTOR),
     #[cfg(feature = "kafka")]
     Entry::sink(&flowd_kafka::sink::CONNECTOR),
     #[cfg(feature = "postgres")]
     Entry::sink(&flowd_postgres::sink::CONNECTOR),
+    #[cfg(feature = "rabbitmq")]
+    Entry::sink(&flowd_rabbitmq::sink::CONNECTOR),
 ];
 
 /// The cargo feature that a connector comes with, for those that a small build lacks.
@@ -88,6 +88,7 @@ pub(crate) enum Way {
     /// Any source of messages.
     Source(&'static flowd_source::Connector),
     /// Any sink of messages or rows.
+    #[allow(dead_code, reason = "a build without features has none")]
     Sink(&'static deliver::Connector),
 }
 
@@ -101,6 +102,7 @@ impl Entry {
         Self { name, direction: Direction::Source, help, way: Way::Source(connector) }
     }
 
+    #[allow(dead_code, reason = "a build without features has no such sink")]
     const fn sink(connector: &'static deliver::Connector) -> Self {
         let (name, help) = (connector.name, connector.help);
         Self { name, direction: Direction::Sink, help, way: Way::Sink(connector) }
@@ -277,7 +279,7 @@ mod tests {
             assert_eq!(Named::parse(connector.name()), Ok(connector));
         }
         let told = Named::parse("mysql").expect_err("unknown");
-        assert!(told.contains("known: mysql-cdc, ") && told.ends_with(", stdout-sink"), "{told}");
+        assert!(told.contains("known: mysql-cdc, ") && told.contains(", stdout-sink"), "{told}");
     }
 
     #[test]

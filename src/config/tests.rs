@@ -184,7 +184,10 @@ fn relative_paths_count_from_where_they_are_written() {
         ..Sources::default()
     };
     let config = load(named("mysql-cdc"), &sources).map(Loaded::of).expect("valid");
-    assert_eq!(config.source.outward.publishing.target, Target::JsonLines(directory.path().join("etc/out.jsonl")));
+    assert_eq!(
+        config.source.outward.publishing.target,
+        Target::JsonLines(directory.path().join("etc/out.jsonl"))
+    );
     assert_eq!(config.config.pipeline.dead_letter_file, directory.path().join("dead.jsonl"));
     assert_eq!(config.source.outward.offset_storage.offset_storage_addr, directory.path().join("etc/state"));
 }
@@ -398,6 +401,11 @@ fn required(connector: Named) -> Vec<String> {
     own.iter().map(|flag| (*flag).to_owned()).collect()
 }
 
+fn is_address(setting: &setting::Setting) -> bool {
+    let is_told = matches!(setting.kind, Kind::Form(words) if words.to_lowercase().starts_with("host:port"));
+    is_told || setting.name.ends_with("Address")
+}
+
 /// A value for a setting that must be given.
 fn given(setting: &setting::Setting) -> Option<String> {
     let value = match (setting.preset, setting.kind) {
@@ -406,6 +414,7 @@ fn given(setting: &setting::Setting) -> Option<String> {
         (Preset::Required, Kind::Choice(words)) => words[0].to_owned(),
         (Preset::Required, Kind::Switch) => "true".to_owned(),
         (Preset::Required, _) if setting.name.to_lowercase().ends_with("url") => "http://h/".to_owned(),
+        (Preset::Required, _) if is_address(setting) => "127.0.0.1:1".to_owned(),
         (Preset::Required, _) => "h".to_owned(),
     };
     Some(format!("{}={value}", setting.path()))

@@ -129,3 +129,6 @@ pub struct Refused {
     /// Why, in one sentence.
     pub reason: String,
 }
+
+#[cfg(test)]
+mod tests;

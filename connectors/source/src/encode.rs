@@ -52,7 +52,8 @@ impl MessageEncoder {
         }
     }
 
-    /// Appends one event, or its dead letter.
+    /// Appends one event, or its dead letter. It holds its order key, and its id: EventMesh's answers name events by their
+    /// id, so no two of one id are on their way at once.
     fn one(&mut self, form: &Form, bytes: &[u8], parcel: &mut Parcel<Keyed<Framed>>) {
         self.json.clear();
         self.attributes.clear();
@@ -71,7 +72,8 @@ impl MessageEncoder {
             Ok(key) => {
                 let framed = frame_again(&mut parcel.buffer, self.framing, &self.json);
                 let framed = framed.expect("a carried event begins as every event here");
-                parcel.events.push(Keyed::uncounted(framed, [key, 0]));
+                let id = self.hasher.hash_one(framed.id(&parcel.buffer)).max(1);
+                parcel.events.push(Keyed::uncounted(framed, [key, id]));
             }
             Err(reason) => parcel.rejects.push(letter(&reason, form, bytes)),
         }
@@ -225,3 +227,6 @@ fn letter(reason: &str, form: &Form, bytes: &[u8]) -> Reject {
 fn text(span: Span, bytes: &[u8]) -> &str {
     std::str::from_utf8(span.of(bytes)).expect("it was a text when it was pushed")
 }
+
+#[cfg(test)]
+mod tests;

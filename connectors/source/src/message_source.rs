@@ -50,3 +50,6 @@ impl Source for MessageSource {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -302,7 +302,7 @@ impl Pool {
             self.reject(slot, reason);
             return false;
         }
-        let hash = self.hasher.hash_one(self.parcels.id(place));
+        let hash = self.hasher.hash_one(self.parcels.id(place).as_bytes());
         self.slots[slot as usize].id_hash = hash;
         self.slots[slot as usize].is_known = true;
         let slots = &self.slots;

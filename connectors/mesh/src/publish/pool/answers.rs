@@ -54,7 +54,7 @@ impl Pool {
     }
 
     fn by_id(&self, id: &str) -> Option<u32> {
-        let same = |slot: &u32| self.parcels.id(self.slots[*slot as usize].place) == id.as_bytes();
+        let same = |slot: &u32| self.parcels.id(self.slots[*slot as usize].place) == id;
         let slot = *self.ids.find(self.hasher.hash_one(id.as_bytes()), same)?;
         (!self.slots[slot as usize].is_gone()).then_some(slot)
     }

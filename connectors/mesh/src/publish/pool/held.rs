@@ -1,5 +1,6 @@
 //! The parcels that events in flight point into, in the order of their tickets.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 
 use flowd_codec::event::Framed;
@@ -138,9 +139,9 @@ impl Parcels {
         event.json(buffer)
     }
 
-    pub(super) fn id(&self, place: Place) -> &[u8] {
+    pub(super) fn id(&self, place: Place) -> Cow<'_, str> {
         let (event, buffer) = self.event(place);
-        event.id(buffer)
+        event.id_text(buffer)
     }
 
     pub(super) fn written(&mut self, place: Place) {

@@ -26,7 +26,7 @@ impl Pool {
     pub(crate) fn next_rejected(&mut self) -> Option<(Rejected, Vec<u8>)> {
         let mut rejected = self.rejected.pop_front()?;
         let place = self.slots[self.gate.slot(rejected.admission) as usize].place;
-        let (event, id) = (self.parcels.json(place), String::from_utf8_lossy(self.parcels.id(place)));
+        let (event, id) = (self.parcels.json(place), self.parcels.id(place));
         let head = Head::of(event);
         let line = head.dead_letter(&rejected.reason, &id, event);
         rejected.reason = head.with_place(&rejected.reason);

@@ -1,0 +1,125 @@
+//! What becomes of what is pushed.
+
+use flowd_codec::event::carried::{payload, restore};
+use flowd_engine::record::Position;
+
+use super::*;
+use crate::batch::Building;
+use crate::event::{Data, Event};
+
+fn event<'a>() -> Event<'a> {
+    with(&[], Data::Json(b"{\"a\":1}"))
+}
+
+fn with<'a>(extensions: &'a [(&'a str, &'a str)], data: Data<'a>) -> Event<'a> {
+    Event::Parts {
+        id: "i\"1",
+        kind: "order.made",
+        source: None,
+        topic: "orders",
+        time_us: Some(0),
+        key: Some("k"),
+        content_type: None,
+        extensions,
+        data,
+    }
+}
+
+fn encoded(events: &[Event<'_>]) -> Parcel<Keyed<Framed>> {
+    let mut building = Building::new(Position::default());
+    events.iter().for_each(|event| building.push(event));
+    building.reject("torn", b"\xff");
+    let batch = building.take().unwrap();
+    let mut parcel = Parcel::default();
+    let mut encoder = MessageEncoder::new(Framing::EventMesh, "/flowd/x/orders".to_owned());
+    assert_eq!(encoder.encode(&batch, &mut parcel), Ok(Encoded::All));
+    let torn = parcel.rejects.pop().unwrap();
+    assert!(torn.reason == "torn" && torn.line.ends_with(br#""event":{"base64":"/w=="}}"#));
+    parcel
+}
+
+fn written(event: &Event<'_>) -> String {
+    let parcel = encoded(&[*event]);
+    assert_eq!(parcel.rejects, []);
+    String::from_utf8(parcel.events[0].event.json(&parcel.buffer).to_vec()).unwrap()
+}
+
+fn reason(event: &Event<'_>) -> String {
+    let parcel = encoded(&[*event]);
+    assert!(parcel.events.is_empty(), "{event:?}");
+    serde_json::from_slice::<serde_json::Value>(&parcel.rejects[0].line).expect("a dead letter is JSON");
+    parcel.rejects[0].reason.clone()
+}
+
+#[test]
+fn an_event_from_parts_is_a_cloud_event_that_event_mesh_carries() {
+    let expected = concat!(
+        r#"{"specversion":"1.0","id":"i\"1","source":"/flowd/x/orders","type":"order.made","#,
+        r#""datacontenttype":"application/cloudevents+json","subject":"orders","time":"1970-01-01T00:00:00.000000Z","#,
+        r#""partitionkey":"k","trace":"a\"b","data":{"a":1}}"#
+    );
+    assert_eq!(written(&with(&[("trace", "a\"b")], Data::Json(b" {\"a\":1}\n"))), expected);
+    let bytes = written(&with(&[], Data::Binary(b"\xff\x00")));
+    let restored = restore(bytes.as_bytes()).unwrap();
+    assert_eq!(payload(&restored).unwrap().as_deref(), Some(&b"\xff\x00"[..]));
+    assert_eq!(restored.data_content_type, None);
+}
+
+#[test]
+fn a_structured_event_keeps_its_attributes_and_gets_the_topic() {
+    let json = br#"{"data":{"x":
+ 1.10},"type":"t","specversion":"1.0","subject":"a/b","source":"/s","id":"7","dataschema":"http://x","count":3,"time":"2020-01-01T00:00:00Z","datacontenttype":"text/x+json"}"#;
+    let structured = Event::Structured { json, topic: "orders" };
+    let event = written(&structured);
+    let restored = restore(event.as_bytes()).unwrap();
+    assert_eq!(restored.data_content_type.as_deref(), Some("text/x+json"));
+    assert_eq!(restored.subject.as_deref(), Some("orders"));
+    assert!(event.contains(r#""count":3"#) && event.contains(r#""dataschema":"http://x""#), "{event}");
+    assert!(event.ends_with(r#""data":{"x":  1.10}}"#), "{event}");
+    // Once more through a bridge, as it is.
+    assert_eq!(written(&Event::Structured { json: event.as_bytes(), topic: "orders" }), event);
+}
+
+#[test]
+fn what_can_become_no_event_is_rejected_with_its_reason() {
+    let empty = |field: &str| {
+        let (mut id, mut kind, mut topic) = ("i", "t", "o");
+        match field {
+            "id" => id = "",
+            "type" => kind = "",
+            _ => topic = "",
+        }
+        let Event::Parts { extensions, data, .. } = event() else { unreachable!() };
+        let (source, time_us, key, content_type) = (None, None, None, None);
+        reason(&Event::Parts { id, kind, source, topic, time_us, key, content_type, extensions, data })
+    };
+    assert!(empty("id").contains("its id is empty"));
+    assert!(empty("type").contains("its type is empty"));
+    assert!(empty("topic").contains("\"\" is no topic"));
+    assert!(reason(&with(&[("Trace", "1")], Data::None)).contains("\"Trace\" is no name for an extension"));
+    assert!(reason(&with(&[("a", "1"), ("a", "2")], Data::None)).contains("a is there twice"));
+    assert!(reason(&with(&[], Data::Json(b"{"))).contains("to be JSON, and is not: EOF"));
+    assert!(reason(&with(&[], Data::Binary(&[0; 4 << 20]))).contains("EventMesh takes at most"));
+    let structured = |json| reason(&Event::Structured { json, topic: "orders" });
+    assert!(structured(b"{}").contains("it is no CloudEvent"));
+    let taken = br#"{"specversion":"1.0","id":"1","source":"/s","type":"t","contenttype":"x"}"#;
+    assert!(structured(taken).contains("the extension contenttype"));
+}
+
+#[test]
+fn events_of_one_key_or_one_id_wait_for_each_other_in_every_lane() {
+    let keys = |event: Event<'_>| encoded(&[event]).events[0].keys;
+    let of = |id: &'static str, key| {
+        let Event::Parts { kind, source, topic, time_us, content_type, extensions, data, .. } = event()
+        else {
+            unreachable!()
+        };
+        keys(Event::Parts { id, kind, source, topic, time_us, key, content_type, extensions, data })
+    };
+    assert_eq!(of("1", Some("k"))[0], of("2", Some("k"))[0]);
+    assert_ne!(of("1", Some("k"))[1], of("2", Some("k"))[1]);
+    assert_ne!(of("1", Some("k"))[0], of("1", Some("l"))[0]);
+    assert_eq!(of("1", None)[0], 0);
+    let json = br#"{"specversion":"1.0","id":"1","source":"/s","type":"t","partitionkey":"k"}"#;
+    assert_eq!(keys(Event::Structured { json, topic: "orders" }), of("1", Some("k")));
+}

@@ -54,9 +54,8 @@ pub(crate) fn parcel(bodies: &[Vec<u8>]) -> Parcel<SinkEvent> {
 }
 
 /// Hands out parcels and writes down what it is told.
-#[derive(Default)]
-pub(crate) struct FakeOutlet {
-    queue: VecDeque<Parcel<SinkEvent>>,
+pub(crate) struct FakeOutlet<E = SinkEvent> {
+    queue: VecDeque<Parcel<E>>,
     next_ticket: u64,
     /// Nothing more comes, but the end only once this is acknowledged.
     pub(crate) ends_after: Option<u64>,
@@ -68,14 +67,24 @@ pub(crate) struct FakeOutlet {
     pub(crate) has_left: bool,
 }
 
-impl FakeOutlet {
-    pub(crate) fn new(parcels: impl IntoIterator<Item = Parcel<SinkEvent>>) -> Self {
-        Self { queue: parcels.into_iter().collect(), ..Self::default() }
+impl<E> FakeOutlet<E> {
+    pub(crate) fn new(parcels: impl IntoIterator<Item = Parcel<E>>) -> Self {
+        Self {
+            queue: parcels.into_iter().collect(),
+            next_ticket: 0,
+            ends_after: None,
+            acked: Vec::new(),
+            recycled: 0,
+            rejects: Vec::new(),
+            on_reject: None,
+            on_acked: None,
+            has_left: false,
+        }
     }
 }
 
-impl Outlet<SinkEvent> for FakeOutlet {
-    fn next(&mut self) -> Option<Delivery<SinkEvent>> {
+impl<E: Send> Outlet<E> for FakeOutlet<E> {
+    fn next(&mut self) -> Option<Delivery<E>> {
         let ends = self.ends_after.is_none_or(|ticket| self.acked.contains(&ticket));
         assert!(ends || !self.queue.is_empty(), "a wait that nothing would end");
         let parcel = self.queue.pop_front()?;
@@ -84,7 +93,7 @@ impl Outlet<SinkEvent> for FakeOutlet {
         Some(Delivery { ticket, parcel })
     }
 
-    fn poll_next(&mut self, _context: &mut Context<'_>) -> Poll<Option<Delivery<SinkEvent>>> {
+    fn poll_next(&mut self, _context: &mut Context<'_>) -> Poll<Option<Delivery<E>>> {
         let waits = self.ends_after.is_some_and(|ticket| !self.acked.contains(&ticket));
         if self.queue.is_empty() && waits {
             return Poll::Pending;
@@ -104,7 +113,7 @@ impl Outlet<SinkEvent> for FakeOutlet {
         self.acked.push(ticket);
     }
 
-    fn recycle(&mut self, _parcel: Parcel<SinkEvent>) {
+    fn recycle(&mut self, _parcel: Parcel<E>) {
         self.recycled += 1;
     }
 

@@ -378,5 +378,6 @@ fn an_answer_finds_its_event_whatever_escapes_its_id_is_written_with() {
     push_parcel(&mut pool, 0, parcel);
     assert_eq!(ids(&sends(&mut pool, 0, 0)), [carried.id]);
     ack(&mut pool, 0, r#"\u0061\"\u005c\u00fc"#);
-    assert!(pool.is_empty());
+    assert_eq!(pool.emitted(), Some(0));
+    assert!(pool.next_acked().is_some() && pool.is_empty());
 }

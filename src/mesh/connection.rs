@@ -102,22 +102,20 @@ impl Connection {
             if course == Course::Close {
                 return self.close().await;
             }
-            let now = Instant::now();
-            let held_until = self.session.held_until(now);
+            let held_until = self.session.held_until(Instant::now());
             let takes_frames = self.frames_left && held_until.is_none();
             if (self.more || takes_frames) && !self.out.is_full() {
                 tokio::task::yield_now().await;
                 continue;
             }
             let interest = self.interest(held_until.is_some());
-            let wake_at = held_until.into_iter().chain(self.session.pushes_held_until(now)).min();
             tokio::select! {
                 () = self.notify.notified() => {}
                 ready = async { match interest {
                     Some(interest) => self.stream.ready(interest).await.map(|_| ()),
                     None => std::future::pending().await,
                 } } => ready?,
-                () = async { match wake_at {
+                () = async { match held_until {
                     Some(until) => tokio::time::sleep_until(until.into()).await,
                     None => std::future::pending().await,
                 } } => {}

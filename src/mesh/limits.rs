@@ -2,8 +2,7 @@
 //! publishes together (protocol manual, sections 5.1 and 5.3). Without `--java-limits` it costs a branch a frame.
 //!
 //! Pure: the clock is passed in. What the Java server does by blocking a thread or by not reading is said here as a
-//! moment before which the connection takes no frame. What is pushed goes at the rate at which it can be acknowledged: the
-//! Java SDK gives a connection up whose acknowledgements do not leave at once.
+//! moment before which the connection takes no frame.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -42,7 +41,6 @@ pub(crate) struct Limits(Option<Limited>);
 struct Limited {
     event_size: usize,
     own: Pace,
-    pushes: Pace,
     all: Arc<Mutex<Pace>>,
     held_until: Option<Instant>,
 }
@@ -52,7 +50,6 @@ impl Limits {
         Self(limits.map(|limits| Limited {
             event_size: limits.event_size,
             own: Pace::new(limits.frames_per_second),
-            pushes: Pace::new(limits.frames_per_second),
             all: Arc::new(Mutex::new(Pace::new(limits.publishes_per_second))),
             held_until: None,
         }))
@@ -71,19 +68,6 @@ impl Limits {
         if ahead >= AHEAD_MAX {
             limited.hold(now + ahead);
         }
-    }
-
-    /// Counts a push, which is answered by a frame.
-    pub(crate) fn count_push(&mut self, now: Instant) {
-        if let Some(limited) = &mut self.0 {
-            limited.pushes.take(now);
-        }
-    }
-
-    /// Until when nothing is pushed on this connection, if that is after `now`.
-    pub(crate) fn pushes_held_until(&self, now: Instant) -> Option<Instant> {
-        let ahead = self.0.as_ref()?.pushes.wait(now);
-        (ahead >= AHEAD_MAX).then(|| now + ahead)
     }
 
     /// Whether a publish gets its turn among those of all connections.
@@ -166,20 +150,6 @@ mod tests {
         other.count_frame(begin);
         assert_eq!(other.held_until(begin), None);
         assert_eq!(Limits::default().held_until(begin), None, "no limits, no wait");
-    }
-
-    #[test]
-    fn pushes_go_at_the_rate_of_their_acknowledgements() {
-        let (mut limits, begin) = (limits(2_000, 15_000), Instant::now());
-        let (mut now, mut count) = (begin, 0);
-        while now < begin + Duration::from_secs(5) {
-            limits.count_push(now);
-            count += 1;
-            now = limits.pushes_held_until(now).unwrap_or(now);
-        }
-        assert!((10_000..=10_040).contains(&count), "{count}");
-        assert_eq!(limits.held_until(now), None, "it may send");
-        assert_eq!(Limits::default().pushes_held_until(now), None, "no limits, no wait");
     }
 
     #[test]

@@ -208,13 +208,12 @@ impl Session {
         for step in 0..count {
             let reading = &client.readings[(self.first + step) % count];
             let room = self.in_hand.room();
-            let is_held = self.limits.pushes_held_until(now).is_some();
-            if room == 0 || is_held || out.unsent().len() >= FULL {
+            if room == 0 || out.unsent().len() >= FULL {
                 self.held_back.release(out.push());
-                return Ok(room > 0 && !is_held);
+                return Ok(room > 0);
             }
             self.push.command = reading.push;
-            let (in_hand, held_back, limits) = (&mut self.in_hand, &mut self.held_back, &mut self.limits);
+            let (in_hand, held_back) = (&mut self.in_hand, &mut self.held_back);
             taken += broker.take(reading.place, room, |event| {
                 self.body.clear();
                 publish::write_push(&mut self.body, &event, &client.envelope, server, now_ms);
@@ -222,9 +221,7 @@ impl Session {
                 let fate = self.faults.fate();
                 held_back.send(fate, out.push(), |out| encode_parts(&self.push, &self.body, out));
                 in_hand.add(reading.place, &event, now);
-                limits.count_push(now);
-                let is_enough = out.unsent().len() >= FULL || limits.pushes_held_until(now).is_some();
-                if is_enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+                if out.unsent().len() >= FULL { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             })?;
         }
         if taken == 0 {
@@ -254,11 +251,6 @@ impl Session {
     /// Until when no frame is taken, if that is after `now`: the client is over a rate.
     pub(crate) fn held_until(&self, now: Instant) -> Option<Instant> {
         self.limits.held_until(now)
-    }
-
-    /// Until when nothing is pushed, if that is after `now`: the client could not acknowledge it.
-    pub(crate) fn pushes_held_until(&self, now: Instant) -> Option<Instant> {
-        self.limits.pushes_held_until(now)
     }
 
     /// Ends the session: everything in hand goes back to the groups.

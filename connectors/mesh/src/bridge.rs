@@ -118,7 +118,7 @@ impl EventSource for Bridge {
 /// Passes on what is pushed, and back what is acknowledged, until the pipeline has gone down or the reading has ended.
 async fn forward(feed: Feed, feeder: &mut Feeder, subject: &Subject) {
     let confirmer: Confirmer = feed.confirmer();
-    let (mut feed, mut passed_on) = (Some(feed), 0);
+    let mut feed = Some(feed);
     loop {
         let next = async {
             match &mut feed {
@@ -129,23 +129,20 @@ async fn forward(feed: Feed, feeder: &mut Feeder, subject: &Subject) {
         tokio::select! {
             news = feeder.news() => match news {
                 News::Acked(position) => confirmer.confirm(number(&position)),
-                News::Closing => feed.take().into_iter().for_each(|feed| feed.end_after(passed_on)),
+                News::Closing => feed = None,
                 News::Drained => return,
             },
             run = next => match run {
                 None => return,
-                Some(run) => match pass_on(&run, feeder, subject).await {
-                    Ok(()) => passed_on = run.last,
-                    // The news of it comes.
-                    Err(Closed) => feed.take().into_iter().for_each(|feed| feed.end_after(passed_on)),
-                },
+                // A pipeline that goes down is the next news.
+                Some(run) => drop(pass_on(&run, feeder, subject).await),
             },
         }
     }
 }
 
 async fn pass_on(run: &Run, feeder: &mut Feeder, subject: &Subject) -> Result<(), Closed> {
-    for json in run.events() {
+    for (push, json) in run.pushes.iter().zip(run.events()) {
         match find_top_level_string(json, "subject") {
             Some(topic) => {
                 let topic = subject.topic(&[("topic", &topic)]);
@@ -153,7 +150,9 @@ async fn pass_on(run: &Run, feeder: &mut Feeder, subject: &Subject) -> Result<()
             }
             None => feeder.reject("the other mesh pushed an event without subject (topic)", json).await?,
         }
+        feeder.mark(counted(push.number()));
     }
+    // Behind the last one there may be pushes that could not be read.
     feeder.mark(counted(run.last));
     Ok(())
 }

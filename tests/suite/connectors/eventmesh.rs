@@ -17,7 +17,8 @@ impl System for Far {
     const CONNECTOR: &'static str = "eventmesh-source";
     const REQUIRED: &'static [&'static str] =
         &["connectorConfig.sourceMeshAddress", "connectorConfig.topics"];
-    const WRONG: &'static [(&'static str, &'static str)] = &[("connectorConfig.sourceMeshAddress", "nowhere")];
+    const WRONG: &'static [(&'static str, &'static str)] =
+        &[("connectorConfig.sourceMeshAddress", "nowhere")];
 
     fn begin() -> Self {
         Self { mesh: Mesh::start() }
@@ -84,7 +85,8 @@ fn events_of_several_topics_arrive_under_them_as_they_are() {
         "count": 7, "flag": true, "time": "2026-11-25T03:57:25.000738Z",
     });
     let data = json!({"number": 1.10, "text": "\u{fc}\n\u{1f4a1}", "list": [null, {"subject": "inside"}]});
-    let published: Vec<Value> = ["a", "b"].map(|topic| event(topic, "an id/\u{fc}", &extensions, &data)).into();
+    let published: Vec<Value> =
+        ["a", "b"].map(|topic| event(topic, "an id/\u{fc}", &extensions, &data)).into();
     publish(&from, &published.iter().map(Value::to_string).collect::<Vec<_>>());
     let flowd = bridge(&from, &to, "[a, b]").start(&[]);
     for (topic, published) in ["a", "b"].iter().zip(&published) {
@@ -110,7 +112,7 @@ fn a_topic_may_have_another_name_here() {
     assert_eq!(arrived.0[0].json["subject"], "far.shop.orders");
     stop(flowd);
     let merged = bridge(&from, &to, "[a, b]").set("pubSubConfig.subject", "all");
-    merged.start(&[]).wait().expect_code(2).expect_log("topics names several");
+    merged.start(&[]).wait().expect_code(2).expect_log("topics: names several");
 }
 
 /// Tables copied from one server to another over two meshes and the bridge between them.
@@ -150,7 +152,7 @@ impl<'a> Copy<'a> {
         }
     }
 
-    fn verify(mut self) {
+    fn verify(self) {
         let events = self.flow.reference();
         self.dml.verify(&events, &mut self.flow.from.sql());
         self.counted.verify(&mut self.flow.to.sql(), &events);

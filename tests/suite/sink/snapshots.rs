@@ -4,7 +4,7 @@ use super::{BOTH, sink, stop};
 use crate::harness::{Counted, Event, Events, Flow, Flowd, Job, Mesh, Metrics, Server, publish, until};
 use crate::suite::on;
 
-const ROWS: usize = 3000;
+const ROWS: usize = 1200;
 
 /// A first start with a snapshot that takes its time.
 fn slowly(job: Job) -> Job {
@@ -58,7 +58,7 @@ fn rows_that_an_earlier_run_left_under_way_are_not_applied_over_what_has_changed
         sql.run(&format!("LOCK TABLES test.t WRITE; DELETE FROM test.t WHERE id = {gone}"));
         let metrics = Metrics::new();
         let mut copying = flow.sink.start(&["--metrics", &metrics.address]);
-        let source = flow.source.start(&["--connectorConfig.snapshotRowsPerSecond=0"]);
+        let source = flow.source.start(&["--connectorConfig.snapshotRowsPerSecond=1000000"]);
         let sequence = "SELECT MAX(sequence) FROM test_copy.flowd_applied";
         until("the delete to be applied", || {
             assert!(copying.is_running(), "the sink ended by itself: {}", copying.log());
@@ -97,7 +97,7 @@ fn rows_of_a_table_without_a_key_arrive_once_although_they_change_before_they_ar
             "CREATE DATABASE test; CREATE TABLE test.a (id INT PRIMARY KEY, s VARCHAR(40));
              CREATE TABLE test.keyless (id INT, s VARCHAR(40))",
         );
-        fill(server, "a", 1500);
+        fill(server, "a", 800);
         fill(server, "keyless", 500);
         for is_applied in [false, true] {
             server.run("DROP DATABASE IF EXISTS test_copy");

@@ -172,7 +172,9 @@ impl MySqlEncoder {
         out.extend_from_slice(read.after);
         out.extend_from_slice(&self.source);
         let place = Place { topic: table.topic_id, lane, numbering: Numbering::Behind };
-        let event = Keyed { event: event.finish(), keys: [read.key, 0], place, sequence: 0 };
+        // What is read in one go need not keep its own order: the stream waits for all of it.
+        let keys = if chunk.first_row.is_some() { [0; 2] } else { [read.key, 0] };
+        let event = Keyed { event: event.finish(), keys, place, sequence: 0 };
         self.keep(event, &spot(chunk), order, parcel);
     }
 }

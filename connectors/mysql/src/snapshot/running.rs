@@ -57,6 +57,13 @@ pub struct Ready {
     whole: bool,
 }
 
+impl Ready {
+    /// Whether it is of a table that is read in one go.
+    pub fn is_of_whole(&self) -> bool {
+        self.whole
+    }
+}
+
 /// A running snapshot, as the source's thread sees it.
 pub struct Snapshot {
     place: Arc<Workplace>,

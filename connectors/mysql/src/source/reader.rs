@@ -65,6 +65,8 @@ pub(super) struct Reader<'a> {
     confirmed: Confirmed,
     /// The position of the last batch, where records were handed on that are not known to be acknowledged.
     unconfirmed: Option<Position>,
+    /// Whether rows of a table that is read in one go were handed on, and the stream has not gone on since.
+    is_behind_whole: bool,
 }
 
 impl<'a> Reader<'a> {
@@ -93,6 +95,7 @@ impl<'a> Reader<'a> {
             again: false,
             confirmed,
             unconfirmed: None,
+            is_behind_whole: false,
         }
     }
 

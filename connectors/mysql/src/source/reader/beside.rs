@@ -81,11 +81,13 @@ impl Reader<'_> {
                 return Ok(Some(ended));
             }
             let Beside::Running(snapshot) = &mut self.beside else { return Ok(None) };
-            if snapshot.is_finished() {
-                return self.finish_snapshot(feed);
-            }
-            if !snapshot.must_rest(&self.stream) {
-                return Ok(None);
+            let is_finished = snapshot.is_finished();
+            if is_finished || !snapshot.must_rest(&self.stream) {
+                let ended = self.wait_for_whole()?;
+                return match ended {
+                    None if is_finished => self.finish_snapshot(feed),
+                    ended => Ok(ended),
+                };
             }
             snapshot.wait(LOOK_BESIDE)?;
             if self.intake.is_closed() {
@@ -96,12 +98,22 @@ impl Reader<'_> {
         }
     }
 
+    /// Where rows of a table without usable key were handed on, waits until all of them are acknowledged: they hold no key
+    /// that would keep what the stream does to them behind them.
+    fn wait_for_whole(&mut self) -> Result<Option<Ended>, Failure> {
+        if !std::mem::take(&mut self.is_behind_whole) {
+            return Ok(None);
+        }
+        self.wait_for_all()
+    }
+
     /// Hands on every chunk whose moment has come.
     fn hand_on_chunks(&mut self) -> Result<(), Halt> {
         while let Beside::Running(snapshot) = &mut self.beside {
             let Some(ready) = snapshot.ready(&self.stream)? else { break };
             self.intake.reserve(ready.bytes.len())?;
             snapshot.handed_on(&ready);
+            self.is_behind_whole |= ready.is_of_whole();
             let Ready { record, bytes, rows, .. } = ready;
             self.source.metrics.read.rows.add(rows);
             let records = record.map(MySqlRecord::Chunk).into_iter().collect();

@@ -42,12 +42,18 @@ impl Kafka {
         Self::start_with(&[])
     }
 
-    /// With further lines of `server.properties`, which hold for every restart; `PORT` in them is the port.
+    /// With further lines of `server.properties`, which hold for every restart; `PORT+0` to `PORT+3` in them are its ports.
     pub fn start_with(lines: &[&str]) -> Self {
         for attempt in 1.. {
             let directory = tempfile::Builder::new().prefix("flowd-kafka-").tempdir().unwrap();
-            let port = free_pair();
-            let lines = lines.iter().map(|line| line.replace("PORT", &port.to_string())).collect();
+            let port = free_ports();
+            let place = |line: &&str| {
+                let number = |offset: u16| (format!("PORT+{offset}"), (port + offset).to_string());
+                (0..PORTS)
+                    .map(number)
+                    .fold((*line).to_owned(), |line, (name, port)| line.replace(&name, &port))
+            };
+            let lines = lines.iter().map(place).collect();
             let mut kafka = Self { port, lines, directory, child: None };
             if kafka.try_restart() {
                 return kafka;
@@ -85,8 +91,9 @@ impl Kafka {
         let mut child = self.spawn(name, arguments, Stdio::piped(), Stdio::piped());
         child.stdin.take().expect("it has one").write_all(input.as_bytes()).unwrap();
         let output = child.wait_with_output().unwrap();
-        let (out, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert!(output.status.success(), "kafka.sh tool {name} {arguments:?}: {out}{error}");
+        let out = String::from_utf8_lossy(&output.stdout);
+        let log = fs::read_to_string(self.directory.path().join("tools.log")).unwrap_or_default();
+        assert!(output.status.success(), "kafka.sh tool {name} {arguments:?}: {out}{log}");
         out.into_owned()
     }
 
@@ -109,38 +116,50 @@ impl Kafka {
         self.tool("topics", &["--delete", "--topic", topic], "");
     }
 
-    /// Produces a record for each line: `headers<TAB>key<TAB>value`, headers as `name=value|name=value`; `NULL` is null.
-    pub fn produce(&self, topic: &str, lines: &[String]) {
-        let reader = ["parse.key=true", "parse.headers=true", "headers.separator=|", "headers.key.separator==", "null.marker=NULL"];
-        let mut arguments = vec!["--topic", topic, "--sync"];
+    /// Kafka's own producer of a topic, which goes on trying while the broker is down.
+    pub fn producer(&self, topic: &str) -> Producer {
+        let reader = [
+            "parse.key=true",
+            "parse.headers=true",
+            "headers.separator=~",
+            "headers.key.separator==",
+            "null.marker=NULL",
+        ];
+        let mut arguments = vec!["--topic", topic];
         arguments.extend(reader.iter().flat_map(|property| ["--reader-property", property]));
-        self.tool("console-producer", &arguments, &(lines.join("\n") + "\n"));
+        let child = self.spawn("console-producer", &arguments, Stdio::piped(), Stdio::null());
+        Producer(child)
     }
 
-    /// Produces values without key and headers.
-    pub fn produce_values(&self, topic: &str, values: &[String]) {
-        self.tool("console-producer", &["--topic", topic], &(values.join("\n") + "\n"));
+    /// Produces these lines, see [`Producer::send`]; they are in the topic when this returns.
+    pub fn produce(&self, topic: &str, lines: &[String]) {
+        let mut producer = self.producer(topic);
+        producer.send(lines);
+        producer.finish();
+    }
+
+    /// Kafka's own consumer of a topic, from its oldest record.
+    pub fn reader(&self, topic: &str) -> Reader {
+        let out = tempfile::Builder::new().prefix("consumed-").tempfile_in(self.directory.path()).unwrap();
+        let printed = [
+            "print.partition=true",
+            "print.offset=true",
+            "print.headers=true",
+            "print.key=true",
+            "headers.separator=\u{1}",
+        ];
+        let mut arguments = vec!["--topic", topic, "--from-beginning"];
+        arguments.extend(printed.iter().flat_map(|property| ["--formatter-property", property]));
+        let child = self.spawn("console-consumer", &arguments, Stdio::null(), out.reopen().unwrap().into());
+        Reader { child, out }
     }
 
     /// Reads a topic from its oldest record until there are `count`.
     pub fn consume(&self, topic: &str, count: usize) -> Vec<Consumed> {
-        self.consume_until(topic, |records| records.len() >= count)
-    }
-
-    /// Reads a topic from its oldest record until `enough`.
-    pub fn consume_until(&self, topic: &str, enough: impl Fn(&[Consumed]) -> bool) -> Vec<Consumed> {
-        let out = tempfile::Builder::new().prefix("consumed-").tempfile_in(self.directory.path()).unwrap();
-        let printed = ["print.partition=true", "print.offset=true", "print.headers=true", "print.key=true", "headers.separator=\u{1}"];
-        let mut arguments = vec!["--topic", topic, "--from-beginning"];
-        arguments.extend(printed.iter().flat_map(|property| ["--formatter-property", property]));
-        let mut reader = self.spawn("console-consumer", &arguments, Stdio::null(), out.reopen().unwrap().into());
-        let records = until(&format!("enough records of {topic}"), || {
-            assert!(reader.try_wait().unwrap().is_none(), "Kafka's own consumer ended");
-            Some(consumed(&fs::read_to_string(out.path()).unwrap())).filter(|records| enough(records))
-        });
-        reader.kill().unwrap();
-        reader.wait().unwrap();
-        records
+        let reader = self.reader(topic);
+        until(&format!("{count} records of {topic}"), || {
+            Some(reader.records()).filter(|records| records.len() >= count)
+        })
     }
 
     /// What a group has committed, by partition of a topic.
@@ -162,7 +181,13 @@ impl Kafka {
             .args(arguments)
             .stdin(input)
             .stdout(output)
-            .stderr(Stdio::piped())
+            .stderr(
+                File::options()
+                    .create(true)
+                    .append(true)
+                    .open(self.directory.path().join("tools.log"))
+                    .unwrap(),
+            )
             .spawn()
             .expect("scripts/kafka.sh starts")
     }
@@ -218,13 +243,63 @@ impl Drop for Kafka {
     }
 }
 
-/// A port that is free together with the one behind it, which the controller takes.
-fn free_pair() -> u16 {
+/// How many ports a broker may take: its own, the controller's, and two for other listeners.
+const PORTS: u16 = 4;
+
+/// The first of ports in a row that nobody listens on.
+fn free_ports() -> u16 {
     loop {
         let port = free_port();
-        if port < u16::MAX && TcpListener::bind(("127.0.0.1", port + 1)).is_ok() {
+        let is_free = |offset| TcpListener::bind(("127.0.0.1", port + offset)).is_ok();
+        if port < u16::MAX - PORTS && (1..PORTS).all(is_free) {
             return port;
         }
+    }
+}
+
+/// Kafka's own producer. Dropping it kills it.
+pub struct Producer(Child);
+
+impl Producer {
+    /// Sends a record for each line `headers<TAB>key<TAB>value`, headers as `name=value~name=value`; `NULL` is null.
+    pub fn send(&mut self, lines: &[String]) {
+        let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        self.0.stdin.as_mut().expect("it reads from here").write_all(text.as_bytes()).unwrap();
+    }
+
+    /// Waits until all of it is in the topic.
+    pub fn finish(mut self) {
+        drop(self.0.stdin.take());
+        assert!(self.0.wait().unwrap().success(), "Kafka's own producer failed");
+    }
+}
+
+impl Drop for Producer {
+    fn drop(&mut self) {
+        // An error means that it ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Kafka's own consumer. Dropping it kills it.
+pub struct Reader {
+    child: Child,
+    out: tempfile::NamedTempFile,
+}
+
+impl Reader {
+    /// What it has read so far.
+    pub fn records(&self) -> Vec<Consumed> {
+        consumed(&fs::read_to_string(self.out.path()).unwrap())
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        // An error means that it ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -241,7 +316,11 @@ fn consumed(text: &str) -> Vec<Consumed> {
         Consumed {
             partition: partition.strip_prefix("Partition:").unwrap().parse().unwrap(),
             offset: offset.strip_prefix("Offset:").unwrap().parse().unwrap(),
-            headers: if headers == "NO_HEADERS" { Vec::new() } else { headers.split('\u{1}').map(header).collect() },
+            headers: if headers == "NO_HEADERS" {
+                Vec::new()
+            } else {
+                headers.split('\u{1}').map(header).collect()
+            },
             key: key.to_owned(),
             value: value.to_owned(),
         }

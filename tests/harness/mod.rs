@@ -5,6 +5,8 @@ mod dml;
 mod events;
 mod flowd;
 mod http;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod mesh;
 mod messages;
 mod metrics;
@@ -23,6 +25,8 @@ pub use dml::Dml;
 pub use events::{Event, Events};
 pub use flowd::{Flowd, Job, Outcome};
 pub use http::{HttpClient, HttpServer, Taken, binary, structured};
+#[cfg(feature = "kafka")]
+pub use kafka::{Consumed, Kafka, Producer, Reader};
 pub use mesh::{Mesh, publish};
 pub use metrics::Metrics;
 #[cfg(feature = "postgres")]

@@ -6,6 +6,8 @@ pub mod kit;
 mod eventmesh;
 mod file;
 mod http;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod pages;
 #[cfg(feature = "postgres")]
 mod postgres;

@@ -136,7 +136,8 @@ pub struct RabbitClient {
 
 impl RabbitClient {
     fn connect(port: u16) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let uri = format!("amqp://guest:guest@127.0.0.1:{port}/%2f");
         let (connection, channel) = runtime.block_on(async {
             let connection = Connection::connect(&uri, ConnectionProperties::default()).await.unwrap();
@@ -161,9 +162,15 @@ impl RabbitClient {
         let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
         self.runtime.block_on(async {
             let none = FieldTable::default;
-            self.channel.exchange_declare(exchange.into(), ExchangeKind::Topic, options, none()).await.unwrap();
+            self.channel
+                .exchange_declare(exchange.into(), ExchangeKind::Topic, options, none())
+                .await
+                .unwrap();
             let bound = QueueBindOptions::default();
-            self.channel.queue_bind(queue.into(), exchange.into(), pattern.into(), bound, none()).await.unwrap();
+            self.channel
+                .queue_bind(queue.into(), exchange.into(), pattern.into(), bound, none())
+                .await
+                .unwrap();
         });
     }
 
@@ -191,7 +198,8 @@ impl RabbitClient {
             for (properties, body) in messages {
                 let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
                 let properties = properties.clone().with_delivery_mode(2);
-                let published = self.channel.basic_publish(exchange.into(), key.into(), options, body, properties);
+                let published =
+                    self.channel.basic_publish(exchange.into(), key.into(), options, body, properties);
                 confirms.push(published.await.unwrap());
             }
             for confirm in confirms {

@@ -64,7 +64,9 @@ fn reading(broker: &Broker, mesh: &Mesh, topic: &str) -> Job {
 
 /// A rabbitmq-sink that publishes a topic to the queue `orders`.
 fn writing(broker: &Broker, mesh: &Mesh, topic: &str) -> Job {
-    broker.access(Job::sink("rabbitmq-sink", &mesh.address(), topic)).set("connectorConfig.routingKey", "orders")
+    broker
+        .access(Job::sink("rabbitmq-sink", &mesh.address(), topic))
+        .set("connectorConfig.routingKey", "orders")
 }
 
 /// What a rabbitmq-source reads.
@@ -137,10 +139,10 @@ mod source {
     use super::super::kit;
     use super::Queue;
 
-    kit::source!(Queue);
-    kit::source_process!(Queue);
-    kit::source_guarded!(Queue);
-    kit::source_spoiling!(Queue);
+    kit::promises!(Queue: source);
+    kit::promises!(Queue: process source);
+    kit::promises!(Queue: guarded source);
+    kit::promises!(Queue: spoiling source);
 }
 
 /// Where a rabbitmq-sink publishes: an exchange that takes the keys of the kit and no other.
@@ -221,9 +223,9 @@ mod sink {
     use super::super::kit;
     use super::Exchange;
 
-    kit::sink!(Exchange);
-    kit::sink_process!(Exchange);
-    kit::sink_stalling!(Exchange);
-    kit::sink_guarded!(Exchange);
-    kit::sink_refusing!(Exchange);
+    kit::promises!(Exchange: sink);
+    kit::promises!(Exchange: process sink);
+    kit::promises!(Exchange: stalling sink);
+    kit::promises!(Exchange: guarded sink);
+    kit::promises!(Exchange: refusing sink);
 }

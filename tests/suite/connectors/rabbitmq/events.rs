@@ -2,7 +2,7 @@
 
 use lapin::types::FieldTable;
 
-use super::{AMQPValue, BasicProperties, Broker, Job, Mesh, Value, json, publish, reading, writing};
+use super::{AMQPValue, BasicProperties, Broker, Mesh, Value, json, publish, reading, writing};
 use crate::harness::Events;
 
 /// What an event is without its topic and what a mesh adds.
@@ -24,8 +24,9 @@ fn an_event_that_goes_through_the_broker_is_the_same_in_both_modes() {
             "traceparent": "00-ab", "contenttype": "text/plain; charset=utf-8", "data": "café",
         });
         publish(&mesh, &[event.to_string()]);
-        let sink = writing(&broker, &mesh, &out).set("connectorConfig.mode", mode).start(&[]);
-        let source = reading(&broker, &mesh, &back).start(&[]);
+        let writing = writing(&broker, &mesh, &out).set("connectorConfig.mode", mode);
+        let reading = reading(&broker, &mesh, &back);
+        let (sink, source) = (writing.start(&[]), reading.start(&[]));
         let came = mesh.read(&back, |events| events.len() == 1);
         let mut expected = event;
         expected.as_object_mut().unwrap().remove("subject");
@@ -46,7 +47,8 @@ fn a_message_that_is_no_event_becomes_one_of_what_it_says() {
         .with_headers(headers);
     broker.client.publish("shop", "eu/new", &[(properties, b"\x00\xff")]);
     let job = reading(&broker, &mesh, "{queue}.{exchange}.{routingKey}");
-    let _source = job.set("connectorConfig.key", "header:customer").start(&[]);
+    let job = job.set("connectorConfig.key", "header:customer");
+    let _source = job.start(&[]);
     let came = mesh.read("orders.shop.eu_new", |events| events.len() == 1);
     let expected = json!({
         "id": "m-1", "source": "/flowd/rabbitmq-source/messages", "type": "order.placed", "partitionkey": "7",
@@ -59,8 +61,13 @@ fn a_message_that_is_no_event_becomes_one_of_what_it_says() {
 #[test]
 fn a_message_without_an_id_gets_one_that_no_other_has() {
     let (broker, mesh) = (Broker::begin(), Mesh::start());
-    broker.client.publish("", "orders", &[(BasicProperties::default(), b"same"), (BasicProperties::default(), b"same")]);
-    let _source = reading(&broker, &mesh, "orders").start(&[]);
+    broker.client.publish(
+        "",
+        "orders",
+        &[(BasicProperties::default(), b"same"), (BasicProperties::default(), b"same")],
+    );
+    let job = reading(&broker, &mesh, "orders");
+    let _source = job.start(&[]);
     let came = mesh.read("orders", |events| events.len() == 2);
     assert_ne!(came.0[0].id(), came.0[1].id());
     assert_eq!(came.0[0].json["data"], "same");

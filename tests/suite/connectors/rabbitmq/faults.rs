@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::kit::{Process, Sending};
-use super::{AMQPValue, Broker, Flowd, Job, Mesh, Queue, RabbitMq, Value, json, publish, reading, until, writing};
+use super::{
+    AMQPValue, Broker, Flowd, Job, Mesh, Queue, RabbitMq, Value, json, publish, reading, until, writing,
+};
 use crate::harness::Events;
 use crate::suite::access::certificates::Authority;
 
@@ -36,12 +38,11 @@ fn until_logged(flowd: &mut Flowd, text: &str) {
 #[test]
 fn what_is_not_there_at_the_start_is_named() {
     let (broker, mesh) = (Broker::begin(), Mesh::start());
-    let queue = reading(&broker, &mesh, "orders").set("connectorConfig.queue", "missing");
-    let exchange = writing(&broker, &mesh, "orders").set("connectorConfig.exchange", "missing");
+    let (source, sink) = (|| reading(&broker, &mesh, "orders"), || writing(&broker, &mesh, "orders"));
     for (job, said) in [
-        (&queue, "no queue 'missing' in vhost '/'"),
-        (&exchange, "no exchange 'missing' in vhost '/'"),
-        (&queue.set("connectorConfig.vhost", "elsewhere"), "vhost elsewhere not found"),
+        (source().set("connectorConfig.queue", "missing"), "no queue 'missing' in vhost '/'"),
+        (sink().set("connectorConfig.exchange", "missing"), "no exchange 'missing' in vhost '/'"),
+        (source().set("connectorConfig.vhost", "elsewhere"), "vhost elsewhere not found"),
     ] {
         job.start(&[]).wait().expect_code(3).expect_log(said);
     }
@@ -50,7 +51,8 @@ fn what_is_not_there_at_the_start_is_named() {
 #[test]
 fn a_queue_that_is_deleted_while_it_is_read_ends_the_run() {
     let (broker, mesh) = (Broker::begin(), Mesh::start());
-    let mut source = reading(&broker, &mesh, "orders").start(&[]);
+    let job = reading(&broker, &mesh, "orders");
+    let mut source = job.start(&[]);
     until_logged(&mut source, "reading the queue orders");
     broker.client.delete("orders");
     source.wait().expect_code(4).expect_log("no queue 'orders'");
@@ -59,7 +61,8 @@ fn a_queue_that_is_deleted_while_it_is_read_ends_the_run() {
 #[test]
 fn a_connection_that_the_broker_closes_is_made_again() {
     let (mut queue, mesh) = (Queue(Broker::begin()), Mesh::start());
-    let mut source = reading(&queue.0, &mesh, "orders").start(&[]);
+    let job = reading(&queue.0, &mesh, "orders");
+    let mut source = job.start(&[]);
     queue.put(&messages(0..10));
     mesh.read("orders", |events| numbers(events).len() == 10);
     queue.0.broker.ctl(&["close_all_connections", "maintenance"]);
@@ -72,16 +75,19 @@ fn a_connection_that_the_broker_closes_is_made_again() {
 #[test]
 fn what_the_mesh_has_not_acknowledged_stays_in_the_queue() {
     let (mut queue, mesh) = (Queue(Broker::begin()), Mesh::start());
-    let source = reading(&queue.0, &mesh, "orders").start(&[]);
+    let job = reading(&queue.0, &mesh, "orders");
+    let source = job.start(&[]);
     queue.put(&messages(0..1));
     mesh.read("orders", |events| events.len() == 1);
     mesh.signal("STOP");
     queue.put(&messages(1..101));
     until("flowd to have all messages", || (queue.0.client.waiting("orders") == 0).then_some(()));
     source.kill();
-    until("the messages to be in the queue again", || (queue.0.client.waiting("orders") == 100).then_some(()));
+    until("the messages to be in the queue again", || {
+        (queue.0.client.waiting("orders") == 100).then_some(())
+    });
     mesh.signal("CONT");
-    let _source = reading(&queue.0, &mesh, "orders").start(&[]);
+    let _source = job.start(&[]);
     let events = mesh.read("orders", |events| numbers(events).len() == 101);
     let again = events.iter().filter(|event| event.json["redelivered"] == "true").count();
     assert!(again >= 100, "{again} events say that they may have come before");
@@ -104,15 +110,18 @@ fn a_quorum_queue_gives_everything_whatever_dies() {
     let _source = job.start(&[]);
     queue.put(&messages(2_000..2_100));
     let events = mesh.read("orders", |events| numbers(events).len() == 2_100);
-    let named: BTreeSet<(String, u64)> =
-        events.iter().map(|event| (event.id().to_owned(), event.data()["number"].as_u64().unwrap())).collect();
+    let named: BTreeSet<(String, u64)> = events
+        .iter()
+        .map(|event| (event.id().to_owned(), event.data()["number"].as_u64().unwrap()))
+        .collect();
     assert_eq!(named.len(), 2_100, "a message keeps its id when it comes again");
 }
 
 #[test]
 fn heartbeats_go_on_while_the_pipeline_is_full() {
     let (mut queue, mesh) = (Queue(Broker::begin_with(&["heartbeat = 1"])), Mesh::start());
-    let source = reading(&queue.0, &mesh, "orders").set("pipeline.memory", "32MiB").start(&[]);
+    let job = reading(&queue.0, &mesh, "orders").set("pipeline.memory", "32MiB");
+    let source = job.start(&[]);
     queue.put(&messages(0..1));
     mesh.read("orders", |events| events.len() == 1);
     mesh.signal("STOP");
@@ -167,7 +176,8 @@ fn what_a_full_queue_does_not_take_is_published_until_it_does() {
     let full = AMQPValue::LongString("reject-publish".into());
     broker.client.declare("orders", &[("x-max-length", AMQPValue::LongInt(5)), ("x-overflow", full)]);
     publish(&mesh, &(0..20).map(|number| event(number, "")).collect::<Vec<_>>());
-    let mut sink = writing(&broker, &mesh, "orders").start(&[]);
+    let job = writing(&broker, &mesh, "orders");
+    let mut sink = job.start(&[]);
     until_logged(&mut sink, "basic.nack");
     let mut came = Vec::new();
     until("all events", || {
@@ -175,7 +185,11 @@ fn what_a_full_queue_does_not_take_is_published_until_it_does() {
         (came.iter().collect::<BTreeSet<_>>().len() == 20).then_some(())
     });
     let mut first = Vec::new();
-    came.iter().for_each(|number| if !first.contains(number) { first.push(*number) });
+    came.iter().for_each(|number| {
+        if !first.contains(number) {
+            first.push(*number)
+        }
+    });
     assert!(first.is_sorted(), "{came:?}");
 }
 
@@ -210,8 +224,9 @@ fn tls_goes_to_the_broker_that_is_trusted_and_to_no_other() {
             .set("connectorConfig.sslCa", &authority.path("ca.pem"))
     };
     publish(&mesh, &[event(7, "")]);
-    let _sink = tls(writing(&broker, &mesh, "orders"), &authority).start(&[]);
-    let _source = tls(reading(&broker, &mesh, "back"), &authority).start(&[]);
+    let jobs =
+        [writing(&broker, &mesh, "orders"), reading(&broker, &mesh, "back")].map(|job| tls(job, &authority));
+    let _running = jobs.each_ref().map(|job| job.start(&[]));
     assert_eq!(numbers(&mesh.read("back", |events| events.len() == 1)), BTreeSet::from([7]));
     let stranger = Authority::new("a stranger");
     let refused = tls(reading(&broker, &mesh, "back"), &stranger);

@@ -124,8 +124,9 @@ pub fn check_and_position_answer<S: Receiving>() {
 }
 
 pub fn wrong_credentials_end_the_start_at_once<S: Receiving + Guarded>() {
-    let Flow { system, job, .. } = Flow::<S>::begin();
-    super::refuses_wrong_credentials(&system, job);
+    // The mesh goes on meanwhile.
+    let flow = Flow::<S>::begin();
+    super::refuses_wrong_credentials(&flow.system, flow.job);
 }
 
 pub fn a_server_that_is_away_at_the_start_is_waited_for_within_the_bound<S: Receiving + Process>() {

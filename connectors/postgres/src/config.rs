@@ -56,7 +56,7 @@ pub const SETTINGS: &[Setting] = &[
     ),
     Setting::new(
         "zeroDates",
-        Kind::Choice(&["reject", "null"]),
+        Kind::Choice(&["reject", "asNull"]),
         Preset::Value("reject"),
         "what becomes of MySQL's zero and partial dates, which PostgreSQL does not have",
     ),
@@ -197,7 +197,7 @@ impl PostgresConfig {
             password: Secret::new(settings.secret("password")),
             database: settings.text("database").to_owned(),
             plain: plain(settings, &schema)?,
-            zero_dates: if settings.text("zeroDates") == "null" {
+            zero_dates: if settings.text("zeroDates") == "asNull" {
                 ZeroDates::Null
             } else {
                 ZeroDates::Reject

@@ -119,7 +119,7 @@ impl<'v> Moment<'v> {
             return match zero_dates {
                 ZeroDates::Null => Ok(true),
                 ZeroDates::Reject => Err(format!(
-                    "{}: PostgreSQL has no zero and no partial dates (connectorConfig.zeroDates: null stores NULL)",
+                    "{}: PostgreSQL has no zero and no partial dates (connectorConfig.zeroDates: asNull stores NULL)",
                     is_no(value, "date")
                 )),
             };

@@ -177,7 +177,7 @@ fn rows_without_a_key_are_matched_whole_and_one_at_a_time() {
     on_every_version(|server| {
         for kind in ["", " PARTITION BY LIST (id); CREATE TABLE part PARTITION OF t DEFAULT"] {
             let mut sql = with(server, &format!("CREATE TABLE t (id int, v text, d date){kind}"));
-            let mut target = open_with(server, &[("zeroDates", "null")]);
+            let mut target = open_with(server, &[("zeroDates", "asNull")]);
             let of = |v: Option<&str>, d: &str| json!({"id": 1, "v": v, "d": d});
             let null = of(None, "0000-00-00");
             let (a, upper, b) = (of(Some("a"), "2020-01-01"), of(Some("A"), "2020-01-01"), of(Some("b"), "2020-01-01"));

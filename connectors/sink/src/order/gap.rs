@@ -2,11 +2,19 @@
 //!
 //! What is waited for is that the source is heard, not that time passes. One that is down has perhaps not sent what is
 //! missing, and will; one that goes on has sent it long ago, and the mesh has lost it.
+//!
+//! What was given up is remembered, here and in the store: an event that comes after all was not applied, however far
+//! its lane is. A store keeps it as it keeps chunks of snapshots: one that is called after the topic, of the lane's number, in a
+//! run that is the epoch.
+
+use std::sync::Arc;
 
 use super::lane::{Lane, Standing};
 use super::names::LaneId;
+use super::rows::Ranges;
 use super::snapshots::Snapshots;
 use super::{Order, Settings};
+use crate::store::{ChunkApplied, ChunksOver};
 
 /// Silence between two events of a source counts as so much of its being heard, at most.
 const SILENCE_MS: u64 = 1000;
@@ -33,7 +41,56 @@ impl Heard {
     }
 }
 
+/// What stands before the topic in the name of such a record; no snapshot is called so.
+const GIVEN_UP: &str = "~";
+/// A store's names are no longer; what is given up of a topic with a longer one is forgotten with the process.
+const NAME_BYTES_MAX: usize = 255;
+
+/// What of the records of a topic is of no more use with this one.
+pub(super) fn over_before(record: &ChunkApplied) -> ChunksOver {
+    ChunksOver { source: Arc::clone(&record.source), snapshot: Arc::clone(&record.snapshot), run: record.run }
+}
+
 impl<T> Order<T> {
+    /// What a lane has given up, where that is not on record yet.
+    pub(super) fn given_up_record(&self, id: LaneId) -> Option<ChunkApplied> {
+        let lane = &self.lanes[id.0 as usize];
+        let rows = lane.given_up.encode();
+        let name = self.names.name(lane.topic);
+        let is_news = rows != lane.given_up_recorded && name.topic.len() + GIVEN_UP.len() <= NAME_BYTES_MAX;
+        is_news.then(|| ChunkApplied {
+            source: Arc::clone(&name.source),
+            snapshot: format!("{GIVEN_UP}{}", name.topic).into(),
+            run: lane.epoch,
+            number: lane.number.into(),
+            rows,
+        })
+    }
+
+    /// The lane of a record of what is given up; `None` for one of a chunk.
+    fn lane_of_record(&mut self, record: &ChunkApplied) -> Option<&mut Lane<T>> {
+        let topic = record.snapshot.strip_prefix(GIVEN_UP)?;
+        let id = self.lane(&record.source, topic, u16::try_from(record.number).ok()?)?;
+        Some(&mut self.lanes[id.0 as usize])
+    }
+
+    /// Takes over a record, if it is one of what is given up, once the lanes are loaded.
+    pub(super) fn load_given_up(&mut self, record: &ChunkApplied) -> bool {
+        let Some(lane) = self.lane_of_record(record) else { return false };
+        if lane.epoch == record.run {
+            lane.given_up = Ranges::decode(&record.rows);
+            lane.given_up_recorded.clone_from(&record.rows);
+        }
+        true
+    }
+
+    /// The store has this record.
+    pub(super) fn given_up_recorded(&mut self, record: &ChunkApplied) {
+        if let Some(lane) = self.lane_of_record(record) {
+            lane.given_up_recorded.clone_from(&record.rows);
+        }
+    }
+
     /// Takes note of something new from the lane's source.
     pub(super) fn hear(&mut self, id: LaneId, now_ms: u64) {
         let source = &mut self.sources[self.lanes[id.0 as usize].source.0 as usize];

@@ -62,6 +62,8 @@ pub(super) struct Lane<T> {
     pub(super) blocked_until_ms: Option<u64>,
     /// Numbers of this epoch that were given up and have not come.
     pub(super) given_up: Ranges,
+    /// What of that the store has on record.
+    pub(super) given_up_recorded: Vec<u8>,
     pub(super) held: BTreeMap<At, Held<T>>,
 }
 
@@ -90,6 +92,7 @@ impl<T> Lane<T> {
             limit: None,
             blocked_until_ms: None,
             given_up: Ranges::default(),
+            given_up_recorded: Vec::new(),
             held: BTreeMap::new(),
         }
     }
@@ -102,6 +105,8 @@ impl<T> Lane<T> {
         self.rows_from = 0;
         self.blocked_until_ms = None;
         self.given_up = Ranges::default();
+        // The record of another epoch goes with the first one of this.
+        self.given_up_recorded.clear();
     }
 
     /// How an event of the lane's epoch stands. Whether a row has gone, the lane does not know.

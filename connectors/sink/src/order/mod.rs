@@ -30,7 +30,7 @@ pub(crate) use snapshots::{Row, SnapshotId};
 
 use barrier::Topic;
 use epoch::Source;
-use gap::due_of;
+use gap::{due_of, over_before};
 use lane::{At, Held, Lane, Standing};
 use names::Names;
 use snapshots::Snapshots;
@@ -90,6 +90,9 @@ impl<T> Order<T> {
             source.epoch = source.epoch.max(record.epoch);
         }
         for chunk in &applied.chunks {
+            if self.load_given_up(chunk) {
+                continue;
+            }
             let of_source = applied.lanes.iter().filter(|lane| lane.source == chunk.source);
             let epoch = of_source.map(|lane| lane.epoch).max().unwrap_or(0);
             self.snapshots.load(chunk, epoch);
@@ -439,14 +442,19 @@ impl<T> Order<T> {
                 over.extend(self.snapshots.of_older_epochs(&self.names.name(lane.topic).source, epoch));
             }
         }
+        let mut chunks: Vec<_> = rows.iter().filter_map(|row| self.snapshots.record(row)).collect();
+        for record in lanes.iter().filter_map(|id| self.given_up_record(*id)) {
+            over.push(over_before(&record));
+            chunks.push(record);
+        }
         let lanes = lanes.iter().map(|lane| self.record(*lane)).collect();
-        let chunks = rows.iter().filter_map(|row| self.snapshots.record(row)).collect();
         Applied { lanes, chunks, over }
     }
 
     /// The records are in the store: what may be forgotten with them is forgotten here too.
     pub(crate) fn recorded(&mut self, records: &Applied) {
         records.over.iter().for_each(|over| self.snapshots.forget(over));
+        records.chunks.iter().for_each(|chunk| self.given_up_recorded(chunk));
     }
 }
 

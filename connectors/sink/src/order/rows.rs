@@ -151,6 +151,18 @@ impl Ranges {
         }
     }
 
+    /// As it is recorded: start and last of each run, little-endian.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        self.0.iter().flat_map(|(start, last)| [start.to_le_bytes(), last.to_le_bytes()]).flatten().collect()
+    }
+
+    /// What `encode` wrote; what is damaged holds nothing.
+    pub(crate) fn decode(bytes: &[u8]) -> Self {
+        let (runs, _) = bytes.as_chunks::<16>();
+        let number = |bytes: &[u8]| bytes.try_into().map_or(0, u64::from_le_bytes);
+        Self(runs.iter().map(|run| (number(&run[..8]), number(&run[8..]))).collect())
+    }
+
     pub(crate) fn remove(&mut self, number: u64) {
         let Some((&start, &last)) = self.0.range(..=number).next_back().filter(|(_, last)| number <= **last)
         else {
@@ -209,8 +221,10 @@ mod tests {
                     model.remove(&number);
                 }
             }
+            let recorded = Ranges::decode(&ranges.encode());
             for number in 0..41 {
                 prop_assert_eq!(ranges.contains(number), model.contains(&number), "{}", number);
+                prop_assert_eq!(recorded.contains(number), model.contains(&number), "{} on record", number);
             }
         }
     }

@@ -163,6 +163,34 @@ fn a_source_that_is_down_is_waited_for_and_a_gap_of_one_that_stays_silent_is_giv
 }
 
 #[test]
+fn what_was_given_up_is_told_from_a_repeat_after_a_restart_too() {
+    let mut first = Case::new(false);
+    let places = [1, 4, 5].map(|n| first.counted(0, EPOCH, n));
+    first.arrive(places[0], 1);
+    first.arrive(places[1], 4);
+    first.now_ms += 300_000;
+    assert_eq!(first.released(), [4]);
+    let records = first.order.records(&[places[0].lane], &[]);
+    first.order.recorded(&records);
+    first.arrive(places[2], 5);
+    assert!(first.order.records(&[places[0].lane], &[]).chunks.is_empty(), "it is on record");
+
+    let mut second = Case::new(false);
+    second.order.load(&records);
+    let [one, two, three, four, five] = [1, 2, 3, 4, 5].map(|n| second.counted(0, EPOCH, n));
+    assert_eq!([one, two, four].map(|place| second.arrive(place, 0)), [DUPLICATE, LATE, DUPLICATE]);
+    let records = second.order.records(&[one.lane], &[]);
+    second.order.recorded(&records);
+    let mut third = Case::new(false);
+    third.order.load(&records);
+    assert_eq!([two, three, five].map(|place| third.arrive(place, 0)), [DUPLICATE, LATE, Verdict::Go]);
+    let newer = third.counted(0, EPOCH + 1, 1);
+    assert_eq!(third.arrive(newer, 6), Verdict::Go);
+    let records = third.order.records(&[newer.lane], &[]);
+    assert!(records.chunks.is_empty(), "an epoch begins with nothing given up");
+}
+
+#[test]
 fn published_delivery_gives_the_oldest_gap_up_when_the_buffer_is_full() {
     let mut case = Case::new(false);
     for lane in [1, 0] {

@@ -121,7 +121,7 @@ impl Source {
 #[derive(Default)]
 struct Kept {
     lanes: BTreeMap<u16, LaneApplied>,
-    chunks: BTreeMap<(u64, u64), ChunkApplied>,
+    chunks: BTreeMap<(String, u64, u64), ChunkApplied>,
     /// Names in the order in which they were applied.
     log: Vec<usize>,
     applied: BTreeSet<usize>,
@@ -133,10 +133,10 @@ impl Kept {
             self.lanes.insert(lane.lane, lane);
         }
         for chunk in records.chunks {
-            self.chunks.insert((chunk.run, chunk.number), chunk);
+            self.chunks.insert((chunk.snapshot.to_string(), chunk.run, chunk.number), chunk);
         }
         for over in records.over {
-            self.chunks.retain(|(run, _), _| *run >= over.run);
+            self.chunks.retain(|(snapshot, run, _), _| **snapshot != *over.snapshot || *run >= over.run);
         }
         for name in names {
             assert!(self.applied.insert(*name), "event {name} is applied twice");

@@ -125,6 +125,7 @@ test_() {
   need_commands mvn=maven javac=default-jdk-headless openssl=openssl curl=curl python3=python3
   scripts/servers.sh fetch </dev/null
   scripts/rabbitmq.sh fetch </dev/null
+  scripts/kafka.sh fetch </dev/null
 }
 
 lint() {

@@ -18,6 +18,9 @@ pub(crate) static SCREEN: LazyLock<MultiProgress> =
 /// The variables that filter, the first that is set wins.
 const FILTERS: [&str; 2] = ["FLOWD_LOG", "RUST_LOG"];
 
+/// Without such a variable. The client of Kafka tells its every step, and how a program could call it otherwise.
+const FILTER: &str = "info,krafka=warn,krafka::consumer::group::classic=error";
+
 /// Turns logging on. Once in a process.
 ///
 /// # Errors
@@ -41,7 +44,7 @@ fn filter() -> Result<EnvFilter, clap::Error> {
             cli::usage(&format!("the variable {name} is no log filter (info, flowd_mysql=debug, …): {error}"))
         });
     }
-    Ok(EnvFilter::new("info"))
+    Ok(EnvFilter::new(FILTER))
 }
 
 /// Logs a panic and ends the process with code 4: nothing goes on half-dead. Progress is safe as of the last

@@ -173,9 +173,10 @@ impl Job {
     }
 }
 
-/// A scalar that YAML would read as something else, or not at all, is quoted; lists and numbers stay.
+/// A scalar that YAML would read as something else, or not at all, is quoted; lists, mappings and numbers stay.
 fn quoted(value: &str) -> String {
-    let plain = value.starts_with(['[', '{']) || value.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let is_nested = value.starts_with('[') || (value.starts_with('{') && value.contains(':'));
+    let plain = is_nested || value.bytes().all(|byte| byte.is_ascii_alphanumeric());
     if plain { value.to_owned() } else { format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\"")) }
 }
 

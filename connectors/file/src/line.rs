@@ -26,16 +26,17 @@ impl Lines {
         Self { context, format, kind, key, line_bytes, id: String::new(), offset: String::new() }
     }
 
-    /// Pushes the lines of a chunk that begins at the place.
-    pub(crate) fn push(&mut self, chunk: &[u8], place: &Place, out: &mut Events<'_>) -> Result<(), Closed> {
+    /// Pushes lines of a chunk that begins at the place, until a batch is full; gives how many bytes they have.
+    pub(crate) fn push(&mut self, chunk: &[u8], place: &Place, out: &mut Events<'_>) -> Result<u64, Closed> {
         let name = place.path.rsplit('/').next().unwrap_or_default();
         let subject = self.context.subject.clone();
         let topic = subject.topic(&[("file", name)]);
         let prefix = place.id();
-        let mut offset = place.offset;
+        let mut bytes = 0;
         for line in chunk.split_inclusive(|byte| *byte == b'\n') {
             let text = line.strip_suffix(b"\n").unwrap_or(line);
             let text = text.strip_suffix(b"\r").unwrap_or(text);
+            let offset = place.offset + bytes;
             if text.len() > self.line_bytes {
                 self.reject_long(line.len() as u64, text, place, offset, out)?;
             } else {
@@ -43,9 +44,12 @@ impl Lines {
                 write!(self.id, "{prefix}{offset:x}").expect("a string takes everything");
                 self.push_line(text, &topic, place, offset, out)?;
             }
-            offset += line.len() as u64;
+            bytes += line.len() as u64;
+            if out.is_due() {
+                break;
+            }
         }
-        Ok(())
+        Ok(bytes)
     }
 
     /// A line that is longer than is allowed.

@@ -119,12 +119,8 @@ impl FileSource {
         let mut any = false;
         let many = self.tails.len() > OPEN_MAX;
         for index in 0..self.tails.len() {
-            let tail = &mut self.tails[index];
-            let chunk = tail.next(buffer, self.settings.line_bytes);
-            if push(tail, chunk, lines, out)? {
-                any = true;
-                out.mark(self.position());
-            }
+            let chunk = self.tails[index].next(buffer, self.settings.line_bytes);
+            any |= self.push(index, chunk, lines, out)?;
             if many {
                 self.tails[index].close();
             }
@@ -135,11 +131,11 @@ impl FileSource {
     /// Files to which nothing more is appended: what has no line feed at their end is a line too.
     fn finish(&mut self, buffer: &mut [u8], lines: &mut Lines, out: &mut Events<'_>) -> Result<(), Closed> {
         let ends = |tail: &Tail| tail.is_gone && tail.changed.elapsed() >= GONE_AFTER;
-        let mut any = false;
-        for tail in &mut self.tails {
+        for index in 0..self.tails.len() {
+            let tail = &mut self.tails[index];
             if ends(tail) || !self.settings.follow {
                 let rest = tail.rest(buffer, self.settings.line_bytes);
-                any |= push(tail, rest, lines, out)?;
+                self.push(index, rest, lines, out)?;
             }
         }
         let before = self.tails.len();
@@ -149,10 +145,42 @@ impl FileSource {
             }
             !ends(tail)
         });
-        if any || self.tails.len() < before {
+        if self.tails.len() < before {
             out.mark(self.position());
         }
         Ok(())
+    }
+
+    /// Pushes what was read of a file; whether there was something.
+    fn push(
+        &mut self,
+        index: usize,
+        chunk: io::Result<Chunk<'_>>,
+        lines: &mut Lines,
+        out: &mut Events<'_>,
+    ) -> Result<bool, Closed> {
+        let tail = &mut self.tails[index];
+        match chunk {
+            Ok(Chunk::Nothing) => tail.trouble = None,
+            Ok(Chunk::Lines(mut chunk)) => {
+                while !chunk.is_empty() {
+                    let tail = &mut self.tails[index];
+                    let bytes = lines.push(chunk, &tail.place, out)?;
+                    chunk = &chunk[usize::try_from(bytes).expect("a part of a buffer")..];
+                    tail.advance(bytes);
+                    out.mark(self.position());
+                }
+                return Ok(true);
+            }
+            Ok(Chunk::Long(bytes, shown)) => {
+                lines.reject_long(bytes, shown, &tail.place, tail.place.offset, out)?;
+                tail.advance(bytes);
+                out.mark(self.position());
+                return Ok(true);
+            }
+            Err(error) => tail.complain(&error),
+        }
+        Ok(false)
     }
 
     /// The end of a run that does not follow: what could not be read must not count as read.
@@ -237,33 +265,4 @@ impl FileSource {
 
 fn unreadable(tail: &Tail, error: &io::Error) -> Failure {
     Failure::Unusable(format!("{} cannot be read: {error}", tail.path.display()))
-}
-
-/// Pushes what was read of a file; whether there was something.
-fn push(
-    tail: &mut Tail,
-    chunk: io::Result<Chunk<'_>>,
-    lines: &mut Lines,
-    out: &mut Events<'_>,
-) -> Result<bool, Closed> {
-    let bytes = match chunk {
-        Ok(Chunk::Nothing) => {
-            tail.trouble = None;
-            return Ok(false);
-        }
-        Ok(Chunk::Lines(chunk)) => {
-            lines.push(chunk, &tail.place, out)?;
-            chunk.len() as u64
-        }
-        Ok(Chunk::Long(bytes, shown)) => {
-            lines.reject_long(bytes, shown, &tail.place, tail.place.offset, out)?;
-            bytes
-        }
-        Err(error) => {
-            tail.complain(&error);
-            return Ok(false);
-        }
-    };
-    tail.advance(bytes);
-    Ok(true)
 }

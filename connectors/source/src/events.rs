@@ -56,6 +56,12 @@ impl<'a> Events<'a> {
         self.building.mark(position);
     }
 
+    /// Whether the next event makes a new batch. A source whose positions take work to make marks then, and so loses none of
+    /// what it knows.
+    pub fn is_due(&self) -> bool {
+        self.building.is_due(Instant::now())
+    }
+
     /// Hands on what is there now. Call it before waiting for more.
     ///
     /// # Errors

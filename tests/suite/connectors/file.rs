@@ -40,7 +40,6 @@ impl System for Directory {
         ("connectorConfig.startAt", "middle"),
         ("connectorConfig.lineBytes", "0"),
         ("connectorConfig.follow", "perhaps"),
-        ("connectorConfig.key", ""),
         ("pipeline.delivery", "applied"),
     ];
 
@@ -65,7 +64,7 @@ impl Sending for Directory {
 impl Spoiling for Directory {
     fn spoil(&mut self) -> &'static str {
         self.append_lines("a.log", &["{\"number\": 5"]);
-        "not JSON"
+        "is to be JSON"
     }
 }
 
@@ -272,7 +271,7 @@ fn a_line_over_the_bound_follows_on_reject_and_memory_does_not_follow_the_line()
     assert_eq!(letters.len(), 1);
     let reason = letters[0]["reason"].as_str().unwrap();
     assert!(
-        reason.contains("3145728") && reason.contains("lineBytes") && reason.contains("a.log"),
+        reason.contains("3145729") && reason.contains("lineBytes") && reason.contains("a.log"),
         "{reason}"
     );
 }

@@ -148,10 +148,12 @@ fn command<S: System>(job: &Job, subcommand: &[&str]) -> Outcome {
 /// Demands that each wrong setting of a job is refused by its name.
 fn refuses_wrong_settings<S: System>(job: impl Fn() -> Job) {
     for key in S::REQUIRED {
+        eprintln!("without {key}");
         let name = key.rsplit('.').next().expect("a key has a name");
         job().unset(key).start(&[]).wait().expect_code(2).expect_log(name);
     }
     for (key, value) in S::WRONG {
+        eprintln!("{key}: {value}");
         let name = key.rsplit('.').next().expect("a key has a name");
         job().set(key, value).start(&[]).wait().expect_code(2).expect_log(name);
     }

@@ -84,6 +84,13 @@ impl Access {
     pub(crate) fn of(settings: &Settings) -> Result<Self, Wrong> {
         let is_tls = settings.text("sslMode") != "disabled";
         let port = settings.number_if("port").map(|port| u16::try_from(port).expect("at most 65535"));
+        let given = ["sslCa", "sslCert", "sslKey"].into_iter().find(|name| settings.path_if(name).is_some());
+        if let (false, Some(name)) = (is_tls, given) {
+            return Err(Wrong::new(
+                "sslMode",
+                format!("is disabled, but {name} is given: say verify-identity"),
+            ));
+        }
         let path = |name| settings.path_if(name).map(PathBuf::from);
         let (authorities, certificate, key) = (path("sslCa"), path("sslCert"), path("sslKey"));
         let certificate = match (certificate, key) {
@@ -92,12 +99,6 @@ impl Access {
             (Some(_), None) => return Err(Wrong::new("sslKey", "is missing: sslCert needs its key")),
             (None, Some(_)) => return Err(Wrong::new("sslCert", "is missing: sslKey is the key of it")),
         };
-        if !is_tls && (authorities.is_some() || certificate.is_some()) {
-            return Err(Wrong::new(
-                "sslMode",
-                "is disabled, but certificates are given: say verify-identity",
-            ));
-        }
         let userinfo = AMQPUserInfo {
             username: name(settings, "user")?.to_owned(),
             password: settings.secret("password").to_owned(),

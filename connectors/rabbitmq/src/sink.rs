@@ -2,7 +2,7 @@
 //!
 //! Messages are persistent and mandatory: what no queue takes is refused, not dropped. Kept: events are published in their
 //! order on one channel. After a failure they are published again from the first one that was not confirmed, so that
-//! the order of a key holds and only what stood behind it can come twice.
+//! what comes last of a key is its last event, and only what stood behind the unconfirmed one can come twice.
 
 use std::mem;
 use std::time::Duration;
@@ -90,6 +90,8 @@ struct Progress {
     done: usize,
     /// The refused ones among them.
     refused: Vec<Refused>,
+    /// One was not taken while what stood behind it was: the rest goes one by one, so that this does not happen again.
+    is_careful: bool,
 }
 
 /// A connection, and its channel on which publishes are confirmed.
@@ -144,20 +146,19 @@ impl RabbitSink {
             Some(link) => link,
             None => self.link().await.map_err(while_running)?,
         };
-        match self.publish(&link.channel, events).await {
-            Ok(()) => {
-                self.link = Some(link);
-                let mut refused = mem::take(&mut self.progress).refused;
-                refused.sort_unstable_by_key(|refused| refused.index);
-                Ok(refused)
-            }
-            Err(failure) => {
+        while self.progress.done < events.len() {
+            let end = if self.progress.is_careful { self.progress.done + 1 } else { events.len() };
+            if let Err(failure) = self.publish(&link.channel, &events[..end]).await {
                 let done = self.progress.done;
                 self.progress.refused.retain(|refused| refused.index < done);
                 access::close(&link.connection).await;
-                Err(failure)
+                return Err(failure);
             }
         }
+        self.link = Some(link);
+        let mut refused = mem::take(&mut self.progress).refused;
+        refused.sort_unstable_by_key(|refused| refused.index);
+        Ok(refused)
     }
 
     /// Publishes what is not done of the events, and waits until all of it is confirmed.
@@ -168,7 +169,10 @@ impl RabbitSink {
                 Err(_) => return Err(self.silence()),
                 Ok(Err(error)) => return Err(self.failure(&error)),
                 Ok(Ok(Confirmation::Nack(_))) => {
-                    return Err(Failure::Retry("the broker did not take an event (basic.nack)".to_owned()));
+                    self.progress.is_careful = true;
+                    return Err(Failure::Retry(
+                        "an event was not taken (basic.nack): is a queue full that rejects publishes?".into(),
+                    ));
                 }
                 Ok(Ok(Confirmation::Ack(Some(returned)))) => {
                     let (exchange, key) = (&returned.delivery.exchange, &returned.delivery.routing_key);
@@ -182,7 +186,11 @@ impl RabbitSink {
             }
             self.progress.done = index + 1;
         }
-        failed.map_or(Ok(()), Err)
+        if let Some(failure) = failed {
+            return Err(failure);
+        }
+        self.progress.done = events.len();
+        Ok(())
     }
 
     /// Sends what is not done of the events, in order, until a failure.

@@ -46,10 +46,10 @@ fn a_message_that_is_no_event_becomes_one_of_what_it_says() {
         .with_content_type("application/octet-stream".into())
         .with_headers(headers);
     broker.client.publish("shop", "eu/new", &[(properties, b"\x00\xff")]);
-    let job = reading(&broker, &mesh, "{queue}.{exchange}.{routingKey}");
+    let job = reading(&broker, &mesh, "from.{queue}.{exchange}.{routingKey}");
     let job = job.set("connectorConfig.key", "header:customer");
     let _source = job.start(&[]);
-    let came = mesh.read("orders.shop.eu_new", |events| events.len() == 1);
+    let came = mesh.read("from.orders.shop.eu_new", |events| events.len() == 1);
     let expected = json!({
         "id": "m-1", "source": "/flowd/rabbitmq-source/messages", "type": "order.placed", "partitionkey": "7",
         "exchange": "shop", "routingkey": "eu/new", "customer": "7",

@@ -28,6 +28,13 @@ fn numbers(events: &Events) -> BTreeSet<u64> {
     events.iter().filter_map(|event| event.data()["number"].as_u64()).collect()
 }
 
+/// Waits until a subscriber has seen so many messages.
+fn until_seen(tail: &Flowd, messages: usize) -> Events {
+    until(&format!("{messages} messages"), || {
+        Some(Events::parse(&tail.output())).filter(|events| numbers(events).len() >= messages)
+    })
+}
+
 fn until_logged(flowd: &mut Flowd, text: &str) {
     until(&format!("{text:?} in the log"), || {
         assert!(flowd.is_running() || flowd.log().contains(text), "flowd ended: {}", flowd.log());
@@ -61,24 +68,26 @@ fn a_queue_that_is_deleted_while_it_is_read_ends_the_run() {
 #[test]
 fn a_connection_that_the_broker_closes_is_made_again() {
     let (mut queue, mesh) = (Queue(Broker::begin()), Mesh::start());
+    let tail = mesh.tail("orders");
     let job = reading(&queue.0, &mesh, "orders");
     let mut source = job.start(&[]);
     queue.put(&messages(0..10));
-    mesh.read("orders", |events| numbers(events).len() == 10);
+    until_seen(&tail, 10);
     queue.0.broker.ctl(&["close_all_connections", "maintenance"]);
     until_logged(&mut source, "maintenance");
     queue.0.client = queue.0.broker.client();
     queue.put(&messages(10..20));
-    mesh.read("orders", |events| numbers(events).len() == 20);
+    until_seen(&tail, 20);
 }
 
 #[test]
 fn what_the_mesh_has_not_acknowledged_stays_in_the_queue() {
     let (mut queue, mesh) = (Queue(Broker::begin()), Mesh::start());
+    let tail = mesh.tail("orders");
     let job = reading(&queue.0, &mesh, "orders");
     let source = job.start(&[]);
     queue.put(&messages(0..1));
-    mesh.read("orders", |events| events.len() == 1);
+    until_seen(&tail, 1);
     mesh.signal("STOP");
     queue.put(&messages(1..101));
     until("flowd to have all messages", || (queue.0.client.waiting("orders") == 0).then_some(()));
@@ -88,7 +97,7 @@ fn what_the_mesh_has_not_acknowledged_stays_in_the_queue() {
     });
     mesh.signal("CONT");
     let _source = job.start(&[]);
-    let events = mesh.read("orders", |events| numbers(events).len() == 101);
+    let events = until_seen(&tail, 101);
     let again = events.iter().filter(|event| event.json["redelivered"] == "true").count();
     assert!(again >= 100, "{again} events say that they may have come before");
     until("the queue to be empty", || (queue.0.client.waiting("orders") == 0).then_some(()));
@@ -97,19 +106,20 @@ fn what_the_mesh_has_not_acknowledged_stays_in_the_queue() {
 #[test]
 fn a_quorum_queue_gives_everything_whatever_dies() {
     let (mut queue, mesh) = (Queue(Broker::begin()), Mesh::start());
+    let tail = mesh.tail("orders");
     queue.0.client.delete("orders");
     queue.0.client.declare("orders", &[("x-queue-type", AMQPValue::LongString("quorum".into()))]);
     queue.put(&messages(0..2_000));
     let job = reading(&queue.0, &mesh, "orders");
     let source = job.start(&[]);
-    mesh.read("orders", |events| !events.0.is_empty());
+    until_seen(&tail, 1);
     queue.kill();
     queue.restart();
-    mesh.read("orders", |events| numbers(events).len() >= 1_000);
+    until_seen(&tail, 1_000);
     source.kill();
     let _source = job.start(&[]);
     queue.put(&messages(2_000..2_100));
-    let events = mesh.read("orders", |events| numbers(events).len() == 2_100);
+    let events = until_seen(&tail, 2_100);
     let named: BTreeSet<(String, u64)> = events
         .iter()
         .map(|event| (event.id().to_owned(), event.data()["number"].as_u64().unwrap()))
@@ -120,10 +130,11 @@ fn a_quorum_queue_gives_everything_whatever_dies() {
 #[test]
 fn heartbeats_go_on_while_the_pipeline_is_full() {
     let (mut queue, mesh) = (Queue(Broker::begin_with(&["heartbeat = 1"])), Mesh::start());
+    let tail = mesh.tail("orders");
     let job = reading(&queue.0, &mesh, "orders").set("pipeline.memory", "32MiB");
     let source = job.start(&[]);
     queue.put(&messages(0..1));
-    mesh.read("orders", |events| events.len() == 1);
+    until_seen(&tail, 1);
     mesh.signal("STOP");
     let long: Vec<String> =
         (1..4_000).map(|number| format!(r#"{{"number":{number},"text":"{}"}}"#, "x".repeat(8_000))).collect();
@@ -135,7 +146,7 @@ fn heartbeats_go_on_while_the_pipeline_is_full() {
         std::thread::sleep(Duration::from_millis(50));
     }
     mesh.signal("CONT");
-    mesh.read("orders", |events| numbers(events).len() == 4_000);
+    until_seen(&tail, 4_000);
     assert!(!source.log().contains("connecting again"), "{}", source.log());
 }
 
@@ -170,7 +181,7 @@ fn a_message_that_is_too_large_for_the_broker_is_refused_and_the_rest_arrives() 
 }
 
 #[test]
-fn what_a_full_queue_does_not_take_is_published_until_it_does() {
+fn what_a_full_queue_does_not_take_is_published_again_with_all_behind_it() {
     let (broker, mesh) = (Broker::begin(), Mesh::start());
     broker.client.delete("orders");
     let full = AMQPValue::LongString("reject-publish".into());
@@ -184,13 +195,15 @@ fn what_a_full_queue_does_not_take_is_published_until_it_does() {
         drained(&broker, &mut came, 5);
         (came.iter().collect::<BTreeSet<_>>().len() == 20).then_some(())
     });
-    let mut first = Vec::new();
+    // What stood behind the first one that was not taken comes again, behind it.
+    came.reverse();
+    let mut last = Vec::new();
     came.iter().for_each(|number| {
-        if !first.contains(number) {
-            first.push(*number)
+        if !last.contains(number) {
+            last.push(*number)
         }
     });
-    assert!(first.is_sorted(), "{came:?}");
+    assert!(last.is_sorted_by(|later, earlier| later > earlier), "backwards: {came:?}");
 }
 
 #[test]

@@ -301,7 +301,12 @@ impl Settings {
         })
     }
 
-    /// A path, absolute where the user wrote it.
+    /// A path; it is there because it is required or has a preset. Absolute, wherever the user wrote it from.
+    pub fn path(&self, name: &str) -> &Path {
+        self.path_if(name).unwrap_or_else(|| absent(name))
+    }
+
+    /// The same, of a setting that may be absent.
     pub fn path_if(&self, name: &str) -> Option<&Path> {
         self.get(name).map(|value| match value {
             Value::Path(path) => path.as_path(),

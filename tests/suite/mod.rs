@@ -7,6 +7,7 @@ mod cli;
 mod columns;
 mod connectors;
 mod crash;
+mod guide;
 mod java;
 mod json_columns;
 mod lanes;

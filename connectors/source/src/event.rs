@@ -40,6 +40,14 @@ pub enum Event<'a> {
     },
 }
 
+impl<'a> Event<'a> {
+    /// An event made from what every event has, and its data.
+    pub fn new(id: &'a str, kind: &'a str, topic: &'a str, data: Data<'a>) -> Self {
+        let (source, time_us, key, content_type, extensions) = (None, None, None, None, &[]);
+        Self::Parts { id, kind, source, topic, time_us, key, content_type, extensions, data }
+    }
+}
+
 /// The payload of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Data<'a> {

@@ -1,13 +1,19 @@
 //! Where a source that blocks puts its events, and learns what is acknowledged.
 
-use std::time::Instant;
+use std::task::{Context, Poll};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use flowd_engine::ack::Confirmed;
+use flowd_engine::arrival::thread_waker;
 use flowd_engine::record::{Batch, Position};
 use flowd_engine::worker::{Closed, Intake};
 
 use crate::batch::{BYTES_FULL, Building, Message, size_of_event};
 use crate::event::Event;
+
+/// How long the way down waits for one more acknowledgement.
+pub(crate) const LAST_ACK: Duration = Duration::from_secs(2);
 
 /// The pipeline's near end. Events are gathered into batches of 64 KiB; a push blocks while the pipeline is full.
 ///
@@ -21,12 +27,15 @@ pub struct Events<'a> {
     reserved: usize,
     /// The position handed on last.
     pub(crate) handed_on: Position,
+    /// The newest acknowledged position that was told.
+    acked: Position,
 }
 
 impl<'a> Events<'a> {
     pub(crate) fn new(intake: &'a mut dyn Intake<Message>, begin: Position) -> Self {
         let confirmed = intake.confirmations();
-        Self { intake, confirmed, building: Building::new(begin.clone()), reserved: 0, handed_on: begin }
+        let building = Building::new(begin.clone());
+        Self { intake, confirmed, building, reserved: 0, handed_on: begin.clone(), acked: begin }
     }
 
     /// Adds an event. A batch that is full, or some milliseconds old, is handed on first.
@@ -83,7 +92,29 @@ impl<'a> Events<'a> {
 
     /// The newest acknowledged position, if there is one since the last time.
     pub fn acked(&mut self) -> Option<Position> {
-        self.confirmed.take()
+        let news = self.confirmed.take()?;
+        self.acked = news.clone();
+        Some(news)
+    }
+
+    /// After `Closed`, for a source that passes acknowledgements on: the next acknowledged position, waited for; `None`
+    /// once all that was handed on is acknowledged, or nothing was for two seconds.
+    pub fn drain(&mut self) -> Option<Position> {
+        let waker = thread_waker();
+        let mut context = Context::from_waker(&waker);
+        let deadline = Instant::now() + LAST_ACK;
+        while self.acked != self.handed_on {
+            if let Poll::Ready(position) = self.confirmed.poll(&mut context) {
+                self.acked = position.clone();
+                return Some(position);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            thread::park_timeout(left);
+        }
+        None
     }
 
     /// Whether the pipeline is going down.

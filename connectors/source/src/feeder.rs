@@ -17,14 +17,12 @@ use tokio::sync::{mpsc, watch};
 
 use crate::batch::{Building, Message};
 use crate::event::Event;
-use crate::events::Events;
+use crate::events::{Events, LAST_ACK};
 
 /// Batches between the two threads.
 const BATCHES_MAX: usize = 4;
 /// How soon it is noticed that the pipeline goes down while nothing comes.
 const LOOK: Duration = Duration::from_millis(50);
-/// How long the way down waits for one more acknowledgement.
-const LAST_ACK: Duration = Duration::from_secs(2);
 
 /// The pipeline's near end for asynchronous code: as [`Events`], but it waits instead of blocking.
 pub struct Feeder {

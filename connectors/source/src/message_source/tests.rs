@@ -95,17 +95,7 @@ impl Run {
 }
 
 fn event(id: &str) -> Event<'_> {
-    Event::Parts {
-        id,
-        kind: "t",
-        source: None,
-        topic: "topic",
-        time_us: None,
-        key: None,
-        content_type: None,
-        extensions: &[],
-        data: Data::None,
-    }
+    Event::new(id, "t", "topic", Data::None)
 }
 
 /// Pushes so many events, each with its number as its id and its position.

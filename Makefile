@@ -5,11 +5,15 @@ CARGO ?= cargo
 TOOLS := $(shell scripts/setup.sh tools)
 export PATH := $(HOME)/.cargo/bin:$(PATH):$(TOOLS)
 
-.PHONY: build test demo lint format doc loom deny bench fuzz clean help
+.PHONY: build small test demo lint format doc loom deny bench fuzz clean help
 
 build: ## target/release/flowd, which runs from there as it is
 	scripts/setup.sh build
 	$(CARGO) build --release --locked --bin flowd
+
+small: ## the same with the MySQL connectors and without the clients of the others
+	scripts/setup.sh build
+	$(CARGO) build --release --locked --bin flowd --no-default-features --features mysql
 
 test: ## all tests, on real database servers and with the real Java SDK
 	scripts/setup.sh test

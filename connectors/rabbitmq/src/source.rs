@@ -64,7 +64,7 @@ const FIELDS: &[&str] = &["queue", "exchange", "routingKey"];
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Key {
     None,
-    RoutingKey,
+    Routing,
     Header(String),
 }
 
@@ -72,7 +72,7 @@ impl Key {
     fn parse(text: &str) -> Option<Self> {
         match text.split_once(':') {
             None if text == "none" => Some(Self::None),
-            None if text == "routingKey" => Some(Self::RoutingKey),
+            None if text == "routingKey" => Some(Self::Routing),
             Some(("header", name)) if !name.is_empty() => Some(Self::Header(name.to_owned())),
             _ => None,
         }
@@ -152,7 +152,7 @@ mod tests {
     fn a_key_is_one_of_three_forms() {
         for (text, expected) in [
             ("none", Some(Key::None)),
-            ("routingKey", Some(Key::RoutingKey)),
+            ("routingKey", Some(Key::Routing)),
             ("header:x-customer", Some(Key::Header("x-customer".to_owned()))),
             ("header:", None),
             ("queue", None),

@@ -234,7 +234,7 @@ fn plain<'a>(arrived: &Arrived<'a>, key: &Key, name: impl FnOnce() -> String) ->
 fn key_of<'a>(arrived: &Arrived<'a>, key: &Key) -> Result<Option<Cow<'a, str>>, String> {
     let value = match key {
         Key::None => return Ok(None),
-        Key::RoutingKey => Some(Cow::Borrowed(arrived.routing_key)),
+        Key::Routing => Some(Cow::Borrowed(arrived.routing_key)),
         Key::Header(name) => match headers(arrived.properties).find(|(header, _)| header == name) {
             Some((_, value)) => {
                 Some(text(value).ok_or_else(|| format!("its header {name} is no text, number or boolean"))?)

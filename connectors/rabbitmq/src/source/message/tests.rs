@@ -159,7 +159,7 @@ fn the_key_is_the_routing_key_or_a_header() {
         Ok(Message::Whole(_)) => panic!("no event"),
         Err(reason) => Err(reason),
     };
-    assert_eq!(key(Key::RoutingKey), Ok(Some("orders.eu".to_owned())));
+    assert_eq!(key(Key::Routing), Ok(Some("orders.eu".to_owned())));
     assert_eq!(key(Key::Header("customer".to_owned())), Ok(Some("c7".to_owned())));
     assert_eq!(key(Key::Header("empty".to_owned())), Ok(None));
     assert_eq!(key(Key::Header("absent".to_owned())), Ok(None));

@@ -102,7 +102,10 @@ impl Drop for Postgres {
         }
         // At once, and with its shared memory; the datadir goes with it. An error means that it is gone already.
         self.signal("CONT");
-        let _ = Command::new("kill").args(["-s", "QUIT", &self.child.id().to_string()]).stderr(Stdio::null()).status();
+        let _ = Command::new("kill")
+            .args(["-s", "QUIT", &self.child.id().to_string()])
+            .stderr(Stdio::null())
+            .status();
         let _ = self.child.wait();
     }
 }

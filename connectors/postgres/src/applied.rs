@@ -83,14 +83,12 @@ impl Record {
             "SELECT source, topic, lane::text, epoch::text, sequence::text FROM {} WHERE sink = $1",
             self.name(LANES)
         );
-        let lanes =
-            session.query(&lanes, &[&self.sink])?.iter().map(lane).collect::<Result<_, _>>()?;
+        let lanes = session.query(&lanes, &[&self.sink])?.iter().map(lane).collect::<Result<_, _>>()?;
         let chunks = format!(
             "SELECT source, snapshot, run::text, number::text, rows FROM {} WHERE sink = $1",
             self.name(CHUNKS)
         );
-        let chunks =
-            session.query(&chunks, &[&self.sink])?.iter().map(chunk).collect::<Result<_, _>>()?;
+        let chunks = session.query(&chunks, &[&self.sink])?.iter().map(chunk).collect::<Result<_, _>>()?;
         Ok(Applied { lanes, chunks, over: Vec::new() })
     }
 

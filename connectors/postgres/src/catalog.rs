@@ -72,7 +72,8 @@ pub(crate) fn read(
         session.query(INDEXES, &[oid])?.iter().map(|row| index(row, &numbers)).collect();
     let columns: Vec<Column> = columns.iter().map(column).collect();
     let key = indexes.iter().position(|index| {
-        index.is_whole && index.columns.iter().all(|column| columns.get(*column).is_some_and(|one| !one.nullable))
+        index.is_whole
+            && index.columns.iter().all(|column| columns.get(*column).is_some_and(|one| !one.nullable))
     });
     let key_index = key.map(|key| &indexes[key]);
     let traits = Traits {
@@ -191,7 +192,10 @@ mod tests {
     fn a_columns_type_says_how_its_values_are_written() {
         assert_eq!(form("int2", -1), Form::Integer { min: -32768, max: 32767 });
         assert_eq!(form("numeric", -1), Form::Numeric(None));
-        assert_eq!(form("numeric", (10 << 16 | 2) + 4), Form::Numeric(Some(Precision { digits: 10, scale: 2 })));
+        assert_eq!(
+            form("numeric", (10 << 16 | 2) + 4),
+            Form::Numeric(Some(Precision { digits: 10, scale: 2 }))
+        );
         let negative = form("numeric", (3 << 16 | 0x7fe) + 4);
         assert_eq!(negative, Form::Numeric(Some(Precision { digits: 3, scale: -2 })));
         assert_eq!(form("timestamp", -1), Form::Timestamp { fraction: 6, zoned: false });

@@ -287,7 +287,9 @@ fn tls_mode(settings: &Settings) -> Result<TlsMode, Wrong> {
         "verify-identity" => verified(TlsMode::VerifyIdentity),
         _ if authorities.is_some() => Err(Wrong::new(
             "sslCa",
-            format!("has no effect with sslMode {mode}; verify-ca and verify-identity look at the certificate"),
+            format!(
+                "has no effect with sslMode {mode}; verify-ca and verify-identity look at the certificate"
+            ),
         )),
         "disabled" => Ok(TlsMode::Disabled),
         "required" => Ok(TlsMode::Required),

@@ -41,12 +41,7 @@ impl Table {
         Ok(self.layouts.len() - 1)
     }
 
-    fn new_layout(
-        &self,
-        members: &[Member<'_>],
-        reading: Reading,
-        key: &[String],
-    ) -> Result<Layout, String> {
+    fn new_layout(&self, members: &[Member<'_>], reading: Reading, key: &[String]) -> Result<Layout, String> {
         let mut columns = Vec::with_capacity(members.len());
         for (name, _) in members {
             let index = self.column(name).ok_or_else(|| format!("{} has no column \"{name}\"", self.name))?;

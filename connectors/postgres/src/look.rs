@@ -74,7 +74,9 @@ impl PostgresLook {
         };
         let missing = ["USAGE", "CREATE"].into_iter().enumerate();
         let missing = missing.filter(|(index, _)| text(row, *index) != "true").map(|(_, right)| right);
-        Ok(missing.map(|right| self.lacks(Severity::Warning, right, "SCHEMA", &sql::identifier(schema))).collect())
+        Ok(missing
+            .map(|right| self.lacks(Severity::Warning, right, "SCHEMA", &sql::identifier(schema)))
+            .collect())
     }
 
     fn lacks(&self, severity: Severity, right: &str, kind: &str, on: &str) -> Finding {

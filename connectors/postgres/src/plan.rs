@@ -169,7 +169,11 @@ impl Writer<'_> {
             let all: Vec<String> = (0..self.params.len()).map(each).collect();
             all.join(",")
         };
-        format!("unnest({}) AS n({})", list(|index| format!("${}::text[]", index + 1)), list(|index| format!("c{index}")))
+        format!(
+            "unnest({}) AS n({})",
+            list(|index| format!("${}::text[]", index + 1)),
+            list(|index| format!("c{index}"))
+        )
     }
 
     /// The same, each value with its column's type.
@@ -192,7 +196,8 @@ impl Writer<'_> {
     }
 
     fn on_conflict(&mut self) -> String {
-        let key: Vec<&str> = self.table.key.iter().map(|key| self.table.columns[*key].quoted.as_str()).collect();
+        let key: Vec<&str> =
+            self.table.key.iter().map(|key| self.table.columns[*key].quoted.as_str()).collect();
         let names: Vec<String> =
             self.set(|column, _| format!("{}=EXCLUDED.{}", column.quoted, column.quoted));
         match names.is_empty() {

@@ -91,9 +91,8 @@ impl Session {
         let connector = Connector::new(config)?;
         let client = runtime.block_on(async {
             let connected = timeout(CONNECT_WAIT, of(config).connect(connector)).await;
-            let connected = connected.map_err(|_| {
-                Failure::Retry(format!("no answer within {} seconds", CONNECT_WAIT.as_secs()))
-            });
+            let connected = connected
+                .map_err(|_| Failure::Retry(format!("no answer within {} seconds", CONNECT_WAIT.as_secs())));
             let (client, connection) =
                 connected.and_then(|result| result.map_err(|error| connecting(&error))).map_err(failed)?;
             // It ends with the client, and its error is what the client's next call tells.
@@ -150,7 +149,9 @@ impl Session {
             self.run(&sql).map_err(Fault::into_failure)?;
             return match self.locks(&lock, OWN_LOCK_WAIT)? {
                 true => Ok(()),
-                false => Err(Failure::Retry(format!("a lost connection of ours still holds the lock {lock}"))),
+                false => {
+                    Err(Failure::Retry(format!("a lost connection of ours still holds the lock {lock}")))
+                }
             };
         }
         if self.locks(&lock, SINK_LOCK_WAIT)? {
@@ -209,7 +210,8 @@ impl Session {
 
     /// Asks for a few rows.
     pub(crate) fn query(&mut self, sql: &str, params: &[&str]) -> Result<Vec<Row>, Fault> {
-        let params: Vec<&(dyn ToSql + Sync)> = params.iter().map(|text| text as &(dyn ToSql + Sync)).collect();
+        let params: Vec<&(dyn ToSql + Sync)> =
+            params.iter().map(|text| text as &(dyn ToSql + Sync)).collect();
         self.wait(STATEMENT_WAIT, self.client.query(sql, &params))
     }
 
@@ -240,9 +242,11 @@ impl Session {
             self.runtime.block_on(async {
                 let mut running: Vec<_> = some
                     .iter()
-                    .map(|call| Running::Waits(Box::pin(async {
-                        client.execute(&call.statement, &call.params()).await
-                    })))
+                    .map(|call| {
+                        Running::Waits(Box::pin(async {
+                            client.execute(&call.statement, &call.params()).await
+                        }))
+                    })
                     .collect();
                 // Each is sent when it is first polled.
                 poll_fn(|context| {

@@ -129,9 +129,6 @@ pub(crate) mod tests {
         let columns = vec![made("Id", "integer", Form::Other), made("name", "text", Form::Other)];
         let name = TableName { schema: "s".into(), table: "t".into() };
         let table = Table::new(name, columns, vec![0], Traits::default(), Instant::now());
-        assert_eq!(
-            ["Id", "NAME", "id", "x"].map(|name| table.column(name)),
-            [Some(0), Some(1), None, None]
-        );
+        assert_eq!(["Id", "NAME", "id", "x"].map(|name| table.column(name)), [Some(0), Some(1), None, None]);
     }
 }

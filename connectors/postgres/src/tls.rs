@@ -45,7 +45,8 @@ impl Connector {
             None => builder.with_no_client_auth(),
             Some(ClientCertificate { certificate, key }) => {
                 let chain = certificates("sslCert", certificate)?;
-                let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| of_file("sslKey", key, error))?;
+                let secret =
+                    PrivateKeyDer::from_pem_file(key).map_err(|error| of_file("sslKey", key, error))?;
                 builder.with_client_auth_cert(chain, secret).map_err(|error| {
                     Failure::Unusable(format!(
                         "sslCert {} with sslKey {}: {error}",

@@ -86,17 +86,12 @@ impl Writer<'_> {
         Ok(refused)
     }
 
-    fn gather(
-        &mut self,
-        events: &[StoreEvent<'_>],
-        refused: &mut Vec<Refused>,
-    ) -> Result<Vec<Run>, Failure> {
+    fn gather(&mut self, events: &[StoreEvent<'_>], refused: &mut Vec<Refused>) -> Result<Vec<Run>, Failure> {
         let mut images = Images::default();
         let mut runs = Runs::default();
         for (index, event) in events.iter().enumerate() {
-            let added = understand(event, &mut images, self.tables, self.session, self.now).and_then(
-                |change| runs.add(index, &change, &images, self.tables).map_err(Trouble::Refused),
-            );
+            let added = understand(event, &mut images, self.tables, self.session, self.now)
+                .and_then(|change| runs.add(index, &change, &images, self.tables).map_err(Trouble::Refused));
             match added {
                 Ok(()) => {}
                 Err(Trouble::Refused(reason)) => refused.push(Refused { index, reason, later: false }),
@@ -215,9 +210,10 @@ impl Writer<'_> {
     ) -> Result<Result<(), Unput>, Failure> {
         let sql = self.tables.at(run.table).plans[run.plan].sql.clone();
         self.session.run("SAVEPOINT row").map_err(Fault::into_failure)?;
-        let called = self.session.prepare(&sql).and_then(|statement| {
-            self.session.call(&Call { statement, params: Arc::clone(params) })
-        });
+        let called = self
+            .session
+            .prepare(&sql)
+            .and_then(|statement| self.session.call(&Call { statement, params: Arc::clone(params) }));
         let unput = match called {
             Ok(found) if finds_all(run, count, found) => {
                 self.session.run("RELEASE row").map_err(Fault::into_failure)?;
@@ -231,13 +227,7 @@ impl Writer<'_> {
         Ok(Err(unput))
     }
 
-    fn blame(
-        &mut self,
-        run: &Run,
-        index: usize,
-        params: &[Texts],
-        unput: Unput,
-    ) -> Result<Refused, Failure> {
+    fn blame(&mut self, run: &Run, index: usize, params: &[Texts], unput: Unput) -> Result<Refused, Failure> {
         let name = self.tables.at(run.table).name.clone();
         let (reason, later) = match unput {
             Unput::Missing => {

@@ -1,6 +1,7 @@
 //! The postgres-sink: from MySQL and MariaDB into a real PostgreSQL, each change once, each value exactly.
 
 mod copies;
+mod plain;
 mod records;
 mod values;
 mod writes;

@@ -1,1 +1,69 @@
+//! Tests of which events share a statement, without a server.
 
+use std::time::Instant;
+
+use flowd_sink::image;
+
+use super::*;
+use crate::change::Told;
+use crate::config::{TableName, ZeroDates};
+use crate::table::Traits;
+use crate::table::tests::made;
+use crate::tables::tests::tables_of;
+use crate::value::{Form, Origin, Reading};
+
+/// `c` upserts a key, `d` deletes one; statements come back with their keys.
+fn check(folds: bool, traits: Traits, changes: &str, expected: &str) {
+    let mut key = made("id", "integer", Form::Integer { min: 0, max: 99 });
+    key.folds = folds;
+    let name = TableName { schema: "s".into(), table: "t".into() };
+    let mut tables = tables_of(Table::new(name, vec![key], vec![0], traits, Instant::now()));
+    let mut runs = Runs::default();
+    for (index, change) in changes.split(' ').enumerate() {
+        let (what, id) = change.split_at(1);
+        let json = format!("{{\"id\":{id}}}");
+        let mut images = Images::default();
+        image::read(json.as_bytes(), &mut images.after).unwrap();
+        image::read(json.as_bytes(), &mut images.before).unwrap();
+        let reading = Reading { origin: Origin::Change, zero_dates: ZeroDates::Reject };
+        let layout = tables.at_mut(0).layout(&images.after, reading, &[]).unwrap();
+        let (step, told) =
+            if what == "c" { (Step::Upsert, Told::ByAfter) } else { (Step::Delete, Told::ByBefore) };
+        let change = Change { table: 0, step, after: layout, before: layout, told };
+        runs.add(index, &change, &images, &mut tables).unwrap();
+    }
+    let found: Vec<String> = runs
+        .into_list()
+        .iter()
+        .map(|run| {
+            let keys: Vec<&str> =
+                run.params[0].iter().map(|text| std::str::from_utf8(text.unwrap()).unwrap()).collect();
+            format!("{}({})", if run.step == Step::Upsert { "c" } else { "d" }, keys.join(","))
+        })
+        .collect();
+    assert_eq!(found.join(" "), expected, "{changes}");
+}
+
+#[test]
+fn rows_join_past_what_does_not_touch_their_key_and_never_past_what_does() {
+    let check = |changes, expected| check(false, Traits::default(), changes, expected);
+    check("c1 c2 c3", "c(1,2,3)");
+    check("c1 d1 c2 d2 c3 d3", "c(1,2,3) d(1,2,3)");
+    check("c1 d1 c1 d1", "c(1) d(1) c(1) d(1)");
+    check("d1 c1 d2 c2", "d(1,2) c(1,2)");
+}
+
+#[test]
+fn a_statement_has_each_key_once() {
+    check(false, Traits::default(), "c1 c1 c2 c1", "c(1) c(1,2) c(1)");
+    check(true, Traits::default(), "c1 c1 c2", "c(1) c(1,2)");
+}
+
+#[test]
+fn where_rows_are_tied_or_keys_may_be_equal_each_keeps_its_place() {
+    let other = Traits { has_other_unique: true, ..Traits::default() };
+    let linked = Traits { is_linked: true, ..Traits::default() };
+    for (folds, traits) in [(true, Traits::default()), (false, other), (false, linked)] {
+        check(folds, traits, "c1 c2 d1 c3 d2", "c(1,2) d(1) c(3) d(2)");
+    }
+}

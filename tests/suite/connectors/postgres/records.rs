@@ -45,7 +45,8 @@ fn what_is_applied_is_written_with_the_data_and_loaded_again() {
         let over = ChunksOver { source: Arc::from("/flowd/mysql/x"), snapshot: Arc::from("s'1"), run: 8 };
         target.try_put(&[], &Applied { over: vec![over], ..Applied::default() }).expect("forgotten");
         assert_eq!(target.store.open().expect("open again").chunks, []);
-        let recorded = sql.run("SELECT source, epoch, topic, lane, sequence FROM flowd_applied WHERE lane = 0");
+        let recorded =
+            sql.run("SELECT source, epoch, topic, lane, sequence FROM flowd_applied WHERE lane = 0");
         assert_eq!(recorded, [["/flowd/mysql/x", "6", "shop.t", "0", "1"]]);
         // Another sink in the same schema has its own.
         let mut other = PostgresStore::new(config(server, "other", &[]));
@@ -74,7 +75,9 @@ fn a_role_that_may_not_truncate_deletes_and_one_that_may_not_write_ends_the_sink
     let server = Postgres::start();
     let mut sql = with(&server, TABLE);
     open(&server).store.close();
-    sql.run("RESET ROLE; DROP ROLE IF EXISTS lesser; CREATE ROLE lesser LOGIN PASSWORD 'lesser'; SET ROLE app");
+    sql.run(
+        "RESET ROLE; DROP ROLE IF EXISTS lesser; CREATE ROLE lesser LOGIN PASSWORD 'lesser'; SET ROLE app",
+    );
     sql.run("GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO lesser; GRANT USAGE ON SCHEMA public TO lesser");
     let lesser = [("user", "lesser"), ("password", "lesser")];
     let mut target = open_with(&server, &lesser);
@@ -83,7 +86,10 @@ fn a_role_that_may_not_truncate_deletes_and_one_that_may_not_write_ends_the_sink
     assert_eq!(rows(&mut sql), Vec::<String>::new());
     sql.run("REVOKE INSERT ON t FROM lesser");
     let failure = target.try_put(&[created(&pair(1, "a"))], &Applied::default());
-    assert!(matches!(&failure, Err(Failure::Unusable(text)) if text.contains("lacks a right")), "{failure:?}");
+    assert!(
+        matches!(&failure, Err(Failure::Unusable(text)) if text.contains("lacks a right")),
+        "{failure:?}"
+    );
 }
 
 #[test]

@@ -43,7 +43,10 @@ fn every_column_type_arrives(kind: Kind) {
     {
         let columns = names(&|case| format!("{} NULL", case.column));
         source.run(&format!("CREATE TABLE test.{table} (id INT, {columns}, {ours})"));
-        sql.run(&format!("CREATE TABLE {table} (id int, {}{theirs})", names(&|case| kind_of(case).to_owned())));
+        sql.run(&format!(
+            "CREATE TABLE {table} (id int, {}{theirs})",
+            names(&|case| kind_of(case).to_owned())
+        ));
     }
     let turns = cases.iter().map(|case| case.values.len()).max().unwrap_or(0);
     fill(&mut source, &cases, turns, 0);
@@ -181,7 +184,10 @@ fn keys_of_every_kind_find_their_row() {
             ("inet", [json!("10.0.0.1"), json!("::1")]),
         ];
         for (kind, keys) in kinds {
-            let mut sql = with(server, &format!("CREATE TABLE t (id {kind} PRIMARY KEY, v int, w int NOT NULL DEFAULT 5)"));
+            let mut sql = with(
+                server,
+                &format!("CREATE TABLE t (id {kind} PRIMARY KEY, v int, w int NOT NULL DEFAULT 5)"),
+            );
             let mut target = open(server);
             let of = |key: &Value, v: i64| json!({"id": key, "v": v});
             target.put(&keys.each_ref().map(|key| created(&of(key, 1))));

@@ -14,8 +14,11 @@ use crate::suite::sink_writes::{Given, created, deleted, pair, plain, row, updat
 #[test]
 fn the_changes_of_a_key_keep_their_order_whatever_goes_into_one_statement() {
     let server = Postgres::start();
-    for key in ["id int PRIMARY KEY, v text", "id int, v text, PRIMARY KEY (id, v)", "id numeric PRIMARY KEY, v text"]
-    {
+    for key in [
+        "id int PRIMARY KEY, v text",
+        "id int, v text, PRIMARY KEY (id, v)",
+        "id numeric PRIMARY KEY, v text",
+    ] {
         let mut sql = with(&server, &format!("CREATE TABLE t ({key})"));
         let mut target = open(&server);
         let mut events = Vec::new();
@@ -73,7 +76,8 @@ fn every_change_fires_its_triggers_once() {
 #[test]
 fn a_duplicate_on_another_index_changes_no_row_and_may_be_taken_later() {
     on_every_version(|server| {
-        let mut sql = with(server, "CREATE TABLE t (id int PRIMARY KEY, v text UNIQUE); INSERT INTO t VALUES (1, 'a')");
+        let mut sql =
+            with(server, "CREATE TABLE t (id int PRIMARY KEY, v text UNIQUE); INSERT INTO t VALUES (1, 'a')");
         let mut target = open(server);
         let (moved, taken) = (updated(&pair(1, "a"), &pair(1, "b")), created(&pair(2, "a")));
 
@@ -133,7 +137,10 @@ fn as_a_replica_no_trigger_fires_and_no_foreign_key_is_checked_where_the_role_ma
     let replica = [("sessionReplicationRole", "replica")];
     let mut store = flowd_postgres::store::PostgresStore::new(super::config(&server, "copy", &replica));
     let refused = flowd_sink::store::Store::open(&mut store).expect_err("the role may not");
-    assert!(refused.message().contains("GRANT SET ON PARAMETER session_replication_role TO \"app\""), "{refused}");
+    assert!(
+        refused.message().contains("GRANT SET ON PARAMETER session_replication_role TO \"app\""),
+        "{refused}"
+    );
     sql.run("RESET ROLE; GRANT SET ON PARAMETER session_replication_role TO app");
     let mut target = open_with(&server, &replica);
     target.put(&[created(&json!({"id": 1, "v": 7}))]);
@@ -167,7 +174,8 @@ fn an_update_without_all_columns_updates_only() {
     // The image may have the changed columns alone; the other tells the row.
     target.put(&[updated(&row(r#"{"id":1}"#), &row(r#"{"w":8}"#))]);
     assert_eq!(rows(&mut sql), ["1|b|8"]);
-    let refused = target.one_refused(&[updated(&pair(1, "b"), &pair(1, "c")), updated(&pair(2, "a"), &pair(2, "b"))]);
+    let refused =
+        target.one_refused(&[updated(&pair(1, "b"), &pair(1, "c")), updated(&pair(2, "a"), &pair(2, "b"))]);
     assert!(refused.reason.contains("no row with \"id\"=2") && !refused.later, "{refused:?}");
     assert_eq!(rows(&mut sql), ["1|b|8"]);
 }
@@ -180,7 +188,8 @@ fn rows_without_a_key_are_matched_whole_and_one_at_a_time() {
             let mut target = open_with(server, &[("zeroDates", "asNull")]);
             let of = |v: Option<&str>, d: &str| json!({"id": 1, "v": v, "d": d});
             let null = of(None, "0000-00-00");
-            let (a, upper, b) = (of(Some("a"), "2020-01-01"), of(Some("A"), "2020-01-01"), of(Some("b"), "2020-01-01"));
+            let (a, upper, b) =
+                (of(Some("a"), "2020-01-01"), of(Some("A"), "2020-01-01"), of(Some("b"), "2020-01-01"));
             target.put(&[created(&null), created(&null), created(&upper), created(&a)]);
             target.put(&[deleted(&null), updated(&a, &b), updated(&upper, &upper)]);
             let mut found = rows(&mut sql);
@@ -188,7 +197,10 @@ fn rows_without_a_key_are_matched_whole_and_one_at_a_time() {
             assert_eq!(found, ["1|A|2020-01-01", "1|NULL|NULL", "1|b|2020-01-01"]);
             for event in [deleted(&a), updated(&of(Some("B"), "2020-01-01"), &b)] {
                 let refused = target.one_refused(&[created(&a).of("t"), deleted(&a), event]);
-                assert!(refused.reason.contains("no row that is `before`") && refused.index == 2, "{refused:?}");
+                assert!(
+                    refused.reason.contains("no row that is `before`") && refused.index == 2,
+                    "{refused:?}"
+                );
             }
             assert_eq!(rows(&mut sql).len(), 3);
             target.store.close();
@@ -227,13 +239,19 @@ fn what_is_refused_is_named_with_its_column_and_nothing_is_committed() {
             (created(&pair(1 << 40, "a")), "column \"id\" of public.t: 1099511627776 is out of range"),
             (created(&row(r#"{"id":6,"v":"a","z":1}"#)), "public.t has no column \"z\""),
             (created(&row(r#"{"id":6,"v":"a","m":"c"}"#)), "column \"m\": invalid input value for enum"),
-            (created(&row(r#"{"id":6,"v":"a","j":"{"}"#)), "column \"j\": invalid input syntax for type json"),
+            (
+                created(&row(r#"{"id":6,"v":"a","j":"{"}"#)),
+                "column \"j\": invalid input syntax for type json",
+            ),
             (created(&pair(7, "a")).of("absent"), "no table public.absent"),
             (created(&row(r#"{"id":8}"#)), "null value in column \"v\""),
             (plain("{}"), "plainTable"),
         ] {
             let refused = target.one_refused(&[good.clone(), event, created(&pair(11, "b"))]);
-            assert!(refused.index == 1 && refused.reason.contains(part) && !refused.later, "{part}: {refused:?}");
+            assert!(
+                refused.index == 1 && refused.reason.contains(part) && !refused.later,
+                "{part}: {refused:?}"
+            );
             assert_eq!(rows(&mut sql), Vec::<String>::new());
         }
         let several = [

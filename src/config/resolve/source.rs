@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use flowd_mysql::config::{MySqlConfig, SnapshotMode};
 use flowd_mysql::position::{StartAt, StopAt};
 
-use super::publishing::{self, Outward, Target};
+use super::publishing::{self, Order, Outward, Publishing, Target};
 use super::{CONNECTOR_NAME, is_connector_name, mysql, small, topic};
 use crate::config::problem::Origin;
 use crate::config::setting::Section;
@@ -54,16 +54,16 @@ pub(super) fn resolve(values: &mut Values<'_>, warnings: &mut Vec<String>) -> So
     let outward = publishing::outward(values);
     Source {
         subject: values.parsed(Section::PubSub, "subject", |text, _| subject(text)).unwrap_or_default(),
-        stream: stream(values, &mysql.connector_name, &outward.publishing.target),
+        stream: stream(values, &mysql.connector_name, &outward.publishing),
         outward,
         mysql,
     }
 }
 
-fn stream(values: &mut Values<'_>, connector_name: &str, target: &Target) -> Stream {
+fn stream(values: &mut Values<'_>, connector_name: &str, publishing: &Publishing) -> Stream {
     let section = Section::Pipeline;
     Stream {
-        applied: applied(values, connector_name, target),
+        applied: applied(values, connector_name, publishing),
         start_at: values.parsed(section, "startAt", |text, _| start_at(text)).unwrap_or(StartAt::Latest),
         stop_at: values.parsed(section, "stopAt", |text, _| text.parse()),
         lanes: small(values.number(section, "lanes")),
@@ -72,7 +72,7 @@ fn stream(values: &mut Values<'_>, connector_name: &str, target: &Target) -> Str
 }
 
 /// `delivery`, `appliedBy` and `appliedTopic` together.
-fn applied(values: &mut Values<'_>, connector_name: &str, target: &Target) -> Option<Applied> {
+fn applied(values: &mut Values<'_>, connector_name: &str, publishing: &Publishing) -> Option<Applied> {
     let section = Section::Pipeline;
     let is_applied = values.choice(section, "delivery", &[("published", false), ("applied", true)], false);
     let by = sinks(values);
@@ -86,10 +86,16 @@ fn applied(values: &mut Values<'_>, connector_name: &str, target: &Target) -> Op
         }
         return None;
     }
-    if *target != Target::Mesh {
+    if publishing.target != Target::Mesh {
         let text =
             "applied needs sinks behind EventMesh; write `pipeline.target: mesh`, or `delivery: published`";
         values.problem(section, "delivery", text);
+    }
+    if publishing.order == Order::Total {
+        // The rows of a chunk count as applied together: one at a time they would wait for each other for ever.
+        let text = "total sends one event at a time, and applied waits for many; write `pipeline.order: key`: a sink keeps \
+                    the order of each lane (`pipeline.lanes: 1`: of each topic)";
+        values.problem(section, "order", text);
     }
     if by.is_empty() && values.origin(section, "appliedBy") == Origin::Default {
         let text = "is required with `pipeline.delivery: applied`; write the connectorName of each sink, \

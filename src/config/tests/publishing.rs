@@ -13,6 +13,10 @@ fn delivery_and_its_sinks_are_checked_together() {
             "{delivery: applied, appliedBy: [a], target: stdout}",
             "pipeline.delivery: applied needs sinks behind EventMesh; write `pipeline.target: mesh`",
         ),
+        (
+            "{delivery: applied, appliedBy: [a], order: total}",
+            "pipeline.order: total sends one event at a time, and applied waits for many; write `pipeline.order: key`",
+        ),
         ("{delivery: applied, appliedBy: [a, b, a]}", "pipeline.appliedBy: names \"a\" twice"),
         ("{delivery: applied, appliedBy: [a/b]}", "pipeline.appliedBy: \"a/b\" is no connectorName"),
         (

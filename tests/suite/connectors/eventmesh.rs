@@ -88,7 +88,8 @@ fn events_of_several_topics_arrive_under_them_as_they_are() {
     let published: Vec<Value> =
         ["a", "b"].map(|topic| event(topic, "an id/\u{fc}", &extensions, &data)).into();
     publish(&from, &published.iter().map(Value::to_string).collect::<Vec<_>>());
-    let flowd = bridge(&from, &to, "[a, b]").start(&[]);
+    let job = bridge(&from, &to, "[a, b]");
+    let flowd = job.start(&[]);
     for (topic, published) in ["a", "b"].iter().zip(&published) {
         let arrived = to.read(topic, |events| events.len() == 1);
         let Value::Object(members) = &arrived.0[0].json else { panic!("no object") };
@@ -181,7 +182,8 @@ fn delivery_applied_works_across_a_bridge_with_one_back_for_the_control_topic() 
     let mut copy = Copy::new(&servers, Flow::until_applied);
     let mut sink = copy.flow.sink.start(&[]);
     let back = bridge(&copy.near, &copy.flow.mesh, "flowd.applied.orders");
-    let back = back.set("connectorConfig.connectorName", "back").start(&[]);
+    let back = back.set("connectorConfig.connectorName", "back");
+    let backward = back.start(&[]);
     let (source, mut bridge) = (copy.flow.source.start(&[]), copy.bridge.start(&[]));
     copy.change(&mut bridge);
     stop(source);
@@ -189,5 +191,5 @@ fn delivery_applied_works_across_a_bridge_with_one_back_for_the_control_topic() 
     copy.flow.catch_up(&mut sink);
     copy.flow.verify();
     copy.verify();
-    stop(back);
+    stop(backward);
 }

@@ -28,7 +28,7 @@ use crate::preflight::preflight;
 use crate::retention;
 use crate::rows::MySqlRecord;
 use crate::server::Flavor;
-use crate::snapshot::state::EncodedState;
+use crate::snapshot::state::{EncodedState, SnapshotState};
 use crate::snapshot::{self, Snapshot, running};
 use crate::stream::Stream;
 use crate::tables::{Numbers, TableSettings, Tables};
@@ -182,6 +182,7 @@ impl Source for MySqlSource {
         let mut stream = Stream::new(&binlog, self.config.filter.clone(), met);
         let beside = match (captured, state) {
             (Some(captured), Some(state)) => {
+                warn_of_repeats(&state);
                 stream.note_definitions();
                 let settings = self.snapshot_settings(tables, has_gtids, run);
                 Beside::Running(Box::new(Snapshot::begin(settings, state, captured)?))
@@ -194,6 +195,17 @@ impl Source for MySqlSource {
         };
         let beginning = beside.beginning().filter(|_| goes_on && self.settings.applied.is_some());
         Reader::new(&self, intake, stream, beside, end).run(beginning)
+    }
+}
+
+/// Says whose rows come again under other ids.
+fn warn_of_repeats(state: &SnapshotState) {
+    for table in state.open.iter().filter(|table| table.whole) {
+        tracing::warn!(
+            table = format!("{}.{}", table.schema, table.name),
+            "a table without usable key is read again: its rows come once more, under other ids; empty its copies when the \
+             first of them arrives"
+        );
     }
 }
 

@@ -126,6 +126,7 @@ test_() {
   scripts/servers.sh fetch </dev/null
   scripts/rabbitmq.sh fetch </dev/null
   scripts/kafka.sh fetch </dev/null
+  scripts/postgres.sh fetch </dev/null
 }
 
 lint() {

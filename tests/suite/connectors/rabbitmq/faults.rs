@@ -56,6 +56,22 @@ fn what_is_not_there_at_the_start_is_named() {
 }
 
 #[test]
+fn an_account_needs_to_read_the_queue_or_to_write_to_the_exchange_and_no_more() {
+    let (broker, mesh) = (Broker::begin(), Mesh::start());
+    broker.client.bind("shop", "orders", "#");
+    for (user, write, read) in [("writer", "^shop$", "^$"), ("reader", "^$", "^orders$")] {
+        broker.broker.ctl(&["add_user", user, "pass"]);
+        broker.broker.ctl(&["set_permissions", user, "^$", write, read]);
+    }
+    let of = |job: Job, user| job.set("connectorConfig.user", user).set("connectorConfig.password", "pass");
+    publish(&mesh, &[event(7, "")]);
+    let sink = of(writing(&broker, &mesh, "orders"), "writer").set("connectorConfig.exchange", "shop");
+    let source = of(reading(&broker, &mesh, "back"), "reader");
+    let _running = [&sink, &source].map(|job| job.start(&[]));
+    assert_eq!(numbers(&mesh.read("back", |events| events.len() == 1)), BTreeSet::from([7]));
+}
+
+#[test]
 fn a_queue_that_is_deleted_while_it_is_read_ends_the_run() {
     let (broker, mesh) = (Broker::begin(), Mesh::start());
     let job = reading(&broker, &mesh, "orders");

@@ -130,12 +130,9 @@ impl Carried<'_> {
 pub fn write_attribute(out: &mut Vec<u8>, name: &str, value: &ExtensionValue<'_>) {
     match value {
         ExtensionValue::String(text) => write_text(out, name, text),
-        ExtensionValue::Boolean(value) => {
-            write_name(out, name).extend_from_slice(value.to_string().as_bytes())
-        }
-        ExtensionValue::Integer(value) => {
-            let mut digits = itoa::Buffer::new();
-            write_name(out, name).extend_from_slice(digits.format(*value).as_bytes());
+        // Their texts are JSON as they stand.
+        ExtensionValue::Boolean(_) | ExtensionValue::Integer(_) => {
+            write_name(out, name).extend_from_slice(value.text().as_bytes());
         }
     }
 }

@@ -25,8 +25,11 @@ pub struct Connector {
     /// Who remembers what was acknowledged.
     pub progress: Progress,
     /// Makes the source. It judges the settings and opens nothing: no connection, no file.
-    pub open: fn(&Settings, Context) -> Result<Box<dyn EventSource>, Wrong>,
+    pub open: Open,
 }
+
+/// How a source is made.
+pub type Open = fn(&Settings, Context) -> Result<Box<dyn EventSource>, Wrong>;
 
 /// Who remembers what was acknowledged, for a run that begins again.
 #[derive(Debug, Clone, Copy)]

@@ -139,7 +139,8 @@ impl Layers {
             _ => key,
         };
         if section == Section::Connector {
-            if let (Direction::Sink, "url", Node::Scalar(url)) = (self.connector.direction(), &*key, &value) {
+            let is_jdbc = key == "url" && setting::find(self.connector, section, &key).is_none();
+            if let (true, Direction::Sink, Node::Scalar(url)) = (is_jdbc, self.connector.direction(), &value) {
                 return self.jdbc_url(&format!("{outer}.{key}"), url, &origin);
             }
             self.inner_keys(&format!("{outer}.{key}"), path, &key, &value);

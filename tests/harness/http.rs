@@ -57,7 +57,10 @@ impl Drop for HttpClient {
         self.queue.more.notify_all();
         for worker in self.workers.drain(..) {
             let joined = worker.join();
-            assert!(joined.is_ok() || std::thread::panicking(), "the client got an answer that it does not expect");
+            assert!(
+                joined.is_ok() || std::thread::panicking(),
+                "the client got an answer that it does not expect"
+            );
         }
     }
 }
@@ -77,7 +80,9 @@ impl Queue {
     }
 
     fn next(&self) -> Option<String> {
-        let waiting = self.more.wait_while(self.messages.lock().unwrap(), |messages| messages.is_empty() && !self.is_over());
+        let waiting = self
+            .more
+            .wait_while(self.messages.lock().unwrap(), |messages| messages.is_empty() && !self.is_over());
         let message = waiting.unwrap().pop_front();
         message.filter(|_| !self.is_over())
     }
@@ -108,7 +113,11 @@ fn exchange(connection: &mut Option<BufReader<TcpStream>>, port: u16, message: &
     stream.get_mut().write_all(message.as_bytes())?;
     let mut line = String::new();
     stream.read_line(&mut line)?;
-    let status = line.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or(std::io::ErrorKind::UnexpectedEof)?;
+    let status = line
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok())
+        .ok_or(std::io::ErrorKind::UnexpectedEof)?;
     let (mut size, mut is_last) = (0, false);
     loop {
         line.clear();
@@ -137,7 +146,8 @@ pub fn binary(id: &str, data: &str) -> String {
 
 /// The same in structured mode.
 pub fn structured(id: &str, data: &str) -> String {
-    let event = format!(r#"{{"specversion":"1.0","id":"{id}","source":"/test","type":"test","data":{data}}}"#);
+    let event =
+        format!(r#"{{"specversion":"1.0","id":"{id}","source":"/test","type":"test","data":{data}}}"#);
     request("content-type: application/cloudevents+json\r\n", &event)
 }
 

@@ -74,7 +74,10 @@ fn an_event_is_sent_in_binary_mode_as_it_was_before_the_mesh() {
     assert_eq!((&*requests[0].path, requests[0].header("x-tenant")), ("/in/out.orders", "a"));
     assert_eq!((requests[0].header("ce-id"), requests[0].header("ce-type")), ("1", "made"));
     assert_eq!(requests[0].header("ce-partitionkey"), "{%22id%22:1}");
-    assert_eq!((requests[0].header("content-type"), &*requests[0].body), ("application/json", "{\"id\":\"1\"}"));
+    assert_eq!(
+        (requests[0].header("content-type"), &*requests[0].body),
+        ("application/json", "{\"id\":\"1\"}")
+    );
     assert_eq!((requests[1].header("content-type"), &*requests[1].body), ("image/png", "\0\u{1}"));
     stop(flowd);
 }
@@ -96,7 +99,8 @@ fn an_event_is_sent_in_structured_mode_whole() {
 fn a_batch_that_is_refused_is_halved_until_the_event_to_blame_is_alone() {
     let mut flow = Flow::new().set("connectorConfig.mode", "batch").set("connectorConfig.batchEvents", "16");
     flow.job = flow.job.with_dead_letters();
-    let events: Vec<Value> = (0..40).map(|id| event(&id.to_string(), if id == 11 { "refuse" } else { "made" })).collect();
+    let events: Vec<Value> =
+        (0..40).map(|id| event(&id.to_string(), if id == 11 { "refuse" } else { "made" })).collect();
     flow.publish(&events);
     let mut flowd = flow.job.start(&[]);
     let mut taken = Vec::new();
@@ -111,7 +115,11 @@ fn a_batch_that_is_refused_is_halved_until_the_event_to_blame_is_alone() {
     stop(flowd);
     let letters = flow.job.dead_letters();
     assert_eq!(letters.len(), 1, "{letters:?}");
-    assert!(letters[0]["reason"].as_str().is_some_and(|reason| reason.contains("422") && reason.contains("not this one")));
+    assert!(
+        letters[0]["reason"]
+            .as_str()
+            .is_some_and(|reason| reason.contains("422") && reason.contains("not this one"))
+    );
 }
 
 #[test]
@@ -154,7 +162,8 @@ fn a_server_is_believed_over_tls_only_if_its_authority_is_known() {
     flow.server =
         HttpServer::start_with(&["--tls", &authority.path("server.pem"), &authority.path("server-key.pem")]);
     let url = format!("https://127.0.0.1:{}/", flow.server.port);
-    let mut flow = flow.set("connectorConfig.url", &url).set("connectorConfig.sslCa", &authority.path("ca.pem"));
+    let mut flow =
+        flow.set("connectorConfig.url", &url).set("connectorConfig.sslCa", &authority.path("ca.pem"));
     flow.publish(&[event("1", "made")]);
     let mut flowd = flow.job.start(&[]);
     assert_eq!(flow.requests(&mut flowd, 1)[0].header("ce-id"), "1");
@@ -183,7 +192,10 @@ fn flowd_delivers_to_flowd_after_a_handshake() {
     let sending = sink.job.start(&[]);
     let arrived = far.read("copied", |events| events.len() == 1).0.remove(0);
     assert_eq!((arrived.id(), arrived.key(), arrived.data()), ("1", Some("{\"id\":1}"), &json!("text")));
-    assert_eq!((&arrived.json["contenttype"], &arrived.json["originalsubject"]), (&json!("text/plain"), &json!(TOPIC)));
+    assert_eq!(
+        (&arrived.json["contenttype"], &arrived.json["originalsubject"]),
+        (&json!("text/plain"), &json!(TOPIC))
+    );
     stop(sending);
     let stranger = sink.set("connectorConfig.origin", "other.example.com");
     stranger.job.start(&[]).wait().expect_code(3).expect_log("origin");

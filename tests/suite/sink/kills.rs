@@ -38,8 +38,10 @@ fn with_delivery_published_the_embedded_mesh_loses_nothing_while_all_parts_are_k
 #[test]
 fn with_delivery_published_what_a_forgetful_mesh_loses_is_counted_and_all_else_is_applied_once() {
     let servers = two(Kind::MariaDb11);
+    let faults = ["--fault-drop-pushes", "60", "--fault-forget-after", "3000"];
+    // Thirty times that at the end, when the source says no more.
     let mut test =
-        Test::new(&servers, &["--fault-drop-pushes", "60", "--fault-forget-after", "3000"], |flow| flow);
+        Test::new(&servers, &faults, |flow| flow.sink(|job| job.set("pipeline.gapWaitMs", "1000")));
     for _ in 0..60 {
         test.write();
     }

@@ -4,6 +4,7 @@ mod applied;
 mod batches;
 mod columns;
 mod files;
+mod gaps;
 mod kills;
 mod order;
 mod plain;

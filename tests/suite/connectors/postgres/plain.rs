@@ -78,7 +78,7 @@ impl Guarded for Table {
 impl Refusing for Table {
     fn spoil(&mut self, event: &mut Value) -> &'static str {
         event["data"]["number"] = json!("many");
-        "\"many\" is no whole number"
+        "is no whole number"
     }
 }
 

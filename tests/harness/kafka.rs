@@ -291,7 +291,7 @@ pub struct Reader {
 impl Reader {
     /// What it has read so far.
     pub fn records(&self) -> Vec<Consumed> {
-        consumed(&fs::read_to_string(self.out.path()).unwrap())
+        consumed(&String::from_utf8_lossy(&fs::read(self.out.path()).unwrap()))
     }
 }
 

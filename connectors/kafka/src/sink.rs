@@ -245,7 +245,7 @@ async fn produce(producer: &Producer, records: &[(usize, Record)]) -> Result<Vec
         match producer.send(record.clone()).await.map_err(|error| judge(&error, &record.topic)) {
             Ok(_) => {}
             Err(Verdict::Refused(reason) | Verdict::TooLarge(reason)) => {
-                refused.push(Refused { index: *index, reason })
+                refused.push(Refused { index: *index, reason });
             }
             Err(Verdict::Failed(failed)) => return Err(failed),
         }
@@ -266,7 +266,7 @@ async fn produce_at_once(
         match producer.enqueue(record.clone()).await.map_err(|error| judge(&error, &record.topic)) {
             Ok(delivery) => deliveries.push((place, delivery)),
             Err(Verdict::Refused(reason) | Verdict::TooLarge(reason)) => {
-                refused.push(Refused { index: *index, reason })
+                refused.push(Refused { index: *index, reason });
             }
             Err(Verdict::Failed(reason)) => {
                 failed = Some(reason);

@@ -147,11 +147,14 @@ impl KafkaSource {
         let partitions = self.partitions(&admin).await?;
         let committed = self.committed(&admin, &partitions).await?;
         let start = list(&admin, &partitions, self.start_at).await?;
+        let first = list(&admin, &partitions, OffsetSpec::Earliest).await?;
         let end = list(&admin, &partitions, OffsetSpec::Latest).await?;
         let mut begin = Offsets::default();
         for (topic, partition, start) in start.iter() {
             let known = committed.get(topic, partition).or_else(|| stored.get(topic, partition));
-            begin.set(topic, partition, known.unwrap_or(start));
+            // Of a topic that was read before, a partition that was not is new: all that is in it came since.
+            let new = first.get(topic, partition).filter(|_| stored.has(topic));
+            begin.set(topic, partition, known.or(new).unwrap_or(start));
         }
         Ok((begin, end))
     }

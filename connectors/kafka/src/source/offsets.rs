@@ -59,6 +59,11 @@ impl Offsets {
         self.0.get(topic)?.get(&partition).copied()
     }
 
+    /// Whether any partition of a topic is known.
+    pub(crate) fn has(&self, topic: &str) -> bool {
+        self.0.contains_key(topic)
+    }
+
     /// Every partition with its next offset.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, i32, i64)> {
         self.0.iter().flat_map(|(topic, partitions)| {
@@ -82,6 +87,7 @@ mod tests {
         assert_eq!(Offsets::read(&offsets.position()).unwrap(), offsets);
         assert_eq!(offsets.iter().collect::<Vec<_>>(), [("a", 2, 0), ("a", 10, 1 << 40), ("b", 0, 8)]);
         assert_eq!((offsets.get("b", 0), offsets.get("b", 1)), (Some(8), None));
+        assert!(offsets.has("a") && !offsets.has("c"));
         assert_eq!(offsets.words(), "a: 2 at 0, 10 at 1099511627776; b: 0 at 8");
     }
 

@@ -31,6 +31,8 @@ const BUFFERED_MAX: i32 = 50_000;
 const FETCH_BYTES: i32 = 4 << 20;
 /// How long the group waits for an instance that says nothing.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(10);
+/// How old the client's view of the topics may be: so soon are new partitions noticed.
+const METADATA_AGE: Duration = Duration::from_secs(30);
 /// How long one poll may wait for records.
 const POLL: Duration = Duration::from_millis(500);
 /// While the pipeline is full, the membership is looked after so often.
@@ -57,7 +59,7 @@ pub(super) async fn join(
     source: &KafkaSource,
     member: &Arc<Member>,
 ) -> Result<(Arc<Consumer>, AdminClient), Failure> {
-    let kafka = source.access.connect(|builder| builder).await?;
+    let kafka = source.access.connect(|builder| builder.metadata_max_age(METADATA_AGE)).await?;
     let begin =
         source.begin.iter().map(|(topic, partition, offset)| (TopicPartition::new(topic, partition), offset));
     let mut builder = kafka
@@ -179,7 +181,7 @@ impl Poll {
     /// Gives a place to a partition that is new, or whose place is not there any more.
     async fn place(&self, topic: &str, partition: i32) -> Result<(), Failure> {
         let lookup = |error: KrafkaError| {
-            warn!("looking up offsets of {topic}-{partition} failed, trying again: {error}")
+            warn!("looking up offsets of {topic}-{partition} failed, trying again: {error}");
         };
         let place = self.consumer.position(topic, partition).await;
         let (first, end) = match self.consumer.fetch_watermarks(topic, partition).await {

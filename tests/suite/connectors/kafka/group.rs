@@ -136,6 +136,10 @@ fn partitions_that_are_added_are_read_from_their_beginning() {
     let flowd = job.start(&[]);
     let came = arrive(&tail, 90);
     assert_eq!(came.into_iter().collect::<BTreeSet<_>>(), (10..100).collect());
+    // The same beside a run.
+    kafka.tool("topics", &["--alter", "--topic", "grown", "--partitions", "5"], "");
+    kafka.produce("grown", &lines(100..200));
+    arrive(&tail, 190);
     stop(flowd);
 }
 
@@ -165,7 +169,8 @@ fn a_topic_that_does_not_exist_is_named_at_once_and_one_that_is_deleted_soon() {
     let job = reading(&kafka, &mesh, "nowhere", "nowhere");
     job.start(&[]).wait().expect_code(3).expect_log("the topic nowhere");
     kafka.create("short", 1);
-    let flowd = reading(&kafka, &mesh, "short", "short").start(&[]);
+    let job = reading(&kafka, &mesh, "short", "short");
+    let flowd = job.start(&[]);
     until("its partition", || flowd.log().contains("partitions assigned").then_some(()));
     kafka.delete("short");
     flowd.wait().expect_code(4).expect_log("the topic short has been gone");
@@ -175,13 +180,31 @@ fn a_topic_that_does_not_exist_is_named_at_once_and_one_that_is_deleted_soon() {
 fn passwords_and_certificates_are_checked_over_tls() {
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name).display().to_string();
-    for (name, subject) in [("server", "/CN=localhost"), ("other", "/CN=other")] {
-        let (key, cert) = (path(&format!("{name}.key")), path(&format!("{name}.pem")));
-        let arguments = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", subject];
-        let names = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", &key, "-out", &cert];
-        let made = std::process::Command::new("openssl").args(arguments).args(names).output().unwrap();
+    let openssl = |arguments: &[&str]| {
+        let made =
+            std::process::Command::new("openssl").args(arguments).current_dir(&directory).output().unwrap();
         assert!(made.status.success(), "{made:?}");
+    };
+    for name in ["ca", "other"] {
+        let (key, cert, subject) = (format!("{name}.key"), format!("{name}.pem"), format!("/CN={name}"));
+        let make = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj"];
+        openssl(&[&make[..], &[&subject, "-keyout", &key, "-out", &cert]].concat());
     }
+    std::fs::write(path("names"), "subjectAltName=IP:127.0.0.1\n").unwrap();
+    openssl(&[
+        "req",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-subj",
+        "/CN=broker",
+        "-keyout",
+        "server.key",
+        "-out",
+        "server.csr",
+    ]);
+    let sign = ["x509", "-req", "-days", "2", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial"];
+    openssl(&[&sign[..], &["-extfile", "names", "-in", "server.csr", "-out", "server.pem"]].concat());
     let store = std::fs::read_to_string(path("server.key")).unwrap()
         + &std::fs::read_to_string(path("server.pem")).unwrap();
     std::fs::write(path("store.pem"), store).unwrap();
@@ -202,9 +225,9 @@ fn passwords_and_certificates_are_checked_over_tls() {
             .set("connectorConfig.sslCa", &path(ca))
             .set("connectorConfig.follow", "false")
     };
-    job("wrong", "server.pem").start(&[]).wait().expect_code(3).expect_log("authentication");
+    job("wrong", "ca.pem").start(&[]).wait().expect_code(3).expect_log("authentication");
     job("secret", "other.pem").start(&[]).wait().expect_code(3).expect_log("certificate");
     job("secret", "nowhere.pem").start(&[]).wait().expect_code(3).expect_log("nowhere.pem");
-    job("secret", "server.pem").start(&[]).wait().expect_code(0);
+    job("secret", "ca.pem").start(&[]).wait().expect_code(0);
     mesh.read("safe", |events| events.len() == 10);
 }

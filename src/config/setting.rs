@@ -139,9 +139,10 @@ pub fn has_inner(section: Section, outer: &str) -> bool {
     all().any(|setting| setting.section == section && is_inner(setting.name))
 }
 
-/// Whose setting it is, where it is another connector's.
-pub fn owner(section: Section, name: &str) -> Option<Owner> {
-    all().find(|setting| setting.section == section && setting.name == name).map(|setting| setting.owner)
+/// Whose setting it is, where it is other connectors'.
+pub fn owners(section: Section, name: &str) -> Vec<Owner> {
+    let same = all().filter(|setting| setting.section == section && setting.name == name);
+    same.map(|setting| setting.owner).collect()
 }
 
 /// The settings with a short flag, each flag once.

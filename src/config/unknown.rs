@@ -29,13 +29,15 @@ pub(crate) fn key(connector: Named, section: Section, key: &str) -> String {
     {
         return format!("is a key of EventMesh's connectors; {remedy}");
     }
-    if let Some(owner) = setting::owner(section, key) {
-        let otherwise = match owner {
-            Owner::One(other) => format!(", or run that one: --connector {other}"),
-            Owner::Any | Owner::Sources | Owner::Sinks => String::new(),
+    let owners = setting::owners(section, key);
+    if !owners.is_empty() {
+        let otherwise = match owners[..] {
+            [Owner::One(other)] => format!(", or run that one: --connector {other}"),
+            _ => String::new(),
         };
-        let here = connector.name();
-        return format!("is a setting of {owner}, and {here} has none of that name; remove it{otherwise}");
+        let (here, owners) = (connector.name(), owners.iter().map(Owner::to_string).collect::<Vec<_>>());
+        let owners = owners.join(", ");
+        return format!("is a setting of {owners}, and {here} has none of that name; remove it{otherwise}");
     }
     let here = || setting::of(connector).filter(move |setting| setting.section == section);
     if let Some(outer) = here().find_map(|setting| inner_of(setting, key)) {

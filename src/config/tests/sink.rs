@@ -62,11 +62,15 @@ fn a_setting_of_another_connector_is_told_whose_it_is() {
         assert!(shown.contains(expected), "{shown}");
     }
     assert_eq!(shown.lines().count(), 2, "{shown}");
-    let shown = problems("  path: x.jsonl\n");
+    let shown = problems("  rotateBytes: 1MiB\n");
     assert!(
-        shown.starts_with("connectorConfig.path: is a setting of file-sink, and mysql-cdc has none"),
+        shown.starts_with("connectorConfig.rotateBytes: is a setting of file-sink, and mysql-cdc has none"),
         "{shown}"
     );
+    // Several have one of this name.
+    let shown = problems("  path: x.jsonl\n");
+    let owners = shown.strip_prefix("connectorConfig.path: is a setting of ").expect("told whose it is");
+    assert!(owners.contains("file-sink") && owners.contains(", and mysql-cdc has none"), "{shown}");
     let variables = [("FLOWD_CONNECTORCONFIG_SNAPSHOTMODE", "never")];
     let shown = load_for(named("file-sink"), PLAIN, &variables, &[]).expect_err("a source's").to_string();
     assert!(shown.starts_with("connectorConfig.snapshotMode: is a setting of mysql-cdc"), "{shown}");

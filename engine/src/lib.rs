@@ -10,7 +10,7 @@
 //! `lane` deals batches out and encodes them, `collect` gives parcels to the target, [`sequence`] counts their events and
 //! [`reject`] deals with what cannot be sent, [`ack`] and [`checkpoint`] turn what is acknowledged into saved positions. Of use to
 //! connectors too: [`order`], the gate of a target, [`arrival`], its wait for parcels, [`back_off`], with which outages are
-//! waited for, [`line_file`], which is appended to, [`setting`] and [`finding`], what connectors are told and tell.
+//! waited for, [`line_file`] and [`standard_output`], which lines go to, [`setting`] and [`finding`], what connectors are told and tell.
 //!
 //! Threads meet in `ring`, [`budget`] and [`ack`], and sleep in `wake`. The loom models of those four:
 //! `RUSTFLAGS="--cfg loom" cargo test --target-dir target/loom -p flowd-engine --release --lib loom`.
@@ -46,3 +46,4 @@ pub mod finding;
 pub mod line_file;
 pub mod order;
 pub mod setting;
+pub mod standard_output;

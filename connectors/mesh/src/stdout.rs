@@ -1,19 +1,14 @@
 //! The target `stdout`: one structured CloudEvent a line. What the reader's pipe took counts as acknowledged.
 
 use std::fs::File;
-use std::io::{self, ErrorKind, Write};
-use std::os::fd::AsFd;
-use std::thread;
-use std::time::Duration;
+use std::io::Write;
 
 use flowd_engine::failure::Failure;
+use flowd_engine::standard_output;
 use flowd_engine::worker::{Outlet, Target};
 
 use crate::Outgoing;
 use crate::jsonl::runs;
-
-/// A terminal or pipe may be in non-blocking mode by somebody else's doing; it is asked again after this.
-const BUSY_WAIT: Duration = Duration::from_millis(5);
 
 /// Writes lines to standard output.
 #[derive(Debug, Default)]
@@ -30,11 +25,7 @@ impl StdoutTarget {
 
 impl Target<Outgoing> for StdoutTarget {
     fn start(&mut self) -> Result<(), Failure> {
-        // A file of our own on the same descriptor: std's line buffer would only copy.
-        let descriptor = io::stdout().as_fd().try_clone_to_owned().map_err(|error| {
-            Failure::Unusable(format!("pipeline.target: standard output cannot be used: {error}"))
-        })?;
-        self.output = Some(File::from(descriptor));
+        self.output = Some(standard_output::open().map_err(|failure| failure.context("pipeline.target"))?);
         Ok(())
     }
 
@@ -47,12 +38,7 @@ impl Target<Outgoing> for StdoutTarget {
 fn copy(output: &mut impl Write, parcels: &mut dyn Outlet<Outgoing>) -> Result<(), Failure> {
     while let Some(delivery) = parcels.next() {
         for run in runs(&delivery.parcel) {
-            write_all(output, run).map_err(|error| match error.kind() {
-                ErrorKind::BrokenPipe => {
-                    Failure::Fatal("standard output was closed by its reader".to_owned())
-                }
-                _ => Failure::Fatal(format!("cannot write to standard output: {error}")),
-            })?;
+            standard_output::write_all(output, run)?;
         }
         parcels.emitted(delivery.ticket);
         parcels.acked(delivery.ticket);
@@ -61,21 +47,10 @@ fn copy(output: &mut impl Write, parcels: &mut dyn Outlet<Outgoing>) -> Result<(
     Ok(())
 }
 
-fn write_all(output: &mut impl Write, mut bytes: &[u8]) -> io::Result<()> {
-    while !bytes.is_empty() {
-        match output.write(bytes) {
-            Ok(0) => return Err(ErrorKind::WriteZero.into()),
-            Ok(written) => bytes = &bytes[written..],
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == ErrorKind::WouldBlock => thread::sleep(BUSY_WAIT),
-            Err(error) => return Err(error),
-        }
-    }
-    output.flush()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use super::*;
     use crate::testing::{FakeParcels, line_parcel};
 

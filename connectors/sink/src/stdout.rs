@@ -3,10 +3,11 @@
 //! It knows neither order nor duplicates: what comes twice is written twice.
 
 use std::fs::File;
-use std::io::{ErrorKind, Write};
+use std::io::Write;
 use std::sync::Arc;
 
 use flowd_engine::failure::Failure;
+use flowd_engine::standard_output;
 use flowd_engine::worker::{Outlet, Target};
 
 use crate::event::SinkEvent;
@@ -29,10 +30,7 @@ impl StdoutSink {
 
 impl Target<SinkEvent> for StdoutSink {
     fn start(&mut self) -> Result<(), Failure> {
-        let output = lines::standard_output();
-        self.output = Some(
-            output.map_err(|error| Failure::Unusable(format!("standard output cannot be used: {error}")))?,
-        );
+        self.output = Some(standard_output::open()?);
         Ok(())
     }
 
@@ -52,10 +50,7 @@ fn copy(
         stats.received.add(delivery.parcel.events.len() as u64);
         text.clear();
         lines::append(&mut text, &delivery.parcel, parcels)?;
-        lines::write_all(output, &text).map_err(|error| match error.kind() {
-            ErrorKind::BrokenPipe => Failure::Fatal("standard output was closed by its reader".to_owned()),
-            _ => Failure::Fatal(format!("cannot write to standard output: {error}")),
-        })?;
+        standard_output::write_all(output, &text)?;
         stats.applied.add(delivery.parcel.events.len() as u64);
         parcels.emitted(delivery.ticket);
         parcels.acked(delivery.ticket);
@@ -66,6 +61,8 @@ fn copy(
 
 #[cfg(test)]
 mod tests {
+    use std::io::ErrorKind;
+
     use super::*;
     use crate::testing::{FakeOutlet, counted, parcel};
 

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use flowd_codec::frame::PUBLISH_SIZE_MAX;
 use flowd_source::position::counted;
 use flowd_source::{
     Connector, Context, EventSource, Events, Failure, Feeder, Kind, Position, Preset, Progress, Setting,
@@ -174,7 +175,7 @@ fn open(settings: &Settings, context: Context) -> Result<Box<dyn EventSource>, W
         plain,
         subject: context.subject,
         body_bytes_max: size("bodyBytes"),
-        event_bytes_max: context.event_bytes_max,
+        event_bytes_max: context.event_bytes_max.min(PUBLISH_SIZE_MAX),
         read_time_max: time("readMs"),
         answer_time_max: time("answerMs"),
     };

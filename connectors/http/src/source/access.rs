@@ -31,7 +31,7 @@ impl Access {
     }
 
     /// Whether a request may pass; otherwise what `www-authenticate` tells.
-    pub(super) fn check(&self, headers: &HeaderMap) -> Result<(), HeaderValue> {
+    pub(super) fn check(&self, headers: &HeaderMap) -> Result<(), &'static str> {
         let Some((scheme, credentials)) = &self.demanded else { return Ok(()) };
         let given = headers.get(AUTHORIZATION).map_or(&b""[..], HeaderValue::as_bytes);
         let (given_scheme, rest) =
@@ -41,10 +41,10 @@ impl Access {
         {
             return Ok(());
         }
-        Err(HeaderValue::from_static(match *scheme {
+        Err(match *scheme {
             "Basic" => "Basic realm=\"flowd\", charset=\"UTF-8\"",
             _ => "Bearer",
-        }))
+        })
     }
 }
 

@@ -7,9 +7,10 @@ use std::collections::VecDeque;
 
 use flowd_source::position::{counted, number};
 use flowd_source::{Closed, Event, Feeder, News};
+use futures_util::FutureExt;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::service::{Condition, Delivery};
+use super::service::{Condition, Delivery, Ready};
 
 /// Relays until the pipeline has gone down and nothing more will be acknowledged.
 pub(super) async fn run(
@@ -28,7 +29,7 @@ pub(super) async fn run(
                 News::Drained => return,
             },
             Some(delivery) = queue.recv(), if !is_full => {
-                if hand_on(feeder, &mut queue, delivery, &mut awaiting).await.is_err() {
+                if hand_on(feeder, &mut queue, delivery, &mut awaiting, condition).await.is_err() {
                     break;
                 }
             }
@@ -51,23 +52,29 @@ fn tell(condition: &watch::Sender<Condition>, now: Condition) {
     condition.send_if_modified(|told| std::mem::replace(told, now) != now);
 }
 
-/// Pushes a delivery and those that have come with it. Then nothing more is there to wait for, so all of it goes at once.
+/// Pushes a delivery and those that have come with it, and hands all of it on at once if there is room for it now: nothing
+/// more is there to wait for.
 async fn hand_on(
     feeder: &mut Feeder,
     queue: &mut mpsc::Receiver<Delivery>,
     first: Delivery,
     awaiting: &mut Awaiting,
+    condition: &watch::Sender<Condition>,
 ) -> Result<(), Closed> {
     let mut next = Some(first);
     while let Some(Delivery { events, room, acknowledged }) = next {
-        for event in &events {
-            feeder.push(&Event::Structured { json: &event.json, topic: &event.topic }).await?;
+        for Ready { json, topic } in &events {
+            let event = Event::Structured { json, topic };
+            if feeder.push(&event).now_or_never().transpose()?.is_none() {
+                tell(condition, Condition::Full);
+                feeder.push(&event).await?;
+            }
         }
         feeder.mark(counted(awaiting.add(acknowledged)));
         drop(room);
         next = if feeder.is_full() { None } else { queue.try_recv().ok() };
     }
-    feeder.flush().await
+    feeder.flush().now_or_never().unwrap_or(Ok(()))
 }
 
 /// Requests whose events are on their way, in the order of their numbers. Each is a connection's, so connections bound

@@ -7,20 +7,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use flowd_codec::event::DATA_CONTENT_TYPE;
+use flowd_codec::event::carried;
 use flowd_codec::event::view::{EventView, ExtensionValue, decode_event};
 use flowd_source::Subject;
 use flowd_source::subject::is_topic;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
-use hyper::header::{ALLOW, AUTHORIZATION, CONNECTION, HeaderValue, WWW_AUTHENTICATE};
+use hyper::header::{AUTHORIZATION, CONNECTION, HeaderValue};
 use hyper::{HeaderMap, Method, Request, StatusCode};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use super::access::Access;
 use super::handshake::Welcome;
-use super::reply::{self, Reply};
+use super::reply::{self, Refusal, Reply};
 use crate::binding::read::{self, Plain, Unreadable};
 
+/// What the way through EventMesh adds to an event: its topic, and what its data is.
+const CARRYING_BYTES: usize = 1024;
+/// The way adds some; whoever reads them at its end takes 256.
+const EXTENSIONS_MAX: usize = 200;
+const METHODS: &str = "POST, GET, HEAD, OPTIONS";
 /// The extension that keeps a subject which is not the topic.
 const ORIGINAL_SUBJECT: &str = "originalsubject";
 
@@ -87,27 +94,26 @@ impl Service {
     /// The answer to a request.
     pub(super) async fn answer(&self, request: Request<Incoming>) -> Reply {
         let (method, headers) = (request.method(), request.headers());
-        let answer = if request.uri().path() != self.rules.path {
-            reply::text(StatusCode::NOT_FOUND, &format!("events are taken at {}", self.rules.path))
+        let mut answer = if request.uri().path() != self.rules.path {
+            Refusal::new(StatusCode::NOT_FOUND, format!("events are taken at {}", self.rules.path)).into()
         } else if *method == Method::POST {
-            self.take(request).await.unwrap_or_else(|refusal| refusal)
+            self.take(request).await.unwrap_or_else(Reply::from)
         } else if *method == Method::OPTIONS {
-            self.welcome(headers).unwrap_or_else(|refusal| refusal)
+            self.welcome(headers).unwrap_or_else(Reply::from)
         } else if matches!(*method, Method::GET | Method::HEAD) {
             self.health()
         } else {
-            let refusal = reply::text(StatusCode::METHOD_NOT_ALLOWED, "events come by POST");
-            reply::with(refusal, ALLOW, HeaderValue::from_static("POST, GET, HEAD, OPTIONS"))
+            let refusal = Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "events come by POST");
+            refusal.with("allow", METHODS).into()
         };
         if self.is_stopping() {
-            reply::with(answer, CONNECTION, HeaderValue::from_static("close"))
-        } else {
-            answer
+            answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
+        answer
     }
 
     /// A handshake needs no credentials; who shows some is told when they are wrong.
-    fn welcome(&self, headers: &HeaderMap) -> Result<Reply, Reply> {
+    fn welcome(&self, headers: &HeaderMap) -> Result<Reply, Refusal> {
         if headers.contains_key(AUTHORIZATION) {
             self.admit(headers)?;
         }
@@ -116,16 +122,16 @@ impl Service {
         Ok(answer)
     }
 
-    fn admit(&self, headers: &HeaderMap) -> Result<(), Reply> {
+    fn admit(&self, headers: &HeaderMap) -> Result<(), Refusal> {
         self.rules.access.check(headers).map_err(|demanded| {
-            let refusal = reply::text(StatusCode::UNAUTHORIZED, "the credentials are missing or wrong");
-            reply::with(refusal, WWW_AUTHENTICATE, demanded)
+            let refusal = Refusal::new(StatusCode::UNAUTHORIZED, "the credentials are missing or wrong");
+            refusal.with("www-authenticate", demanded)
         })
     }
 
     fn health(&self) -> Reply {
         if self.is_stopping() {
-            stopping()
+            stopping().into()
         } else {
             reply::text(StatusCode::OK, "events are taken here by POST")
         }
@@ -139,8 +145,8 @@ impl Service {
         self.condition() == Condition::Stopping
     }
 
-    /// Takes the events of a request; `Err` is an answer, too.
-    async fn take(&self, request: Request<Incoming>) -> Result<Reply, Reply> {
+    /// Takes the events of a request.
+    async fn take(&self, request: Request<Incoming>) -> Result<Reply, Refusal> {
         self.admit(request.headers())?;
         match self.condition() {
             Condition::Open => {}
@@ -162,7 +168,7 @@ impl Service {
         match tokio::time::timeout(self.rules.answer_time_max, answer).await {
             Ok(Ok(())) => Ok(reply::empty(StatusCode::NO_CONTENT)),
             Ok(Err(_)) => Err(stopping()),
-            Err(_) => Err(reply::later(
+            Err(_) => Err(Refusal::later(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "not acknowledged in time; it may still be: send it again under the same id",
             )),
@@ -170,73 +176,80 @@ impl Service {
     }
 
     /// Room in memory for a body of this size, or of any if it is not said.
-    fn room_for(&self, bytes: Option<u64>) -> Result<OwnedSemaphorePermit, Reply> {
-        let bytes =
-            bytes.map_or(self.rules.body_bytes_max, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
-        if bytes > self.rules.body_bytes_max {
+    fn room_for(&self, bytes: Option<u64>) -> Result<OwnedSemaphorePermit, Refusal> {
+        let max = self.rules.body_bytes_max;
+        let bytes = bytes.map_or(max, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+        if bytes > max {
             return Err(self.too_large());
         }
         let bytes = u32::try_from(bytes).expect("the bound of a body is below 4 GiB");
         Arc::clone(&self.room).try_acquire_many_owned(bytes).map_err(|_| full())
     }
 
-    fn too_large(&self) -> Reply {
+    fn too_large(&self) -> Refusal {
         let max = self.rules.body_bytes_max;
-        reply::text(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            &format!("a body has at most {max} bytes (connectorConfig.bodyBytes)"),
-        )
+        let text = format!("a body has at most {max} bytes (connectorConfig.bodyBytes)");
+        Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, text)
     }
 
-    async fn body(&self, body: Incoming) -> Result<Bytes, Reply> {
+    async fn body(&self, body: Incoming) -> Result<Bytes, Refusal> {
         let whole = Limited::new(body, self.rules.body_bytes_max).collect();
         match tokio::time::timeout(self.rules.read_time_max, whole).await {
             Ok(Ok(body)) => Ok(body.to_bytes()),
             Ok(Err(error)) if error.is::<LengthLimitError>() => Err(self.too_large()),
             Ok(Err(error)) => {
-                Err(reply::text(StatusCode::BAD_REQUEST, &format!("the body is cut short: {error}")))
+                Err(Refusal::new(StatusCode::BAD_REQUEST, format!("the body is cut short: {error}")))
             }
-            Err(_) => Err(reply::text(StatusCode::REQUEST_TIMEOUT, "the body did not come in time")),
+            Err(_) => Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, "the body did not come in time")),
         }
     }
 
     /// The events of a message, each looked at, or the reason why it is refused.
-    fn events(&self, headers: &HeaderMap, body: &Bytes) -> Result<Vec<Ready>, Reply> {
+    fn events(&self, headers: &HeaderMap, body: &Bytes) -> Result<Vec<Ready>, Refusal> {
         let found =
             read::events(headers, body, self.rules.plain.as_ref()).map_err(|reason| match reason {
-                Unreadable::Malformed(text) => reply::text(StatusCode::BAD_REQUEST, &text),
-                Unreadable::Unknown(text) => reply::text(StatusCode::UNSUPPORTED_MEDIA_TYPE, &text),
+                Unreadable::Malformed(text) => Refusal::new(StatusCode::BAD_REQUEST, text),
+                Unreadable::Unknown(text) => Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, text),
             })?;
         let count = found.len();
         let look = |(index, json): (usize, Bytes)| {
-            let max = self.rules.event_bytes_max;
-            if json.len() > max {
-                let text = format!("an event has at most {max} bytes here; this one has {}", json.len());
-                return Err(reply::text(StatusCode::PAYLOAD_TOO_LARGE, &text));
-            }
-            match self.look(&json) {
-                Ok(ready) => Ok(ready),
-                Err(text) if count == 1 => Err(reply::text(StatusCode::BAD_REQUEST, &text)),
-                Err(text) => {
-                    let text = format!("event {} of {count}: {text}", index + 1);
-                    Err(reply::text(StatusCode::BAD_REQUEST, &text))
-                }
-            }
+            let looked = self.look(&json).and_then(|ready| {
+                let (size, max) = (ready.json.len() + CARRYING_BYTES, self.rules.event_bytes_max);
+                let text = || format!("the event takes {size} bytes on its way, and may take at most {max}");
+                if size > max { Err((StatusCode::PAYLOAD_TOO_LARGE, text())) } else { Ok(ready) }
+            });
+            looked.map_err(|(status, text)| match count {
+                1 => Refusal::new(status, text),
+                _ => Refusal::new(status, format!("event {} of {count}: {text}", index + 1)),
+            })
         };
         found.into_iter().enumerate().map(look).collect()
     }
 
-    /// A CloudEvent with its topic. The topic takes the place of its subject, so another subject is kept aside.
-    fn look(&self, json: &Bytes) -> Result<Ready, String> {
-        let mut event = decode_event(json).map_err(|error| format!("no CloudEvent: {error}"))?;
-        let topic = self.topic(&event)?;
+    /// A CloudEvent with its topic. The topic takes the place of its subject, so another subject is kept aside. What would
+    /// be rejected on its way is refused here, where there is somebody to tell.
+    fn look(&self, json: &Bytes) -> Result<Ready, (StatusCode, String)> {
+        let refused = |text| (StatusCode::BAD_REQUEST, text);
+        let mut event = decode_event(json).map_err(|error| refused(format!("no CloudEvent: {error}")))?;
+        let topic = self.topic(&event).map_err(refused)?;
+        if event.extensions.len() > EXTENSIONS_MAX {
+            return Err(refused(format!("an event has at most {EXTENSIONS_MAX} extensions here")));
+        }
+        let is_carried = event.data_content_type.as_deref() == Some(DATA_CONTENT_TYPE);
+        if let Some(name) =
+            carried::EXTENSIONS.iter().find(|name| !is_carried && event.extension(name).is_some())
+        {
+            return Err(refused(format!(
+                "the extension {name} is flowd's own: it says there what the data is"
+            )));
+        }
         let Some(subject) = event.subject.take().filter(|subject| *subject != topic) else {
             return Ok(Ready { json: json.clone(), topic });
         };
         if event.extension(ORIGINAL_SUBJECT).is_none() {
             event.extensions.push((ORIGINAL_SUBJECT.into(), ExtensionValue::String(subject)));
         }
-        let mut json = Vec::with_capacity(json.len() + 64);
+        let mut json = Vec::with_capacity(json.len() + CARRYING_BYTES);
         event.write_json(&mut json);
         Ok(Ready { json: json.into(), topic })
     }
@@ -254,10 +267,10 @@ impl Service {
     }
 }
 
-fn full() -> Reply {
-    reply::later(StatusCode::TOO_MANY_REQUESTS, "more is on its way to the mesh than there is room for")
+fn full() -> Refusal {
+    Refusal::later(StatusCode::TOO_MANY_REQUESTS, "more is on its way to the mesh than there is room for")
 }
 
-fn stopping() -> Reply {
-    reply::later(StatusCode::SERVICE_UNAVAILABLE, "this server is going down")
+fn stopping() -> Refusal {
+    Refusal::later(StatusCode::SERVICE_UNAVAILABLE, "this server is going down")
 }

@@ -172,6 +172,10 @@ fn what_is_no_event_is_refused_with_the_reason_and_nothing_of_it_arrives() {
     let post = |arguments: &[&str]| flow.curl("/events", arguments);
     post(&[&structured[..], &["{}"]].concat()).expect(400, "specversion");
     post(&["-d", "{}"]).expect(400, "no CloudEvent");
+    // What would be rejected on its way must not end the run of whoever takes it from anybody.
+    let mut own = event("1");
+    own["contenttype"] = "text/plain".into();
+    post(&[&structured[..], &[&*own.to_string()]].concat()).expect(400, "contenttype");
     let good = event("1");
     let batch = json!([good, {"specversion": "1.0"}]).to_string();
     post(&["-H", "content-type: application/cloudevents-batch+json", "-d", &batch])

@@ -17,9 +17,9 @@ mod sink;
 mod source;
 
 pub use messages::{Delivery, Messages};
-pub use publishing::{Batching, MeshAddress, OffsetStorage, Order, Outward, Publishing, Target};
+pub use publishing::{MeshAddress, OffsetStorage, Order, Outward, Publishing, Target};
 pub use sink::{Database, Reading};
-pub use source::{Applied, Source, Stream};
+pub use source::{Applied, Batching, Source, Stream};
 
 /// The whole configuration, checked.
 #[derive(Debug, Clone)]

@@ -10,6 +10,7 @@ use flowd_mysql::sink::config::SINK_SETTINGS;
 use super::setting::{Kind, Preset, Section};
 use super::*;
 
+mod messages;
 mod publishing;
 mod sink;
 
@@ -403,7 +404,7 @@ fn required(connector: Named) -> Vec<String> {
 
 fn is_address(setting: &setting::Setting) -> bool {
     let is_told = matches!(setting.kind, Kind::Form(words) if words.to_lowercase().starts_with("host:port"));
-    is_told || setting.name.ends_with("Address")
+    is_told || ["Address", "Servers"].iter().any(|end| setting.name.ends_with(end))
 }
 
 /// A value for a setting that must be given.

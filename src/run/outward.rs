@@ -14,7 +14,7 @@ use flowd_mesh::stdout::StdoutTarget;
 use flowd_mesh::target::MeshTarget;
 
 use super::mesh::connection;
-use crate::config::{Applied, Config, Order, Publishing, Target};
+use crate::config::{Config, Order, Publishing, Stream, Target};
 
 /// What stands around events on their way there.
 pub(super) fn framing(target: &Target) -> Framing {
@@ -24,17 +24,17 @@ pub(super) fn framing(target: &Target) -> Framing {
     }
 }
 
-/// The target. `applied` is whose applying an event waits for.
+/// The target. `stream` is how counted events are packed, and whose applying they wait for.
 pub(super) fn target(
     config: &Config,
     publishing: &Publishing,
-    applied: Option<&Applied>,
+    stream: Option<&Stream>,
     addresses: Vec<String>,
     published: Arc<Stats>,
 ) -> Box<dyn worker::Target<Outgoing>> {
     match &publishing.target {
         Target::Mesh => {
-            let mesh = publishing_config(connection(&config.pub_sub, addresses), publishing, applied);
+            let mesh = publishing_config(connection(&config.pub_sub, addresses), publishing, stream);
             Box::new(MeshTarget::new(mesh, published))
         }
         Target::JsonLines(path) => Box::new(JsonlTarget::new(path)),
@@ -43,11 +43,8 @@ pub(super) fn target(
     }
 }
 
-fn publishing_config(
-    connection: MeshConfig,
-    publishing: &Publishing,
-    applied: Option<&Applied>,
-) -> MeshConfig {
+fn publishing_config(connection: MeshConfig, publishing: &Publishing, stream: Option<&Stream>) -> MeshConfig {
+    let (batch, applied) = stream.map_or((None, None), |stream| (stream.batch, stream.applied.as_ref()));
     MeshConfig {
         connections: usize::try_from(publishing.connections).expect("at most 256"),
         window: usize::try_from(publishing.window).expect("at most 65536"),
@@ -56,7 +53,7 @@ fn publishing_config(
             Order::Total => order::Order::Total,
             Order::None => order::Order::None,
         },
-        batching: publishing.batch.map(|batch| Batching {
+        batching: batch.map(|batch| Batching {
             bytes: usize::try_from(batch.bytes).expect("at most a frame's size"),
             linger: Duration::from_millis(u64::from(batch.linger_ms)),
         }),

@@ -29,11 +29,16 @@ pub(super) fn run(config: &Config, source: &Source) -> Result<(), Ending> {
         RocksRegistry::open(&outward.offset_storage.offset_storage_addr, &source.mysql.connector_name)
             .map_err(at_start)?;
     let mesh = Mesh::of(outward)?;
-    let applied = source.stream.applied.as_ref();
     let last = LastPosition::default();
     let flow = Flow {
         source: mysql_cdc(config, source, metrics.clone(), stop.clone()),
-        target: outward::target(config, &outward.publishing, applied, mesh.addresses(), published),
+        target: outward::target(
+            config,
+            &outward.publishing,
+            Some(&source.stream),
+            mesh.addresses(),
+            published,
+        ),
         registry: Box::new(Watched { registry: Box::new(registry), last: last.clone() }),
         sequence: |source| Some(source.sequence()),
         checkpoint_every: Duration::from_millis(outward.publishing.checkpoint_ms),

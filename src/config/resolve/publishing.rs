@@ -38,19 +38,8 @@ pub struct Publishing {
     pub window: u32,
     /// What order is promised.
     pub order: Order,
-    /// How events are packed into messages; `None`: one event a message.
-    pub batch: Option<Batching>,
     /// How often progress is saved, ms.
     pub checkpoint_ms: u64,
-}
-
-/// Messages of several events.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Batching {
-    /// A message holds at most so many bytes.
-    pub bytes: u32,
-    /// How long one that is not full waits, ms.
-    pub linger_ms: u32,
 }
 
 /// Where events go.
@@ -109,30 +98,12 @@ fn publishing(values: &mut Values<'_>) -> Publishing {
     let orders = [("key", Order::Key), ("total", Order::Total), ("none", Order::None)];
     let target = target.map_or(Target::Drop, |(text, origin)| self::target(values, &text, &origin));
     Publishing {
-        batch: batch(values, &target),
         target,
         connections: small(values.number(section, "connections")),
         window: small(values.number(section, "window")),
         order: values.choice(section, "order", &orders, Order::Key),
         checkpoint_ms: values.number(section, "checkpointMs").unwrap_or_default(),
     }
-}
-
-fn batch(values: &mut Values<'_>, target: &Target) -> Option<Batching> {
-    let section = Section::Pipeline;
-    let bytes = values.number(section, "batch.bytes");
-    let linger_ms = small(values.number(section, "batch.lingerMs"));
-    let linger_given = values.origin(section, "batch.lingerMs") != Origin::Default;
-    let bytes_given = values.origin(section, "batch.bytes") != Origin::Default;
-    if linger_given && !bytes_given {
-        let text = "counts only with `pipeline.batch.bytes`; write that too, or remove it";
-        values.problem(section, "batch.lingerMs", text);
-    }
-    if bytes.is_some() && *target != Target::Mesh {
-        let text = "packs messages of EventMesh; write `pipeline.target: mesh`, or remove it";
-        values.problem(section, "batch.bytes", text);
-    }
-    bytes.map(|bytes| Batching { bytes: small(Some(bytes)), linger_ms })
 }
 
 fn offset_storage(values: &mut Values<'_>) -> OffsetStorage {

@@ -35,6 +35,8 @@ pub struct Stream {
     pub lanes: u16,
     /// Whose applying an event waits for; `None`: it is delivered once it is published.
     pub applied: Option<Applied>,
+    /// How events are packed into messages; `None`: one event a message.
+    pub batch: Option<Batching>,
     /// Whether the envelope's own `ts_*` are written.
     pub clock_fields: bool,
 }
@@ -46,6 +48,15 @@ pub struct Applied {
     pub by: Vec<String>,
     /// Where they tell it.
     pub topic: String,
+}
+
+/// Messages of several events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Batching {
+    /// A message holds at most so many bytes.
+    pub bytes: u32,
+    /// How long one that is not full waits, ms.
+    pub linger_ms: u32,
 }
 
 pub(super) fn resolve(values: &mut Values<'_>, warnings: &mut Vec<String>) -> Source {
@@ -64,6 +75,7 @@ fn stream(values: &mut Values<'_>, connector_name: &str, publishing: &Publishing
     let section = Section::Pipeline;
     Stream {
         applied: applied(values, connector_name, publishing),
+        batch: batch(values, &publishing.target),
         start_at: values.parsed(section, "startAt", |text, _| start_at(text)).unwrap_or(StartAt::Latest),
         stop_at: values.parsed(section, "stopAt", |text, _| text.parse()),
         lanes: small(values.number(section, "lanes")),
@@ -130,6 +142,23 @@ fn sinks(values: &mut Values<'_>) -> Vec<String> {
         values.problem(section, "appliedBy", text);
     }
     by.into_iter().collect()
+}
+
+fn batch(values: &mut Values<'_>, target: &Target) -> Option<Batching> {
+    let section = Section::Pipeline;
+    let bytes = values.number(section, "batch.bytes");
+    let linger_ms = small(values.number(section, "batch.lingerMs"));
+    let linger_given = values.origin(section, "batch.lingerMs") != Origin::Default;
+    let bytes_given = values.origin(section, "batch.bytes") != Origin::Default;
+    if linger_given && !bytes_given {
+        let text = "counts only with `pipeline.batch.bytes`; write that too, or remove it";
+        values.problem(section, "batch.lingerMs", text);
+    }
+    if bytes.is_some() && *target != Target::Mesh {
+        let text = "packs messages of EventMesh; write `pipeline.target: mesh`, or remove it";
+        values.problem(section, "batch.bytes", text);
+    }
+    bytes.map(|bytes| Batching { bytes: small(Some(bytes)), linger_ms })
 }
 
 /// Where the stream begins is the snapshot's to say.

@@ -286,13 +286,13 @@ const PIPELINE: &[Setting] = &[
         "with delivery: published, how long a sink of rows waits for a missing event while its source goes on, ms; thirty \
          times that while the source is silent",
     ),
-    outward(
+    stream(
         "batch.bytes",
         Size(1 << 10, PUBLISH_SIZE_MAX as u64),
         Without("one event a message"),
         "pack events of one topic and lane into one message of at most so many bytes",
     ),
-    outward(
+    stream(
         "batch.lingerMs",
         Integer(0, 60_000),
         Value("5"),

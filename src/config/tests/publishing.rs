@@ -45,7 +45,7 @@ fn delivery_and_its_sinks_are_checked_together() {
 
 #[test]
 fn batches_are_off_until_their_size_is_given_in_any_of_the_three_places() {
-    let batch = |loaded: Loaded| loaded.source.outward.publishing.batch;
+    let batch = |loaded: Loaded| loaded.source.stream.batch;
     assert_eq!(batch(config("")), None);
     let expected = Some(Batching { bytes: 65_536, linger_ms: 20 });
     assert_eq!(batch(config("pipeline:\n  batch: {bytes: 64KiB, lingerMs: 20}\n")), expected);

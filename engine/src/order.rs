@@ -8,7 +8,7 @@
 //! Memory: about 48 bytes a slot plus a map of at most two entries a slot, all allocated by [`Gate::new`]. Events that hold
 //! many keys, as batches do, cost 16 bytes and an entry of the map more for each; both grow to what is in flight at most.
 
-use ahash::AHashMap;
+use ahash::{AHashMap, RandomState};
 
 use crate::sequence::Place;
 
@@ -22,6 +22,12 @@ pub enum Order {
     Total,
     /// No promise.
     None,
+}
+
+/// The hash of a key of a topic, never 0. It is one wherever it is made: an event holds the same key by itself and as a
+/// member of a batch.
+pub fn hash_of(topic: &str, key: &str) -> u64 {
+    RandomState::with_seeds(1, 2, 3, 4).hash_one((topic, key)).max(1)
 }
 
 /// An event on its way, and what it holds until it is acknowledged.

@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use flowd_codec::event::batch;
+use flowd_codec::event::view::{Data, EventView, decode_event};
 use flowd_codec::frame::{Subscription, SubscriptionMode};
 use flowd_codec::json::find_top_level_string;
 use flowd_codec::session::Role;
@@ -142,19 +144,34 @@ async fn forward(feed: Feed, feeder: &mut Feeder, subject: &Subject) {
 }
 
 async fn pass_on(run: &Run, feeder: &mut Feeder, subject: &Subject) -> Result<(), Closed> {
-    for (push, json) in run.pushes.iter().zip(run.events()) {
+    for (pushed, json) in run.pushes.iter().zip(run.events()) {
         match find_top_level_string(json, "subject") {
             Some(topic) => {
-                let topic = subject.topic(&[("topic", &topic)]);
-                feeder.push(&Event::Structured { json, topic: &topic }).await?;
+                let here = subject.topic(&[("topic", &topic)]);
+                push(json, &here, here != topic, feeder).await?;
             }
             None => feeder.reject("the other mesh pushed an event without subject (topic)", json).await?,
         }
-        feeder.mark(counted(push.number()));
+        feeder.mark(counted(pushed.number()));
     }
     // Behind the last one there may be pushes that could not be read.
     feeder.mark(counted(run.last));
     Ok(())
+}
+
+/// Pushes an event. A batch event whose topic has another name here comes as its members, which all name a topic.
+async fn push(json: &[u8], topic: &str, is_renamed: bool, feeder: &mut Feeder) -> Result<(), Closed> {
+    let is_batch = || find_top_level_string(json, "type").is_some_and(|name| name == batch::EVENT_TYPE);
+    if is_renamed
+        && is_batch()
+        && let Ok(EventView { data: Data::Json(data), .. }) = decode_event(json)
+    {
+        for member in batch::members(data.get()) {
+            feeder.push(&Event::Structured { json: member, topic }).await?;
+        }
+        return Ok(());
+    }
+    feeder.push(&Event::Structured { json, topic }).await
 }
 
 #[cfg(test)]

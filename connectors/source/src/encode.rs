@@ -10,7 +10,7 @@ use flowd_codec::event::view::{self, EventView, ExtensionValue, decode_event};
 use flowd_codec::event::{DATA_CONTENT_TYPE, Framed, Framing, frame_again};
 use flowd_codec::frame::PUBLISH_SIZE_MAX;
 use flowd_engine::failure::Failure;
-use flowd_engine::order::Keyed;
+use flowd_engine::order::{Keyed, hash_of};
 use flowd_engine::parcel::{Parcel, Reject};
 use flowd_engine::record::{Batch, Span};
 use flowd_engine::worker::{Encode, Encoded};
@@ -164,7 +164,7 @@ impl MessageEncoder {
 
     /// 0 stands for no key.
     fn hash(&self, topic: &str, key: Option<&str>) -> u64 {
-        key.map_or(0, |key| self.hasher.hash_one((topic, key)).max(1))
+        key.map_or(0, |key| hash_of(topic, key))
     }
 }
 

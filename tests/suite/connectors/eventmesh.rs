@@ -111,6 +111,14 @@ fn a_topic_may_have_another_name_here() {
     let flowd = job.start(&[]);
     let arrived = to.read("far.shop.orders", |events| events.len() == 1);
     assert_eq!(arrived.0[0].json["subject"], "far.shop.orders");
+    // The members of a batch event name their topic, too.
+    let members = json!([2, 3].map(|id| event("shop.orders", &id.to_string(), &json!({}), &json!(id))));
+    let mut batch = event("shop.orders", "2..3", &json!({}), &members);
+    batch["type"] = "flowd.batch".into();
+    publish(&from, &[batch.to_string()]);
+    let arrived = to.read("far.shop.orders", |events| events.len() == 3);
+    let subjects: Vec<&Value> = arrived.iter().map(|event| &event.json["subject"]).collect();
+    assert_eq!(subjects, ["far.shop.orders"; 3]);
     stop(flowd);
     let merged = bridge(&from, &to, "[a, b]").set("pubSubConfig.subject", "all");
     merged.start(&[]).wait().expect_code(2).expect_log("topics: names several");

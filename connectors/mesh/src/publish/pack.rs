@@ -24,6 +24,7 @@ use tokio::time::{Instant, Sleep, sleep};
 use crate::Outgoing;
 use crate::config::Batching;
 
+mod foreign;
 mod groups;
 mod output;
 
@@ -72,7 +73,7 @@ pub(crate) struct Packer<'a> {
 }
 
 impl<'a> Packer<'a> {
-    /// Without `batching` parcels pass as they are. `event_bytes_max` is what a frame may have.
+    /// Without `batching` parcels pass as they are, batch events of others with their members' keys. `event_bytes_max` is what a frame may have.
     pub(crate) fn new(
         inner: &'a mut dyn Outlet<Outgoing>,
         batching: Option<Batching>,
@@ -93,7 +94,10 @@ impl<'a> Packer<'a> {
     /// The next parcel, if there is one.
     pub(crate) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Packed>> {
         let Some(packing) = &mut self.packing else {
-            let unpacked = |delivery| Packed { delivery, keys: MemberKeys::default() };
+            let unpacked = |delivery: Delivery<Outgoing>| {
+                let keys = foreign::keys_of(&delivery.parcel);
+                Packed { delivery, keys }
+            };
             return self.inner.poll_next(context).map(|next| next.map(unpacked));
         };
         loop {

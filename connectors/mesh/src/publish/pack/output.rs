@@ -9,7 +9,7 @@ use flowd_engine::sequence::TopicId;
 use flowd_engine::worker::Delivery;
 
 use super::groups::Group;
-use super::{At, MemberKeys, event_at};
+use super::{At, MemberKeys, event_at, foreign};
 use crate::Outgoing;
 
 /// Emptied parcels kept for the next round, about 256 KiB each.
@@ -50,7 +50,9 @@ impl Output {
         let to = u32::try_from(self.parcel.buffer.len()).unwrap_or(u32::MAX);
         self.parcel.buffer.extend_from_slice(keyed.event.frame(buffer));
         let event = keyed.event.moved(keyed.event.start, to);
-        self.push(Keyed { event, ..keyed }, &[]);
+        let mut keys = Vec::new();
+        foreign::add_keys(&keyed, buffer, &mut keys);
+        self.push(Keyed { event, ..keyed }, &keys);
     }
 
     /// A group's events as a batch; a single one as it is.

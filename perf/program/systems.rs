@@ -1,6 +1,8 @@
 //! The systems that connectors are measured on, a file each, and what a bare loop of the client does there.
 
+mod eventmesh;
 mod file;
+mod http;
 mod kafka;
 mod rabbitmq;
 
@@ -12,7 +14,9 @@ use crate::Failure;
 pub(crate) use file::write_messages;
 
 /// All that are measured.
-pub(crate) const ALL: &[Connector] = &[file::SOURCE, file::SINK, kafka::SOURCE, kafka::SINK, rabbitmq::SOURCE, rabbitmq::SINK];
+pub(crate) const ALL: &[Connector] = &[eventmesh::SOURCE, file::SOURCE, file::SINK,
+    http::SOURCE,
+    http::SINK, kafka::SOURCE, kafka::SINK, rabbitmq::SOURCE, rabbitmq::SINK];
 
 /// A connector, and what it is held against.
 pub(crate) struct Connector {

@@ -4,18 +4,16 @@
 //! written a second time, behind it. Whatever comes becomes an event: what cannot be understood says so, and is rejected
 //! when its turn comes.
 
-use std::marker::PhantomData;
 use std::str;
 
 use flowd_codec::event::incoming::{self, Incoming};
 use flowd_codec::event::view::{Data, decode_base64};
 use flowd_codec::event::{batch, marker};
-use flowd_engine::failure::Failure;
 use flowd_engine::parcel::Parcel;
-use flowd_engine::record::{Batch, Body, Span};
-use flowd_engine::worker::{Encode, Encoded};
+use flowd_engine::record::Span;
 use memchr::memchr;
 
+use crate::encode::BodyEncoder;
 use crate::envelope;
 use crate::event::{Content, Order, SinkEvent};
 
@@ -26,39 +24,9 @@ const NAME_SIZE_MAX: usize = 255;
 /// Epochs and numbers are below; counting never gets there.
 const NUMBER_MAX: u64 = 1 << 62;
 
-/// Reads for one lane.
-#[derive(Debug)]
-pub struct SinkEncoder<R> {
-    /// The batch's record at hand.
-    record: usize,
-    bodies: PhantomData<fn(R)>,
-}
-
-impl<R> SinkEncoder<R> {
-    /// A reader with nothing at hand.
-    pub fn new() -> Self {
-        Self { record: 0, bodies: PhantomData }
-    }
-}
-
-impl<R> Default for SinkEncoder<R> {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl<R: Body + 'static> Encode<R, SinkEvent> for SinkEncoder<R> {
-    fn encode(&mut self, batch: &Batch<R>, parcel: &mut Parcel<SinkEvent>) -> Result<Encoded, Failure> {
-        while let Some(record) = batch.records.get(self.record) {
-            read(record.body().of(&batch.bytes), parcel);
-            self.record += 1;
-            if parcel.is_full() && self.record < batch.records.len() {
-                return Ok(Encoded::More);
-            }
-        }
-        self.record = 0;
-        Ok(Encoded::All)
-    }
+/// The encoder of a lane.
+pub fn encoder<R>() -> BodyEncoder<R, SinkEvent> {
+    BodyEncoder::new(read)
 }
 
 /// Appends what a body holds.
@@ -166,8 +134,9 @@ fn one(
         is_applied: event.applied,
         content: Content::Marker,
     };
-    if event.source.len() > NAME_SIZE_MAX || topic.len() > NAME_SIZE_MAX {
-        let reason = format!("source or subject have more than {NAME_SIZE_MAX} bytes");
+    if !is_name(&event.source) || !is_name(topic) {
+        let reason =
+            format!("source or subject have more than {NAME_SIZE_MAX} bytes, or the character U+0000");
         return SinkEvent { content: Content::Bad { reason }, ..read };
     }
     match order(&event, texts) {
@@ -192,12 +161,17 @@ fn order(event: &Incoming<'_>, texts: &mut Texts<'_>) -> Option<Order> {
             Order::Counted { epoch: *epoch, lane: *lane, sequence: *sequence }
         }
         incoming::Order::Row { snapshot, chunk, number, size, lane, after } => {
-            let is_sane = is_sane(after.0) && after.1 < NUMBER_MAX && snapshot.len() <= NAME_SIZE_MAX;
+            let is_sane = is_sane(after.0) && after.1 < NUMBER_MAX && is_name(snapshot);
             is_sane.then_some(())?;
             let snapshot = texts.text(snapshot);
             Order::Row { snapshot, chunk: *chunk, number: *number, size: *size, lane: *lane, after: *after }
         }
     })
+}
+
+/// Whether every store can keep it in its record: as a text, and within its bound.
+fn is_name(text: &str) -> bool {
+    text.len() <= NAME_SIZE_MAX && !text.contains('\0')
 }
 
 fn content(event: &Incoming<'_>, texts: &mut Texts<'_>) -> Result<Content, String> {

@@ -13,9 +13,9 @@ use flowd_mesh::subscribe::feed::Push;
 use flowd_mesh::{MeshConfig, MeshSource};
 use flowd_mysql::sink::store::MySqlStore;
 use flowd_sink::announce::{Announce, Finished, Watermark};
-use flowd_sink::decode::SinkEncoder;
+use flowd_sink::decode;
 use flowd_sink::deliver::Opened;
-use flowd_sink::deliver::event::DeliverEncoder;
+use flowd_sink::deliver::event;
 use flowd_sink::deliver::target::DeliverTarget;
 use flowd_sink::file::{FileSettings, FileSink};
 use flowd_sink::stdout::StdoutSink;
@@ -46,7 +46,7 @@ pub(super) fn deliver(config: &Config, reading: &Reading, delivery: &Delivery) -
         Opened::Events(sink) => {
             let numbers = SinkNumbers::default();
             let target = DeliverTarget::new(sink, numbers.sink.clone());
-            run(config, reading, numbers, DeliverEncoder::new, Box::new(target))
+            run(config, reading, numbers, event::encoder, Box::new(target))
         }
     }
 }
@@ -69,21 +69,21 @@ fn into_rows(config: &Config, reading: &Reading, store: Box<dyn Store>) -> Resul
         ..usual
     };
     let target = SinkTarget::new(store, Box::new(announce), settings, numbers.sink.clone());
-    run(config, reading, numbers, SinkEncoder::new, Box::new(target))
+    run(config, reading, numbers, decode::encoder, Box::new(target))
 }
 
 /// Into files of lines.
 pub(super) fn into_files(config: &Config, reading: &Reading, file: &FileSettings) -> Result<(), Ending> {
     let numbers = SinkNumbers::default();
     let target = FileSink::new(file.clone(), numbers.sink.clone());
-    run(config, reading, numbers, SinkEncoder::new, Box::new(target))
+    run(config, reading, numbers, decode::encoder, Box::new(target))
 }
 
 /// To standard output.
 pub(super) fn into_stdout(config: &Config, reading: &Reading) -> Result<(), Ending> {
     let numbers = SinkNumbers::default();
     let target = StdoutSink::new(numbers.sink.clone());
-    run(config, reading, numbers, SinkEncoder::new, Box::new(target))
+    run(config, reading, numbers, decode::encoder, Box::new(target))
 }
 
 /// What waits for events before it has the share that is a snapshot's at a source.

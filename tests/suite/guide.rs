@@ -16,7 +16,7 @@ use flowd_engine::stop::Stop;
 use flowd_engine::worker::{Source, Target};
 use flowd_mesh::subscribe::stats::Stats;
 use flowd_mesh::{MeshConfig, MeshSource, MeshTarget};
-use flowd_sink::deliver::event::DeliverEncoder;
+use flowd_sink::deliver::event::encoder;
 use flowd_sink::deliver::target::DeliverTarget;
 use flowd_sink::deliver::{self, Opened};
 use flowd_source::message_source::MessageSource;
@@ -82,7 +82,7 @@ fn spool_sink(
     };
     let topics = vec!["files".to_owned()];
     let stats = Arc::<Stats>::default();
-    let source = MeshSource::new(group(mesh, "out"), topics, stats.clone(), DeliverEncoder::new);
+    let source = MeshSource::new(group(mesh, "out"), topics, stats.clone(), encoder);
     let on_reject = OnReject::DeadLetter(dead_letters.to_owned());
     let thread = run(source, Box::new(DeliverTarget::new(sink, Arc::default())), on_reject, stop);
     // What was published before its group was there is not for it.

@@ -3,12 +3,14 @@
 //!
 //! In the direction of the data: [`decode`] reads what was pushed into [`event`]s, `order` says which of them goes now,
 //! [`target`] puts them into a [`store`], which is what a database connector implements, and [`announce`] tells the source
-//! how far that is. [`mod@file`] and [`stdout`] are sinks without order and store: they write down what comes.
+//! how far that is. [`mod@file`] and [`stdout`] are sinks without order and store: they write down what comes. [`deliver`] is
+//! what connectors implement: sinks of messages, or a store.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod decode;
+pub mod encode;
 mod envelope;
 pub mod event;
 

@@ -171,10 +171,12 @@ impl Building {
         }
         self.since = None;
         self.has_moved = false;
-        let room = self.records.len();
+        // The next batch will be about as large.
+        let (bytes, records) =
+            (Vec::with_capacity(self.buffer.len()), Vec::with_capacity(self.records.len()));
         Some(Batch {
-            bytes: std::mem::take(&mut self.buffer).into(),
-            records: std::mem::replace(&mut self.records, Vec::with_capacity(room)),
+            bytes: std::mem::replace(&mut self.buffer, bytes).into(),
+            records: std::mem::replace(&mut self.records, records),
             position: self.position.clone(),
             time_us: std::mem::take(&mut self.time_us),
         })

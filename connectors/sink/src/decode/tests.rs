@@ -1,7 +1,8 @@
 use bytes::Bytes;
 use flowd_codec::event::incoming::Chunk;
 use flowd_codec::event::{EventWriter, Framing, Template, stamp};
-use flowd_engine::record::Position;
+use flowd_engine::record::{Batch, Body, Position};
+use flowd_engine::worker::{Encode, Encoded};
 use proptest::prelude::*;
 
 use super::*;
@@ -167,7 +168,7 @@ fn a_batch_of_records_fills_parcel_after_parcel_and_nothing_is_left_out() {
         records.push(Pushed(Span { start, end: bytes.len() as u32 }));
     }
     let batch = Batch { bytes: Bytes::from(bytes), records, position: Position::default(), time_us: 0 };
-    let mut encoder = SinkEncoder::new();
+    let mut encoder = encoder();
     let mut events = Vec::new();
     loop {
         let mut parcel = Parcel::default();

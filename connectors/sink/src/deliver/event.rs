@@ -3,18 +3,15 @@
 //! A body is copied into the parcel once, a batch event as its members; everything else is offsets into that copy. What is
 //! no CloudEvent says so and is rejected when its turn comes. The data is not looked at.
 
-use std::marker::PhantomData;
-
 use flowd_codec::event::incoming::{self, Incoming};
 use flowd_codec::event::view::{Data, EventError};
 use flowd_codec::event::{batch, marker};
-use flowd_engine::failure::Failure;
 use flowd_engine::parcel::Parcel;
-use flowd_engine::record::{Batch, Body, Span};
-use flowd_engine::worker::{Encode, Encoded};
+use flowd_engine::record::Span;
 
 use super::DeliverEvent;
 use crate::decode::text_of;
+use crate::encode::BodyEncoder;
 
 /// An event of a parcel.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,39 +50,9 @@ impl Arrived {
     }
 }
 
-/// Reads for one lane.
-#[derive(Debug)]
-pub struct DeliverEncoder<R> {
-    /// The batch's record at hand.
-    record: usize,
-    bodies: PhantomData<fn(R)>,
-}
-
-impl<R> DeliverEncoder<R> {
-    /// A reader with nothing at hand.
-    pub fn new() -> Self {
-        Self { record: 0, bodies: PhantomData }
-    }
-}
-
-impl<R> Default for DeliverEncoder<R> {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl<R: Body + 'static> Encode<R, Arrived> for DeliverEncoder<R> {
-    fn encode(&mut self, batch: &Batch<R>, parcel: &mut Parcel<Arrived>) -> Result<Encoded, Failure> {
-        while let Some(record) = batch.records.get(self.record) {
-            read(record.body().of(&batch.bytes), parcel);
-            self.record += 1;
-            if parcel.is_full() && self.record < batch.records.len() {
-                return Ok(Encoded::More);
-            }
-        }
-        self.record = 0;
-        Ok(Encoded::All)
-    }
+/// The encoder of a lane.
+pub fn encoder<R>() -> BodyEncoder<R, Arrived> {
+    BodyEncoder::new(read)
 }
 
 /// Appends what a body holds.

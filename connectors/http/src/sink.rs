@@ -4,7 +4,7 @@
 //! another. `verdict` says what an answer means, `address` where an event goes. Invariant: two events of one key are in
 //! one lane, and behind one that is not delivered nothing of its lane goes out.
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -224,8 +224,9 @@ impl EventSink for HttpSink {
 
     fn put(&mut self, events: &[DeliverEvent<'_>]) -> Result<Vec<Refused>, Failure> {
         let running = self.opened.as_mut().expect("a sink that has started");
-        let hash =
-            self.hasher.hash_one(events.iter().map(|event| (event.source, event.id)).collect::<Vec<_>>());
+        let mut hasher = self.hasher.build_hasher();
+        events.iter().for_each(|event| (event.source, event.id).hash(&mut hasher));
+        let hash = hasher.finish();
         let unfinished = running.unfinished.take().filter(|earlier| earlier.hash == hash);
         let mut unfinished = unfinished.unwrap_or_else(|| Unfinished {
             hash,
@@ -319,7 +320,8 @@ fn deal(events: &[DeliverEvent<'_>], fates: &[Fate], lanes: usize, hasher: &Rand
 async fn introduce(far: &Far, lane: &mut Lane, origin: Option<&HeaderValue>) -> Result<(), Failure> {
     let ask = origin.map(|origin| (HeaderName::from_static("webhook-request-origin"), origin.clone()));
     let message = Message { headers: ask.into_iter().collect(), body: Bytes::new() };
-    let answer = lane.connection.ask(far, &Method::OPTIONS, &far.address.path(""), &message).await;
+    let target = far.address.target("").map_err(Failure::Unusable)?;
+    let answer = lane.connection.ask(far, &Method::OPTIONS, &target, &message).await;
     let answer = answer.map_err(Failure::Retry)?;
     match (answer.verdict(SystemTime::now()), origin) {
         (Verdict::Unusable(text), _) if answer.status == StatusCode::UNAUTHORIZED => {

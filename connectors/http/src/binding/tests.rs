@@ -5,7 +5,9 @@ use flowd_codec::event::carried::restore;
 use flowd_codec::event::view::decode_event;
 use hyper::HeaderMap;
 use hyper::header::HeaderValue;
+use proptest::prelude::*;
 
+use super::header::{decode, encode};
 use super::read::{Plain, Unreadable, events};
 use super::write::{batch, binary, structured};
 
@@ -128,4 +130,34 @@ fn data_of_an_event_with_the_type_of_the_mesh_is_sent_as_json() {
         (&"true".parse().unwrap(), &"-7".parse().unwrap())
     );
     assert_eq!(message.body, r#"{"a":1}"#);
+}
+
+proptest! {
+    #[test]
+    fn every_text_comes_back_from_its_header(text in any::<String>()) {
+        // White space at its ends is encoded, so nothing is trimmed.
+        prop_assert_eq!(decode(encode(&text).as_bytes()), Ok(text));
+    }
+
+    #[test]
+    fn no_message_makes_a_panic_and_what_is_read_is_json(
+        names in prop::collection::vec("ce-[a-z0-9_.]{1,9}|ce-(id|source|type|specversion|time|data)", 0..6),
+        values in prop::collection::vec(prop::collection::vec(0x20_u8..=0xff, 0..9), 6),
+        content_type in prop::option::of("(application|text|image)/[a-z+;=-]{0,12}(json)?|application/cloudevents(-batch)?[+]json"),
+        body in prop::collection::vec(any::<u8>(), 0..40),
+    ) {
+        let mut headers = HeaderMap::new();
+        for (name, value) in names.iter().zip(values) {
+            if let (Ok(name), Ok(value)) = (name.parse::<hyper::header::HeaderName>(), HeaderValue::from_bytes(&value)) {
+                headers.append(name, value);
+            }
+        }
+        let is_ours = content_type.as_deref().is_some_and(|text| text.starts_with("application/cloudevents"));
+        headers.extend(content_type.map(|text| (hyper::header::CONTENT_TYPE, text.parse().unwrap())));
+        for event in events(&headers, &body.into(), None).unwrap_or_default() {
+            let whole: Result<serde_json::Value, _> = serde_json::from_slice(&event);
+            prop_assert!(is_ours || whole.is_ok(), "{event:?}");
+            decode_event(&event).ok();
+        }
+    }
 }

@@ -1,7 +1,5 @@
 //! Where events are posted: a URL, whose path may name the event's topic.
 
-use std::borrow::Cow;
-
 use hyper::Uri;
 
 use crate::binding::header::percent_encode;
@@ -19,8 +17,15 @@ pub(super) struct Address {
     pub(super) port: u16,
     /// As the header `host` has it.
     pub(super) authority: String,
-    /// Path and query, perhaps a template.
-    path: String,
+    path: Path,
+}
+
+/// Path and query.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Path {
+    Fixed(Uri),
+    /// With the topic to be filled in.
+    Template(String),
 }
 
 impl Address {
@@ -44,28 +49,38 @@ impl Address {
         let (_, rest) = url.split_once("://").ok_or_else(allowed)?;
         let rest = rest.strip_prefix(authority).ok_or_else(allowed)?;
         let path = rest.split('#').next().unwrap_or_default();
+        let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+        let path = match path.contains(TOPIC) {
+            true => Path::Template(path),
+            false => Path::Fixed(path.parse().map_err(|_| allowed())?),
+        };
         Ok(Self {
             is_tls,
             host: whole.host().ok_or_else(allowed)?.trim_matches(['[', ']']).to_owned(),
             port: whole.port_u16().unwrap_or(if is_tls { 443 } else { 80 }),
             authority: authority.to_owned(),
-            path: if path.starts_with('/') { path.to_owned() } else { format!("/{path}") },
+            path,
         })
     }
 
     /// Whether events of different topics go to different places.
     pub(super) fn has_topic(&self) -> bool {
-        self.path.contains(TOPIC)
+        matches!(self.path, Path::Template(_))
     }
 
     /// Path and query for events of a topic.
-    pub(super) fn path(&self, topic: &str) -> Cow<'_, str> {
-        if !self.has_topic() {
-            return Cow::Borrowed(&self.path);
-        }
+    ///
+    /// # Errors
+    /// Where the topic makes them too long.
+    pub(super) fn target(&self, topic: &str) -> Result<Uri, String> {
+        let template = match &self.path {
+            Path::Fixed(target) => return Ok(target.clone()),
+            Path::Template(template) => template,
+        };
         let mut encoded = Vec::with_capacity(topic.len());
         percent_encode(&mut encoded, topic, |byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte));
-        Cow::Owned(self.path.replace(TOPIC, &String::from_utf8_lossy(&encoded)))
+        let target = template.replace(TOPIC, &String::from_utf8_lossy(&encoded));
+        target.parse().map_err(|error| format!("its topic makes no URL: {error}"))
     }
 }
 
@@ -77,12 +92,18 @@ mod tests {
     fn a_url_is_taken_apart() {
         let address = Address::parse("https://example.com/in/{topic}?key=1").unwrap();
         assert_eq!((address.is_tls, &*address.host, address.port), (true, "example.com", 443));
-        assert_eq!(address.path("shop.orders"), "/in/shop.orders?key=1");
-        assert_eq!(address.path("a/ü"), "/in/a%2F%C3%BC?key=1");
+        assert_eq!(address.target("shop.orders").unwrap(), "/in/shop.orders?key=1");
+        assert_eq!(address.target("a/ü").unwrap(), "/in/a%2F%C3%BC?key=1");
         let address = Address::parse("http://[::1]:8080").unwrap();
         assert_eq!((&*address.host, address.port, &*address.authority), ("::1", 8080, "[::1]:8080"));
-        assert_eq!(address.path("x"), "/");
-        assert_eq!(Address::parse("http://h?x=1#f").unwrap().path("t"), "/?x=1");
+        assert_eq!(address.target("x").unwrap(), "/");
+        assert_eq!(Address::parse("http://h?x=1#f").unwrap().target("t").unwrap(), "/?x=1");
+    }
+
+    #[test]
+    fn a_topic_that_makes_no_url_is_told() {
+        let address = Address::parse("http://h/{topic}").unwrap();
+        assert!(address.target(&"x".repeat(70_000)).unwrap_err().contains("topic"));
     }
 
     #[test]

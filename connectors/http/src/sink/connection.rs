@@ -12,7 +12,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{AUTHORIZATION, HOST, HeaderName, HeaderValue, USER_AGENT};
-use hyper::{HeaderMap, Method, Request, Response};
+use hyper::{HeaderMap, Method, Request, Response, Uri};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -75,13 +75,13 @@ impl Connection {
         &mut self,
         far: &Far,
         method: &Method,
-        path: &str,
+        target: &Uri,
         message: &Message,
     ) -> Result<Answer, String> {
         let was_open = self.sender.is_some();
-        let first = self.exchange(far, method, path, message).await;
+        let first = self.exchange(far, method, target, message).await;
         let answer = match first {
-            Err(Broken::Connection(_)) if was_open => self.exchange(far, method, path, message).await,
+            Err(Broken::Connection(_)) if was_open => self.exchange(far, method, target, message).await,
             first => first,
         };
         answer.map_err(|broken| match broken {
@@ -95,7 +95,7 @@ impl Connection {
         &mut self,
         far: &Far,
         method: &Method,
-        path: &str,
+        target: &Uri,
         message: &Message,
     ) -> Result<Answer, Broken> {
         let result = tokio::time::timeout(far.time_max, async {
@@ -105,7 +105,7 @@ impl Connection {
                 Broken::Connection(format!("the exchange with {} failed: {error}", far.address.authority))
             };
             sender.ready().await.map_err(broken)?;
-            let response = sender.send_request(far.request(method, path, message)).await.map_err(broken)?;
+            let response = sender.send_request(far.request(method, target, message)).await.map_err(broken)?;
             read(response).await.map_err(broken)
         });
         match result.await {
@@ -161,10 +161,10 @@ impl Far {
         headers
     }
 
-    fn request(&self, method: &Method, path: &str, message: &Message) -> Request<Full<Bytes>> {
+    fn request(&self, method: &Method, target: &Uri, message: &Message) -> Request<Full<Bytes>> {
         let mut request = Request::new(Full::new(message.body.clone()));
         *request.method_mut() = method.clone();
-        *request.uri_mut() = path.parse().expect("a path of a URL that was parsed, with the topic encoded");
+        request.uri_mut().clone_from(target);
         let headers = request.headers_mut();
         headers.clone_from(&self.headers);
         headers.extend(message.headers.iter().map(|(name, value)| (name.clone(), value.clone())));

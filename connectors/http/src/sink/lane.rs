@@ -56,15 +56,16 @@ impl Lane {
         let mut done = Done { fates: Vec::with_capacity(indices.len()), halt: None };
         let mut groups: VecDeque<&[usize]> = groups(far, mode, events, indices);
         while let Some(group) = groups.pop_front() {
-            let message = match message(mode, events, group) {
-                Ok(message) => message,
+            let prepared = far.address.target(events[group[0]].topic);
+            let prepared = prepared.and_then(|target| Ok((target, message(mode, events, group)?)));
+            let (target, message) = match prepared {
+                Ok(prepared) => prepared,
                 Err(reason) => {
                     refuse(&mut groups, group, reason, &mut done.fates);
                     continue;
                 }
             };
-            let path = far.address.path(events[group[0]].topic);
-            let answer = match self.connection.ask(far, &Method::POST, &path, &message).await {
+            let answer = match self.connection.ask(far, &Method::POST, &target, &message).await {
                 Ok(answer) => answer,
                 Err(text) => {
                     done.halt = Some(Halt::Later(text, None));

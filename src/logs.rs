@@ -18,8 +18,9 @@ pub(crate) static SCREEN: LazyLock<MultiProgress> =
 /// The variables that filter, the first that is set wins.
 const FILTERS: [&str; 2] = ["FLOWD_LOG", "RUST_LOG"];
 
-/// Without such a variable. The client of Kafka tells its every step, and how a program could call it otherwise.
-const FILTER: &str = "info,krafka=warn,krafka::consumer::group::classic=error";
+/// Without such a variable. The client of Kafka tells its every step, and how a program could call it otherwise;
+/// what that of RabbitMQ would say comes back as errors, and it would print messages.
+const FILTER: &str = "info,krafka=warn,krafka::consumer::group::classic=error,lapin=off";
 
 /// Turns logging on. Once in a process.
 ///

@@ -10,15 +10,18 @@ use std::time::Duration;
 use flowd_engine::failure::Failure;
 use flowd_engine::setting::{Kind, Preset, Setting, Settings, Wrong};
 use flowd_sink::deliver::{Connector, DeliverEvent, EventSink, Opened, Refused};
+use futures_util::FutureExt as _;
+use lapin::message::BasicReturnMessage;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions};
 use lapin::types::{FieldTable, ShortString};
-use lapin::{Channel, Confirmation, Connection, ErrorKind, ExchangeKind, PublisherConfirm};
+use lapin::{Channel, Connection, ErrorKind, ExchangeKind, PublisherConfirm};
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
 use crate::access::{self, Access, NAME_BYTES_MAX};
 
 mod message;
+mod returned;
 mod template;
 
 use message::{Message, Mode};
@@ -163,34 +166,53 @@ impl RabbitSink {
 
     /// Publishes what is not done of the events, and waits until all of it is confirmed.
     async fn publish(&mut self, channel: &Channel, events: &[DeliverEvent<'_>]) -> Result<(), Failure> {
-        let (pending, failed) = self.send(channel, events).await;
-        for (index, confirm) in pending {
-            match timeout(self.patience, confirm).await {
-                Err(_) => return Err(self.silence()),
-                Ok(Err(error)) => return Err(self.failure(&error)),
-                Ok(Ok(Confirmation::Nack(_))) => {
-                    self.progress.is_careful = true;
-                    return Err(Failure::Retry(
-                        "an event was not taken (basic.nack): is a queue full that rejects publishes?".into(),
-                    ));
-                }
-                Ok(Ok(Confirmation::Ack(Some(returned)))) => {
-                    let (exchange, key) = (&returned.delivery.exchange, &returned.delivery.routing_key);
-                    let text = &returned.reply_text;
-                    let reason = format!(
-                        "no queue takes it from the exchange \"{exchange}\" by the routing key \"{key}\" ({text})"
-                    );
-                    self.progress.refused.push(Refused { index, reason });
-                }
-                Ok(Ok(Confirmation::Ack(None) | Confirmation::NotRequested)) => {}
+        let first = self.progress.done;
+        let (pending, mut failed) = self.send(channel, events).await;
+        let (mut pending, mut returned) = (pending.into_iter(), Vec::new());
+        for (index, confirm) in pending.by_ref() {
+            if let Err(failure) = self.confirmed(confirm, &mut returned).await {
+                failed = Some(failure);
+                break;
             }
             self.progress.done = index + 1;
         }
-        if let Some(failure) = failed {
-            return Err(failure);
+        // What came back may have come with any confirm.
+        let rest = pending.filter_map(|(_, confirm)| confirm.now_or_never()?.ok()?.take_message());
+        returned.extend(rest);
+        if failed.is_none() {
+            self.progress.done = events.len();
         }
-        self.progress.done = events.len();
-        Ok(())
+        let published = (first..events.len()).filter_map(|index| {
+            let mut key = String::new();
+            let message = self.message(&events[index], &mut key).ok()?;
+            Some((index, key, message))
+        });
+        let refused = returned::find(&returned, published)?;
+        let done = self.progress.done;
+        self.progress.refused.extend(refused.into_iter().filter(|refused| refused.index < done));
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// Waits for a confirm, and puts what came with it to what came back.
+    async fn confirmed(
+        &mut self,
+        confirm: PublisherConfirm,
+        returned: &mut Vec<BasicReturnMessage>,
+    ) -> Result<(), Failure> {
+        let confirmation = match timeout(self.patience, confirm).await {
+            Ok(Ok(confirmation)) => confirmation,
+            Ok(Err(error)) => return Err(self.failure(&error)),
+            Err(_) => return Err(self.silence()),
+        };
+        let is_taken = !confirmation.is_nack();
+        returned.extend(confirmation.take_message());
+        if is_taken {
+            return Ok(());
+        }
+        self.progress.is_careful = true;
+        Err(Failure::Retry(
+            "an event was not taken (basic.nack): is a queue full that rejects publishes?".into(),
+        ))
     }
 
     /// Sends what is not done of the events, in order, until a failure.

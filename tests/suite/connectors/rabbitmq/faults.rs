@@ -197,6 +197,31 @@ fn a_message_that_is_too_large_for_the_broker_is_refused_and_the_rest_arrives() 
 }
 
 #[test]
+fn each_event_that_no_queue_takes_is_refused_and_no_other() {
+    let (broker, mesh) = (Broker::begin(), Mesh::start());
+    broker.client.bind("shop", "orders", "here");
+    let of = |number: u64| {
+        let mut event: Value = serde_json::from_str(&event(number, "")).unwrap();
+        event["partitionkey"] = json!(if number % 3 == 0 { "nowhere" } else { "here" });
+        event.to_string()
+    };
+    publish(&mesh, &(0..3_000).map(of).collect::<Vec<_>>());
+    let job = writing(&broker, &mesh, "orders").with_dead_letters();
+    let job = job.set("connectorConfig.exchange", "shop").set("connectorConfig.routingKey", "{key}");
+    let _sink = job.start(&[]);
+    let mut came = Vec::new();
+    until("the events that have a queue", || {
+        drained(&broker, &mut came, 1_000);
+        (came.len() == 2_000).then_some(())
+    });
+    assert!(came.iter().all(|number| number % 3 != 0) && came.is_sorted());
+    until("the others as dead letters", || (job.dead_letters().len() == 1_000).then_some(()));
+    let letters: BTreeSet<u64> =
+        job.dead_letters().iter().map(|letter| letter["id"].as_str().unwrap().parse().unwrap()).collect();
+    assert!(letters.into_iter().eq((0..3_000).step_by(3)));
+}
+
+#[test]
 fn what_a_full_queue_does_not_take_is_published_again_with_all_behind_it() {
     let (broker, mesh) = (Broker::begin(), Mesh::start());
     broker.client.delete("orders");

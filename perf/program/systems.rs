@@ -4,6 +4,7 @@ mod eventmesh;
 mod file;
 mod http;
 mod kafka;
+mod postgres;
 mod rabbitmq;
 
 use std::io::Write;
@@ -16,7 +17,7 @@ pub(crate) use file::write_messages;
 /// All that are measured.
 pub(crate) const ALL: &[Connector] = &[eventmesh::SOURCE, file::SOURCE, file::SINK,
     http::SOURCE,
-    http::SINK, kafka::SOURCE, kafka::SINK, rabbitmq::SOURCE, rabbitmq::SINK];
+    http::SINK, kafka::SOURCE, kafka::SINK, postgres::SINK, rabbitmq::SOURCE, rabbitmq::SINK];
 
 /// A connector, and what it is held against.
 pub(crate) struct Connector {

@@ -23,8 +23,8 @@ FLOWD_LOG (or RUST_LOG) filters the logs: info, debug, flowd_mysql=debug, …
 Exit codes: 0 finished or stopped cleanly; 2 configuration; 3 source or target not usable at start;
 4 fatal error while running; 5 the drain bound passed; 128 + n after a second signal n.";
 
-/// Copies a database's rows and streams its changes to Apache EventMesh as CloudEvents, and from there into other
-/// databases and files.
+/// Copies a database's rows, streams its changes and takes messages of other systems to Apache EventMesh as CloudEvents,
+/// and brings them from there into databases, brokers, files and HTTP services.
 #[derive(Debug, Parser)]
 #[command(name = "flowd", version, after_help = AFTER_HELP, args_conflicts_with_subcommands = true)]
 pub struct Cli {

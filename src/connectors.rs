@@ -236,6 +236,7 @@ fn row(out: &mut String, setting: &Setting) {
     };
     let owner = match (setting.owner, setting.section) {
         (Owner::Any, _) | (_, Section::Connector) => String::new(),
+        _ if is_field(setting) => String::new(),
         (owner, _) => format!("{owner} only; "),
     };
     let flag = setting.flag.map_or_else(String::new, |flag| format!("; short: --{flag}"));

@@ -116,9 +116,9 @@ fn a_topic_may_have_another_name_here() {
     let mut batch = event("shop.orders", "2..3", &json!({}), &members);
     batch["type"] = "flowd.batch".into();
     publish(&from, &[batch.to_string()]);
-    let arrived = to.read("far.shop.orders", |events| events.len() == 3);
+    let arrived = to.read("far.shop.orders", |events| events.len() == 2);
     let subjects: Vec<&Value> = arrived.iter().map(|event| &event.json["subject"]).collect();
-    assert_eq!(subjects, ["far.shop.orders"; 3]);
+    assert_eq!(subjects, ["far.shop.orders"; 2]);
     stop(flowd);
     let merged = bridge(&from, &to, "[a, b]").set("pubSubConfig.subject", "all");
     merged.start(&[]).wait().expect_code(2).expect_log("topics: names several");

@@ -130,23 +130,18 @@ impl FileSource {
 
     /// Files to which nothing more is appended: what has no line feed at their end is a line too.
     fn finish(&mut self, buffer: &mut [u8], lines: &mut Lines, out: &mut Events<'_>) -> Result<(), Closed> {
-        let ends = |tail: &Tail| tail.is_gone && tail.changed.elapsed() >= GONE_AFTER;
-        for index in 0..self.tails.len() {
+        for index in (0..self.tails.len()).rev() {
             let tail = &mut self.tails[index];
-            if ends(tail) || !self.settings.follow {
+            let has_ended = tail.is_gone && tail.changed.elapsed() >= GONE_AFTER;
+            if has_ended || !self.settings.follow {
                 let rest = tail.rest(buffer, self.settings.line_bytes);
                 self.push(index, rest, lines, out)?;
             }
-        }
-        let before = self.tails.len();
-        self.tails.retain(|tail| {
-            if ends(tail) {
-                info!(file = tail.place.path, bytes = tail.place.offset, "read to its end; it has gone");
+            if has_ended && self.tails[index].trouble.is_none() {
+                let Place { path, offset, .. } = self.tails.remove(index).place;
+                info!(file = path, bytes = offset, "read to its end; it has gone");
+                out.mark(self.position());
             }
-            !ends(tail)
-        });
-        if self.tails.len() < before {
-            out.mark(self.position());
         }
         Ok(())
     }

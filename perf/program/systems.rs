@@ -15,9 +15,18 @@ use crate::Failure;
 pub(crate) use file::write_messages;
 
 /// All that are measured.
-pub(crate) const ALL: &[Connector] = &[eventmesh::SOURCE, file::SOURCE, file::SINK,
+pub(crate) const ALL: &[Connector] = &[
+    eventmesh::SOURCE,
+    file::SOURCE,
+    file::SINK,
     http::SOURCE,
-    http::SINK, kafka::SOURCE, kafka::SINK, postgres::SINK, rabbitmq::SOURCE, rabbitmq::SINK];
+    http::SINK,
+    kafka::SOURCE,
+    kafka::SINK,
+    postgres::SINK,
+    rabbitmq::SOURCE,
+    rabbitmq::SINK,
+];
 
 /// A connector, and what it is held against.
 pub(crate) struct Connector {

@@ -80,8 +80,8 @@ impl System for Broker {
         block_on(async {
             let kafka = Kafka::builder(&self.address).connect().await?;
             let admin = kafka.admin();
-            let created = admin
-                .create_topics([NewTopic::new(&topic, PARTITIONS, 1)?], CreateTopicsOptions::default());
+            let created =
+                admin.create_topics([NewTopic::new(&topic, PARTITIONS, 1)?], CreateTopicsOptions::default());
             for (_, created) in created.await? {
                 created?;
             }

@@ -24,6 +24,7 @@ mod message;
 mod offsets;
 mod poll;
 mod reading;
+mod topics;
 
 use message::ValueForm;
 use offsets::Offsets;

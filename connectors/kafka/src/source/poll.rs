@@ -1,16 +1,16 @@
 //! The client's poll, in a task of its own: it takes records, keeps the membership in the group while the pipeline is full,
-//! and judges what the client cannot: partitions without an offset, deleted records, topics that are gone.
+//! and judges what the client cannot: partitions without an offset, and deleted records.
 //!
 //! Memory: [`CHUNKS_MAX`] times [`RECORDS_MAX`] records on their way, and [`FETCH_BYTES`] for each broker in the client.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use flowd_engine::back_off::BackOff;
 use flowd_source::Failure;
-use krafka::admin::{AdminClient, DescribeTopicsOptions, TopicPartition};
 use krafka::consumer::{
-    AutoOffsetReset, Consumer, ConsumerRecord, IsolationLevel, PartitionAssignmentStrategy,
+    AutoOffsetReset, Consumer, ConsumerRecord, IsolationLevel, PartitionAssignmentStrategy, TopicPartition,
 };
 use krafka::error::{ErrorCode, KrafkaError};
 use tokio::sync::mpsc;
@@ -19,7 +19,8 @@ use tracing::{info, warn};
 
 use super::KafkaSource;
 use super::member::{Listener, Member};
-use crate::access::{self, failure};
+use super::topics::{METADATA_AGE, Topics};
+use crate::access::failure;
 
 /// Chunks of records between this task and the one that pushes them.
 pub(super) const CHUNKS_MAX: usize = 4;
@@ -31,15 +32,10 @@ const BUFFERED_MAX: i32 = 50_000;
 const FETCH_BYTES: i32 = 4 << 20;
 /// How long the group waits for an instance that says nothing.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(10);
-/// How old the client's view of the topics may be: so soon are new partitions noticed.
-const METADATA_AGE: Duration = Duration::from_secs(30);
 /// How long one poll may wait for records.
 const POLL: Duration = Duration::from_millis(500);
 /// While the pipeline is full, the membership is looked after so often.
 const HOLD_EVERY: Duration = Duration::from_secs(3);
-/// Topics are looked for so often, and given up after so many times.
-const LOOK_EVERY: Duration = Duration::from_secs(10);
-const LOOKS_MAX: u32 = 3;
 /// Waits after a poll that failed.
 const RETRY_WAIT: Duration = Duration::from_millis(100);
 const RETRY_WAIT_MAX: Duration = Duration::from_secs(5);
@@ -58,7 +54,7 @@ pub(super) enum Chunk {
 pub(super) async fn join(
     source: &KafkaSource,
     member: &Arc<Member>,
-) -> Result<(Arc<Consumer>, AdminClient), Failure> {
+) -> Result<(Arc<Consumer>, Topics), Failure> {
     let kafka = source.access.connect(|builder| builder.metadata_max_age(METADATA_AGE)).await?;
     let begin =
         source.begin.iter().map(|(topic, partition, offset)| (TopicPartition::new(topic, partition), offset));
@@ -82,7 +78,9 @@ pub(super) async fn join(
     let consumer = Arc::new(builder.build().await.map_err(|error| failure(&error, &what))?);
     member.speak_through(&consumer);
     consumer.subscribe(&source.topics).await.map_err(|error| failure(&error, &what))?;
-    Ok((consumer, kafka.admin()))
+    let mut partitions = BTreeMap::new();
+    source.begin.iter().for_each(|(topic, ..)| *partitions.entry(topic.to_owned()).or_default() += 1);
+    Ok((consumer, Topics::new(kafka.admin(), partitions)))
 }
 
 /// Polls until nobody takes what comes any more.
@@ -90,22 +88,20 @@ pub(super) struct Poll {
     pub(super) source: Arc<KafkaSource>,
     pub(super) member: Arc<Member>,
     pub(super) consumer: Arc<Consumer>,
-    pub(super) admin: AdminClient,
     pub(super) chunks: mpsc::Sender<Chunk>,
 }
 
 impl Poll {
     /// The task.
-    pub(super) async fn run(self) {
-        if let Err(failure) = self.poll().await {
+    pub(super) async fn run(self, topics: Topics) {
+        if let Err(failure) = self.poll(topics).await {
             // Whoever takes no more is going down anyway.
             let _ = self.chunks.send(Chunk::Failed(failure)).await;
         }
     }
 
-    async fn poll(&self) -> Result<(), Failure> {
+    async fn poll(&self, mut topics: Topics) -> Result<(), Failure> {
         let mut back_off = BackOff::new(RETRY_WAIT, RETRY_WAIT_MAX);
-        let (mut looked, mut missed) = (Instant::now(), 0);
         loop {
             let mut records = Vec::new();
             let room = loop {
@@ -131,10 +127,7 @@ impl Poll {
                 room.send(Chunk::End);
                 return Ok(());
             }
-            if looked.elapsed() >= LOOK_EVERY {
-                missed = self.look(missed).await?;
-                looked = Instant::now();
-            }
+            topics.look(&self.consumer).await?;
         }
     }
 
@@ -227,36 +220,5 @@ impl Poll {
             }
         }
         true
-    }
-
-    /// Looks whether the topics are there still; how often in a row one was not.
-    async fn look(&self, missed: u32) -> Result<u32, Failure> {
-        let options = DescribeTopicsOptions::default().timeout(access::REQUEST_TIMEOUT);
-        let Ok(described) = self.admin.describe_topics(&self.source.topics, options).await else {
-            return Ok(missed);
-        };
-        let gone = described.into_iter().find_map(|(topic, described)| match described {
-            Err(KrafkaError::Broker { code: ErrorCode::UnknownTopicOrPartition, .. }) => Some((topic, true)),
-            Err(KrafkaError::Broker { code: ErrorCode::TopicAuthorizationFailed, .. }) => {
-                Some((topic, false))
-            }
-            _ => None,
-        });
-        match gone {
-            None => Ok(0),
-            Some((topic, false)) => {
-                Err(Failure::Fatal(format!("the topic {topic} may not be read any more")))
-            }
-            Some((topic, true)) if missed + 1 < LOOKS_MAX => {
-                warn!(topic, "the topic is gone");
-                Ok(missed + 1)
-            }
-            Some((topic, true)) => {
-                let seconds = (LOOK_EVERY * (LOOKS_MAX - 1)).as_secs();
-                Err(Failure::Fatal(format!(
-                    "the topic {topic} has been gone for {seconds} seconds: was it deleted?"
-                )))
-            }
-        }
     }
 }

@@ -58,7 +58,7 @@ impl Reading {
         feeder: &mut Feeder,
     ) -> Result<Option<(Arc<Consumer>, mpsc::Receiver<Chunk>)>, Failure> {
         let mut back_off = BackOff::new(RETRY_WAIT, RETRY_WAIT_MAX);
-        let (consumer, admin) = loop {
+        let (consumer, topics) = loop {
             match join(&self.source, &self.member).await {
                 Ok(joined) => break joined,
                 Err(Failure::Retry(text)) => warn!("trying again: {text}"),
@@ -81,10 +81,9 @@ impl Reading {
             source: self.source.clone(),
             member: self.member.clone(),
             consumer: consumer.clone(),
-            admin,
             chunks: sender,
         };
-        tokio::spawn(poll.run());
+        tokio::spawn(poll.run(topics));
         Ok(Some((consumer, chunks)))
     }
 

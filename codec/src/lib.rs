@@ -7,6 +7,7 @@
 
 pub mod json;
 pub mod time;
+pub mod uri;
 
 pub mod applied;
 pub mod dead_letter;

@@ -12,6 +12,7 @@ use flowd_codec::event::view::{
 };
 use flowd_codec::frame::{Header, PUBLISH_SIZE_MAX, Properties, UserAgent};
 use flowd_codec::json::{write_string, write_u64};
+use flowd_codec::uri::is_reference;
 use serde_json::value::RawValue;
 
 use super::broker::Delivery;
@@ -135,7 +136,7 @@ fn check_view(view: &EventView<'_>) -> Result<(), String> {
         }
     }
     for (name, uri) in [("source", Some(&view.source)), ("dataschema", view.data_schema.as_ref())] {
-        if uri.is_some_and(|uri| uri.bytes().any(|byte| byte <= b' ' || br#"<>"{}|\^`"#.contains(&byte))) {
+        if uri.is_some_and(|uri| !is_reference(uri)) {
             return Err(format!("java.lang.IllegalArgumentException: {name} is no URI reference"));
         }
     }

@@ -12,7 +12,7 @@ use std::borrow::Cow;
 
 use super::view::{Data, EventError, EventView, ExtensionValue, decode_base64, decode_event};
 use super::{BEGIN, DATA_CONTENT_TYPE};
-use crate::{json, time};
+use crate::{json, time, uri};
 
 /// The extension that says what the data is.
 pub const CONTENT_TYPE: &str = "contenttype";
@@ -24,6 +24,29 @@ pub const EXTENSIONS: [&str; 2] = [CONTENT_TYPE, CONTENT_ENCODING];
 const BASE64: &str = "base64";
 const NONE: &str = "none";
 const JSON: &str = "application/json";
+
+/// Whether an event of somebody else's can go through EventMesh, whose Java server refuses some that are CloudEvents, and
+/// does so however often they come.
+///
+/// # Errors
+/// Why not.
+pub fn check(event: &EventView<'_>) -> Result<(), String> {
+    for (name, value) in [("source", Some(&event.source)), ("dataschema", event.data_schema.as_ref())] {
+        if let Some(value) = value.filter(|value| !uri::is_reference(value)) {
+            return Err(format!("its {name} is {value:?}, which is no URI reference"));
+        }
+    }
+    let is_carried = event.data_content_type.as_deref() == Some(DATA_CONTENT_TYPE);
+    for (name, value) in &event.extensions {
+        if !is_carried && EXTENSIONS.contains(&&**name) {
+            return Err(format!("it has the extension {name}, in which flowd tells what the data is"));
+        }
+        if matches!(value, ExtensionValue::Integer(number) if i32::try_from(*number).is_err()) {
+            return Err(format!("its extension {name} is a number beyond 32 bits"));
+        }
+    }
+    Ok(())
+}
 
 /// An event's time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -273,6 +296,23 @@ mod tests {
             assert_eq!(event.extension("flag"), Some(&ExtensionValue::Boolean(true)));
             let expected = if let Time::Text(text) = time { text } else { "1970-01-01T00:00:00.000000Z" };
             assert_eq!(event.time.as_deref(), Some(expected));
+        }
+    }
+
+    #[test]
+    fn what_a_java_server_refuses_for_ever_is_told_before() {
+        for (more, said) in [
+            (r#""source":"/s""#, None),
+            (r#""source":"/a b""#, Some("source")),
+            (r#""source":"/s","dataschema":"{x}""#, Some("dataschema")),
+            (r#""source":"/s","count":4294967296"#, Some("32 bits")),
+            (r#""source":"/s","contenttype":"a/b""#, Some("contenttype")),
+            (r#""source":"/s","contenttype":"a/b","datacontenttype":"application/cloudevents+json""#, None),
+        ] {
+            let json = format!(r#"{{"specversion":"1.0","id":"1","type":"t",{more}}}"#);
+            let told = super::check(&decode_event(json.as_bytes()).expect("a CloudEvent"));
+            assert_eq!(told.is_err(), said.is_some(), "{more}: {told:?}");
+            assert!(said.is_none_or(|said| told.is_err_and(|text| text.contains(said))), "{more}");
         }
     }
 

@@ -9,6 +9,7 @@ use flowd_codec::event::carried::{self, Carried, Payload, Time, write_attribute}
 use flowd_codec::event::view::{self, EventView, ExtensionValue, decode_event};
 use flowd_codec::event::{DATA_CONTENT_TYPE, Framed, Framing, frame_again};
 use flowd_codec::frame::PUBLISH_SIZE_MAX;
+use flowd_codec::uri;
 use flowd_engine::failure::Failure;
 use flowd_engine::order::{Keyed, hash_of};
 use flowd_engine::parcel::{Parcel, Reject};
@@ -130,6 +131,7 @@ impl MessageEncoder {
     fn structured(&mut self, json: &[u8], topic: &str) -> Result<u64, String> {
         let event = decode_event(json).map_err(|error| format!("it is no CloudEvent: {error}"))?;
         check_required(&event.id, &event.source, &event.event_type, topic)?;
+        carried::check(&event)?;
         let is_carried = event.data_content_type.as_deref() == Some(DATA_CONTENT_TYPE);
         if let Some(schema) = &event.data_schema {
             write_attribute(
@@ -140,9 +142,6 @@ impl MessageEncoder {
         }
         let mut key = None;
         for (name, value) in event.extensions.iter().filter(|(name, _)| !is_added(name)) {
-            if !is_carried && carried::EXTENSIONS.contains(&&**name) {
-                return Err(format!("it has the extension {name}, in which flowd tells what the data is"));
-            }
             if let (ExtensionValue::String(value), "partitionkey") = (value, &**name) {
                 key = Some(&**value);
             }
@@ -201,6 +200,9 @@ fn check_required(id: &str, source: &str, kind: &str, topic: &str) -> Result<(),
         if value.is_empty() {
             return Err(format!("its {name} is empty, and a CloudEvent's is not"));
         }
+    }
+    if !uri::is_reference(source) {
+        return Err(format!("its source is {source:?}, which is no URI reference"));
     }
     if is_topic(topic) {
         return Ok(());

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use flowd_codec::event::DATA_CONTENT_TYPE;
 use flowd_codec::event::carried;
 use flowd_codec::event::view::{EventView, ExtensionValue, decode_event};
 use flowd_source::Subject;
@@ -235,14 +234,7 @@ impl Service {
         if event.extensions.len() > EXTENSIONS_MAX {
             return Err(refused(format!("an event has at most {EXTENSIONS_MAX} extensions here")));
         }
-        let is_carried = event.data_content_type.as_deref() == Some(DATA_CONTENT_TYPE);
-        if let Some(name) =
-            carried::EXTENSIONS.iter().find(|name| !is_carried && event.extension(name).is_some())
-        {
-            return Err(refused(format!(
-                "the extension {name} is flowd's own: it says there what the data is"
-            )));
-        }
+        carried::check(&event).map_err(refused)?;
         let Some(subject) = event.subject.take().filter(|subject| *subject != topic) else {
             return Ok(Ready { json: json.clone(), topic });
         };

@@ -176,6 +176,9 @@ fn what_is_no_event_is_refused_with_the_reason_and_nothing_of_it_arrives() {
     let mut own = event("1");
     own["contenttype"] = "text/plain".into();
     post(&[&structured[..], &[&*own.to_string()]].concat()).expect(400, "contenttype");
+    let mut nowhere = event("1");
+    nowhere["source"] = "/no where".into();
+    post(&[&structured[..], &[&*nowhere.to_string()]].concat()).expect(400, "URI");
     let good = event("1");
     let batch = json!([good, {"specversion": "1.0"}]).to_string();
     post(&["-H", "content-type: application/cloudevents-batch+json", "-d", &batch])

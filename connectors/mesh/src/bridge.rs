@@ -136,8 +136,10 @@ async fn forward(feed: Feed, feeder: &mut Feeder, subject: &Subject) {
             },
             run = next => match run {
                 None => return,
-                // A pipeline that goes down is the next news.
-                Some(run) => drop(pass_on(&run, feeder, subject).await),
+                Some(run) => {
+                    // A pipeline that goes down is the next news.
+                    let _ = pass_on(&run, feeder, subject).await;
+                }
             },
         }
     }

@@ -31,7 +31,9 @@ pub(crate) fn command(args: &PositionArgs, flags: Vec<Flag>) -> Result<(), Endin
         Connector::Delivery(reading, delivery) => {
             match delivery.open().map_err(|wrong| Ending::Misfit(wrong.to_string()))? {
                 Opened::Events(_) => sink::of_lines(&reading.connector_name, args.json),
-                Opened::Rows { look, .. } => sink::tell(&reading.connector_name, &look.standing()?, args.json),
+                Opened::Rows { look, .. } => {
+                    sink::tell(&reading.connector_name, &look.standing()?, args.json)
+                }
             }
         }
     }

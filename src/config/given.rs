@@ -140,7 +140,8 @@ impl Layers {
         };
         if section == Section::Connector {
             let is_jdbc = key == "url" && setting::find(self.connector, section, &key).is_none();
-            if let (true, Direction::Sink, Node::Scalar(url)) = (is_jdbc, self.connector.direction(), &value) {
+            if let (true, Direction::Sink, Node::Scalar(url)) = (is_jdbc, self.connector.direction(), &value)
+            {
                 return self.jdbc_url(&format!("{outer}.{key}"), url, &origin);
             }
             self.inner_keys(&format!("{outer}.{key}"), path, &key, &value);

@@ -83,7 +83,11 @@ impl Target {
         Self::open_with(server, |_| {})
     }
 
-    pub(in crate::suite) fn try_put(&mut self, events: &[Given], applied: &Applied) -> Result<Vec<Refused>, Failure> {
+    pub(in crate::suite) fn try_put(
+        &mut self,
+        events: &[Given],
+        applied: &Applied,
+    ) -> Result<Vec<Refused>, Failure> {
         let events: Vec<StoreEvent<'_>> = events
             .iter()
             .map(|given| StoreEvent {

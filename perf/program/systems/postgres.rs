@@ -98,8 +98,7 @@ fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Fail
 }
 
 async fn connect(arguments: &[String]) -> Result<Client, Failure> {
-    let (client, connection) =
-        tokio_postgres::connect(arguments.first().ok_or("no address")?, NoTls).await?;
+    let (client, connection) = tokio_postgres::connect(arguments.first().ok_or("no address")?, NoTls).await?;
     // What ends it is what the client's next call tells.
     tokio::spawn(connection);
     Ok(client)

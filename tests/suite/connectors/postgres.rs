@@ -1,5 +1,6 @@
 //! The postgres-sink: from MySQL and MariaDB into a real PostgreSQL, each change once, each value exactly.
 
+mod access;
 mod copies;
 mod plain;
 mod records;

@@ -1,7 +1,7 @@
 //! Where a source on an asynchronous client puts its events, and learns what is acknowledged.
 //!
 //! Its future runs on a thread of its own, so that heartbeats of its client go on while the pipeline is full; this thread
-//! carries batches from there to the engine, through a channel of at most [`BATCHES_MAX`].
+//! carries batches from there to the engine, through a channel of four.
 
 use std::future::poll_fn;
 use std::task::{Context, Poll};

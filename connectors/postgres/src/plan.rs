@@ -55,6 +55,11 @@ impl Plan {
         self.params.len()
     }
 
+    /// Whether keys may be equal although their texts differ.
+    pub(crate) fn key_folds(&self, table: &Table) -> bool {
+        self.key.iter().any(|param| table.columns[self.params[*param].column].folds)
+    }
+
     /// Appends an event's values, one to each of `row`.
     pub(crate) fn push_row(
         &self,

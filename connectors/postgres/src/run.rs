@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use ahash::{AHashMap, AHashSet, RandomState};
 
-use crate::change::{Change, Images, Step};
+use crate::change::{Change, Images, Step, Told};
 use crate::table::Table;
 use crate::tables::Tables;
 use crate::texts::Texts;
@@ -58,6 +58,8 @@ struct Touched {
     key: Option<u64>,
     /// It touches the row of that key alone.
     alone: bool,
+    /// It can share a statement.
+    joins: bool,
 }
 
 impl Runs {
@@ -118,21 +120,29 @@ impl Runs {
     fn touched(&mut self, plan: usize, change: &Change, table: &Table) -> Touched {
         let key = &table.plans[plan].key;
         if key.is_empty() {
-            return Touched { key: None, alone: false };
+            return Touched { key: None, alone: false, joins: change.step.joins() };
         }
         self.key.clear();
         key.iter().for_each(|param| self.key.extend_from_slice(self.row[*param].as_bytes()));
         // A plain event's key may be other columns than the table's.
-        let told = if change.told == crate::change::Told::ByAfter { change.after } else { change.before };
+        let told = if change.told == Told::ByAfter { change.after } else { change.before };
         let is_own = table.layouts[told].is_by_own_key(table);
-        let alone = table.independent && is_own && change.step != Step::Move;
-        Touched { key: Some(self.hasher.hash_one(&self.key)), alone }
+        let moves = change.step != Step::Delete
+            && change.told == Told::ByBefore
+            && !table.layouts[change.after].key.is_empty();
+        Touched {
+            key: Some(self.hasher.hash_one(&self.key)),
+            alone: table.independent && is_own && !moves,
+            // Of two texts of one key its UPDATE would take either, and tell nobody.
+            joins: change.step.joins()
+                && !(change.step == Step::UpdateFirst && table.plans[plan].key_folds(table)),
+        }
     }
 }
 
 /// The run that an event can join without passing one that touches its row.
 fn join(list: &[Run], change: &Change, plan: usize, touched: &Touched) -> Option<usize> {
-    if !change.step.joins() {
+    if !touched.joins {
         return None;
     }
     for (index, run) in list.iter().enumerate().rev().take(LOOK_BACK) {

@@ -5,14 +5,13 @@ use std::time::Instant;
 use flowd_sink::image;
 
 use super::*;
-use crate::change::Told;
 use crate::config::{TableName, ZeroDates};
 use crate::table::Traits;
 use crate::table::tests::made;
 use crate::tables::tests::tables_of;
 use crate::value::{Form, Origin, Reading};
 
-/// `c` upserts a key, `d` deletes one; statements come back with their keys.
+/// `c` upserts a key, `f` does it without ON CONFLICT, `d` deletes one; statements come back with their keys.
 fn check(folds: bool, traits: Traits, changes: &str, expected: &str) {
     let mut key = made("id", "integer", Form::Integer { min: 0, max: 99 });
     key.folds = folds;
@@ -27,8 +26,11 @@ fn check(folds: bool, traits: Traits, changes: &str, expected: &str) {
         image::read(json.as_bytes(), &mut images.before).unwrap();
         let reading = Reading { origin: Origin::Change, zero_dates: ZeroDates::Reject };
         let layout = tables.at_mut(0).layout(&images.after, reading, &[]).unwrap();
-        let (step, told) =
-            if what == "c" { (Step::Upsert, Told::ByAfter) } else { (Step::Delete, Told::ByBefore) };
+        let (step, told) = match what {
+            "c" => (Step::Upsert, Told::ByAfter),
+            "f" => (Step::UpdateFirst, Told::ByAfter),
+            _ => (Step::Delete, Told::ByBefore),
+        };
         let change = Change { table: 0, step, after: layout, before: layout, told };
         runs.add(index, &change, &images, &mut tables).unwrap();
     }
@@ -38,7 +40,12 @@ fn check(folds: bool, traits: Traits, changes: &str, expected: &str) {
         .map(|run| {
             let keys: Vec<&str> =
                 run.params[0].iter().map(|text| std::str::from_utf8(text.unwrap()).unwrap()).collect();
-            format!("{}({})", if run.step == Step::Upsert { "c" } else { "d" }, keys.join(","))
+            let what = match run.step {
+                Step::Upsert => "c",
+                Step::UpdateFirst => "f",
+                _ => "d",
+            };
+            format!("{what}({})", keys.join(","))
         })
         .collect();
     assert_eq!(found.join(" "), expected, "{changes}");
@@ -57,6 +64,8 @@ fn rows_join_past_what_does_not_touch_their_key_and_never_past_what_does() {
 fn a_statement_has_each_key_once() {
     check(false, Traits::default(), "c1 c1 c2 c1", "c(1) c(1,2) c(1)");
     check(true, Traits::default(), "c1 c1 c2", "c(1) c(1,2)");
+    check(false, Traits::default(), "f1 f2", "f(1,2)");
+    check(true, Traits::default(), "f1 f2", "f(1) f(2)");
 }
 
 #[test]

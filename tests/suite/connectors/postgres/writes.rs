@@ -163,6 +163,41 @@ fn a_row_whose_key_at_the_target_changes_is_moved() {
 }
 
 #[test]
+fn a_key_changes_its_case_where_case_tells_no_rows_apart() {
+    let server = Postgres::start();
+    let kinds = ["citext", "text COLLATE folding"];
+    for (kind, trigger) in kinds.into_iter().flat_map(|kind| [(kind, false), (kind, true)]) {
+        let mut sql = with(
+            &server,
+            "RESET ROLE; CREATE EXTENSION citext; SET ROLE app; \
+             CREATE COLLATION folding (provider = icu, locale = 'und-u-ks-level2', deterministic = false)",
+        );
+        sql.run(&format!(
+            "CREATE TABLE t (id {kind} PRIMARY KEY, v int); CREATE TABLE bare (id {kind}, v int)"
+        ));
+        if trigger {
+            sql.run(
+                "CREATE FUNCTION pass() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$; \
+                 CREATE TRIGGER passed BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION pass()",
+            );
+        }
+        let mut target = open(&server);
+        let of = |id: &str, v: i64| json!({"id": id, "v": v});
+        target.put(&[created(&of("a", 1)), updated(&of("a", 1), &of("a", 2)), created(&of("A", 3))]);
+        assert_eq!(rows(&mut sql), ["A|3"], "{kind}, {trigger}");
+        target.put(&[created(&of("a", 4)), deleted(&of("A", 4)), created(&of("b", 5))]);
+        assert_eq!(rows(&mut sql), ["b|5"], "{kind}, {trigger}");
+        target.put(&[
+            created(&of("x", 1)).of("bare"),
+            created(&of("X", 1)).of("bare"),
+            deleted(&of("X", 1)).of("bare"),
+        ]);
+        assert_eq!(sql.run("SELECT id FROM bare"), [["x"]], "{kind}");
+        target.store.close();
+    }
+}
+
+#[test]
 fn an_update_without_all_columns_updates_only() {
     let server = Postgres::start();
     let mut sql = with(&server, "CREATE TABLE t (id int PRIMARY KEY, v text, w int NOT NULL DEFAULT 7)");

@@ -91,7 +91,7 @@ fn send(port: u16, first: u64, work: Work) -> std::io::Result<()> {
     let connected = loop {
         match TcpStream::connect((Ipv4Addr::LOCALHOST, port)) {
             Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
-                std::thread::sleep(Duration::from_millis(2))
+                std::thread::sleep(Duration::from_millis(2));
             }
             connected => break connected?,
         }

@@ -42,7 +42,7 @@ impl Sending for Client {
     fn put(&mut self, messages: &[String]) {
         self.client.put(messages.iter().map(|message| {
             let number = kit::number(message);
-            let write = if number % 2 == 0 { binary } else { structured };
+            let write = if number.is_multiple_of(2) { binary } else { structured };
             write(&format!("message-{number}"), message)
         }));
     }

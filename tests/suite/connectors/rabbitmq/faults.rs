@@ -202,7 +202,7 @@ fn each_event_that_no_queue_takes_is_refused_and_no_other() {
     broker.client.bind("shop", "orders", "here");
     let of = |number: u64| {
         let mut event: Value = serde_json::from_str(&event(number, "")).unwrap();
-        event["partitionkey"] = json!(if number % 3 == 0 { "nowhere" } else { "here" });
+        event["partitionkey"] = json!(if number.is_multiple_of(3) { "nowhere" } else { "here" });
         event.to_string()
     };
     publish(&mesh, &(0..3_000).map(of).collect::<Vec<_>>());
@@ -241,7 +241,7 @@ fn what_a_full_queue_does_not_take_is_published_again_with_all_behind_it() {
     let mut last = Vec::new();
     came.iter().for_each(|number| {
         if !last.contains(number) {
-            last.push(*number)
+            last.push(*number);
         }
     });
     assert!(last.is_sorted_by(|later, earlier| later > earlier), "backwards: {came:?}");

@@ -88,11 +88,6 @@ impl Lanes {
         if self.spread.binary_search(&hash(schema, table)).is_ok() { self.number } else { 1 }
     }
 
-    /// Whether a process has read a snapshot.
-    pub fn has_run(&self) -> bool {
-        self.run > 0
-    }
-
     /// A snapshot is read by a process that began at `now_us`: the number of its run, greater than any before.
     pub fn begin_run(&mut self, now_us: i64) -> u64 {
         self.run = u64::try_from(now_us).unwrap_or(0).max(self.run + 1);

@@ -85,6 +85,8 @@ pub struct MySqlSource {
 struct Started {
     beginning: Beginning,
     tables: TableSettings,
+    /// Whether an earlier run may have read rows of the snapshot: it may have died before a position said so.
+    goes_on: bool,
 }
 
 impl MySqlSource {
@@ -149,12 +151,15 @@ impl Source for MySqlSource {
         }
         let (start_at, stop_at) = (&settings.start_at, settings.stop_at.as_ref());
         let mut beginning = begin::decide(&mut connection, config, stored.clone(), start_at, stop_at)?;
+        let id = |position: &SourcePosition| position.snapshot.as_ref().map(|snapshot| snapshot.id.clone());
+        let earlier = stored.as_ref().and_then(id);
+        let goes_on = earlier.is_some() && earlier == id(&beginning.position);
         let lanes = counting::lanes(&mut connection, config, settings.lanes, stored, &beginning.position)?;
         beginning.position.lanes = Some(lanes);
         self.metrics.source_retention_s.set(retention::seconds(&mut connection));
         connection.close();
         let position = beginning.position.to_position();
-        self.started = Some(Started { beginning, tables: self.tables(flavor) });
+        self.started = Some(Started { beginning, tables: self.tables(flavor), goes_on });
         Ok(position)
     }
 
@@ -163,7 +168,7 @@ impl Source for MySqlSource {
     }
 
     fn run(mut self, intake: &mut dyn Intake<MySqlRecord>) -> Result<SourceEnd, Failure> {
-        let Started { beginning, tables } = self.started.take().expect("run comes after start");
+        let Started { beginning, tables, goes_on } = self.started.take().expect("run comes after start");
         let Beginning { position, captured, end, has_gtids } = beginning;
         let SourcePosition { binlog, snapshot: state, lanes } = position;
         let mut lanes = lanes.expect("chosen at the start");
@@ -175,7 +180,6 @@ impl Source for MySqlSource {
             tracing::info!("the end was reached before: nothing to read");
             return Ok(SourceEnd::Reached);
         }
-        let goes_on = lanes.has_run();
         let run = if captured.is_some() { lanes.begin_run(now_us()) } else { 0 };
         let catalog = ServerCatalog { config: self.config.clone(), stop: self.stop.clone() };
         let met = Tables::new(tables.clone(), Box::new(catalog), lanes);

@@ -39,7 +39,8 @@ fn rows_that_an_earlier_run_left_under_way_are_not_applied_over_what_has_changed
         let (record, recording) = recorder(&flow.mesh, "test.t");
         let mut sql = server.sql();
         let copying = sink(&flow);
-        let source = flow.source.start(&[]);
+        // It dies before a position says that it has read anything.
+        let source = flow.source.start(&["--pipeline.checkpointMs=60000"]);
         until("some rows", || (count(&mut sql) >= 100).then_some(()));
         copying.kill();
         // Rows that the sink does not have, and a late copy of one of them.

@@ -134,6 +134,8 @@ fn while_running<T>(flowd: &mut Flowd, what: &str, mut condition: impl FnMut() -
 
 /// A stop by a signal, which must be clean.
 fn stop(flowd: Flowd) {
+    // It catches signals by the time it says something; a run may have nothing to do, so that it has only begun here.
+    until("flowd to say something", || (!flowd.log().is_empty()).then_some(()));
     flowd.signal("TERM");
     flowd.wait().expect_code(0);
 }

@@ -84,7 +84,7 @@ fn our_own_certificate_is_shown_to_a_server_that_asks() {
         (authority.path("ca.pem"), authority.path("client.pem"), authority.path("client-key.pem"));
     let settings =
         [("sslMode", "verify-identity"), ("sslCa", &ca), ("sslCert", &certificate), ("sslKey", &key)];
-    let mut store = opened(&server, &settings.map(|(name, value)| (name, &*value))).expect("both are right");
+    let mut store = opened(&server, &settings).expect("both are right");
     assert_eq!(seen(&server), [["t", "/CN=client"]]);
     store.close();
 }

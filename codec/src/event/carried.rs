@@ -10,6 +10,7 @@
 
 use std::borrow::Cow;
 
+use super::added::is_added;
 use super::view::{Data, EventError, EventView, ExtensionValue, decode_base64, decode_event};
 use super::{BEGIN, DATA_CONTENT_TYPE};
 use crate::{json, time, uri};
@@ -171,13 +172,15 @@ fn write_name<'a>(out: &'a mut Vec<u8>, name: &str) -> &'a mut Vec<u8> {
     out
 }
 
-/// Reads an event that came out of EventMesh, and gives it back in the form that it had before: content type and data.
+/// Reads an event that came out of EventMesh, and gives it back in the form that it had before: content type and data, and
+/// without what the server added.
 /// Events of ours say `application/json`.
 ///
 /// # Errors
 /// See [`EventError`].
 pub fn restore(json: &[u8]) -> Result<EventView<'_>, EventError> {
     let mut event = decode_event(json)?;
+    event.extensions.retain(|(name, _)| !is_added(name));
     if event.data_content_type.as_deref() != Some(DATA_CONTENT_TYPE) {
         return Ok(event);
     }
@@ -297,6 +300,23 @@ mod tests {
             let expected = if let Time::Text(text) = time { text } else { "1970-01-01T00:00:00.000000Z" };
             assert_eq!(event.time.as_deref(), Some(expected));
         }
+    }
+
+    #[test]
+    fn what_the_server_added_is_left_behind() {
+        let mut attributes = Vec::new();
+        for name in ["rsp0group", "partitionkey", "protocoltype"] {
+            write_attribute(&mut attributes, name, &ExtensionValue::String("x".into()));
+        }
+        let mut out = Vec::new();
+        Carried { attributes: &attributes, ..EVENT }.write_json(&mut out);
+        let names: Vec<String> = restore(&out)
+            .expect("a CloudEvent")
+            .extensions
+            .iter()
+            .map(|(name, _)| name.to_string())
+            .collect();
+        assert_eq!(names, ["partitionkey"]);
     }
 
     #[test]

@@ -270,7 +270,7 @@ impl HttpSource {
             "taking events"
         );
         let (condition, conditions) = watch::channel(Condition::Open);
-        // A connection has one request at a time, so this queue is never full.
+        // A connection has one request at a time: this queue is full only with those of clients that have gone.
         let (queue, deliveries) = mpsc::channel(self.connections);
         let places = Arc::new(Semaphore::new(self.connections));
         let idle = self.rules.read_time_max;

@@ -77,8 +77,8 @@ async fn hand_on(
     feeder.flush().now_or_never().unwrap_or(Ok(()))
 }
 
-/// Requests whose events are on their way, in the order of their numbers. Each is a connection's, so connections bound
-/// them.
+/// Requests whose events are on their way, in the order of their numbers. Those that still wait are bounded by the
+/// connections, those that gave up by what the pipeline holds.
 #[derive(Default)]
 struct Awaiting {
     requests: VecDeque<(u64, oneshot::Sender<()>)>,

@@ -74,6 +74,7 @@ fn an_event_is_sent_in_binary_mode_as_it_was_before_the_mesh() {
     assert_eq!((&*requests[0].path, requests[0].header("x-tenant")), ("/in/out.orders", "a"));
     assert_eq!((requests[0].header("ce-id"), requests[0].header("ce-type")), ("1", "made"));
     assert_eq!(requests[0].header("ce-partitionkey"), "{%22id%22:1}");
+    assert_eq!(requests[0].header("ce-rsp0group"), "", "what the mesh added is not sent on");
     assert_eq!(
         (requests[0].header("content-type"), &*requests[0].body),
         ("application/json", "{\"id\":\"1\"}")

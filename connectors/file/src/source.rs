@@ -125,23 +125,30 @@ impl FileSource {
                 self.tails[index].close();
             }
         }
+        if any {
+            out.mark(self.position());
+        }
         Ok(any)
     }
 
     /// Files to which nothing more is appended: what has no line feed at their end is a line too.
     fn finish(&mut self, buffer: &mut [u8], lines: &mut Lines, out: &mut Events<'_>) -> Result<(), Closed> {
+        let mut any = false;
         for index in (0..self.tails.len()).rev() {
             let tail = &mut self.tails[index];
             let has_ended = tail.is_gone && tail.changed.elapsed() >= GONE_AFTER;
             if has_ended || !self.settings.follow {
                 let rest = tail.rest(buffer, self.settings.line_bytes);
-                self.push(index, rest, lines, out)?;
+                any |= self.push(index, rest, lines, out)?;
             }
             if has_ended && self.tails[index].trouble.is_none() {
                 let Place { path, offset, .. } = self.tails.remove(index).place;
                 info!(file = path, bytes = offset, "read to its end; it has gone");
-                out.mark(self.position());
+                any = true;
             }
+        }
+        if any {
+            out.mark(self.position());
         }
         Ok(())
     }
@@ -163,19 +170,26 @@ impl FileSource {
                     let bytes = lines.push(chunk, &tail.place, out)?;
                     chunk = &chunk[usize::try_from(bytes).expect("a part of a buffer")..];
                     tail.advance(bytes);
-                    out.mark(self.position());
+                    self.mark_if_due(out);
                 }
                 return Ok(true);
             }
             Ok(Chunk::Long(bytes, shown)) => {
                 lines.reject_long(bytes, shown, &tail.place, tail.place.offset, out)?;
                 tail.advance(bytes);
-                out.mark(self.position());
+                self.mark_if_due(out);
                 return Ok(true);
             }
             Err(error) => tail.complain(&error),
         }
         Ok(false)
+    }
+
+    /// With many files a position is long, so there is one for each batch and not for each file.
+    fn mark_if_due(&self, out: &mut Events<'_>) {
+        if out.is_due() {
+            out.mark(self.position());
+        }
     }
 
     /// The end of a run that does not follow: what could not be read must not count as read.

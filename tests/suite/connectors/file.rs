@@ -255,6 +255,30 @@ fn a_bulk_job_ends_when_all_files_are_acknowledged() {
 }
 
 #[test]
+fn more_files_than_are_kept_open_are_all_read() {
+    let directory = Directory::begin();
+    let (mesh, job) = lines(&directory);
+    let tail = mesh.tail("lines");
+    let names: Vec<String> = (0..600).map(|number| format!("{number:03}.log")).collect();
+    let append =
+        |text: &str| names.iter().for_each(|name| directory.append(name, &format!("{name}{text}\n")));
+    append(" one");
+    let flowd = job.start(&[]);
+    let arrived = |count: usize| {
+        until(&format!("{count} lines"), || (Events::parse(&tail.output()).len() >= count).then_some(()));
+        assert_eq!(Events::parse(&tail.output()).first_occurrences().len(), count);
+    };
+    arrived(600);
+    append(" two");
+    for name in &names[..3] {
+        fs::rename(directory.path(name), directory.path(&format!("{name}.1"))).unwrap();
+        directory.append(name, "new\n");
+    }
+    arrived(1203);
+    stop(flowd);
+}
+
+#[test]
 fn a_line_over_the_bound_follows_on_reject_and_memory_does_not_follow_the_line() {
     let directory = Directory::begin();
     let (mesh, job) = lines(&directory);

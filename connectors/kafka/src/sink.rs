@@ -191,22 +191,92 @@ impl KafkaSink {
     }
 
     async fn deliver(&mut self, events: &[DeliverEvent<'_>]) -> Result<Vec<Refused>, Failed> {
-        self.producer().await?;
         let mut refused = Vec::new();
         let mut records = Vec::with_capacity(events.len());
+        let mut found: Option<String> = None;
         for (index, event) in events.iter().enumerate() {
-            match self.record(event) {
-                Ok(record) => match self.find(&record.topic).await? {
-                    None => records.push((index, record)),
-                    Some(reason) => refused.push(Refused { index, reason }),
-                },
-                Err(reason) => refused.push(Refused { index, reason }),
+            let record = match self.record(event) {
+                Ok(record) => record,
+                Err(reason) => {
+                    refused.push(Refused { index, reason });
+                    continue;
+                }
+            };
+            if found.as_ref() != Some(&record.topic) {
+                if let Some(reason) = self.find(&record.topic).await? {
+                    refused.push(Refused { index, reason });
+                    continue;
+                }
+                found = Some(record.topic.clone());
             }
+            records.push((index, record));
         }
-        let Some(producer) = &self.producer else { return Ok(refused) };
-        refused.extend(produce(producer, &records).await?);
+        if let Some(first) = self.produce_at_once(events, records, &mut refused).await? {
+            self.produce_one_by_one(events, first, &mut refused).await?;
+        }
         refused.sort_by_key(|refused| refused.index);
         Ok(refused)
+    }
+
+    /// All of them in their order and in as few requests as possible; gives the first event whose batch was too large.
+    async fn produce_at_once(
+        &mut self,
+        events: &[DeliverEvent<'_>],
+        records: Vec<(usize, Record)>,
+        refused: &mut Vec<Refused>,
+    ) -> Result<Option<usize>, Failed> {
+        let topic = self.topic.clone();
+        let judge = |error, index: usize| judge(&error, &topic.topic(&[("topic", events[index].topic)]));
+        let producer = self.producer().await?;
+        let mut deliveries = Vec::with_capacity(records.len());
+        let (mut crowded, mut failed) = (None, None);
+        for (index, record) in records {
+            match producer.enqueue(record).await.map_err(|error| judge(error, index)) {
+                Ok(delivery) => deliveries.push((index, delivery)),
+                Err(Verdict::Refused(reason) | Verdict::TooLarge(reason)) => {
+                    refused.push(Refused { index, reason });
+                }
+                Err(Verdict::Failed(reason)) => {
+                    failed = Some(reason);
+                    break;
+                }
+            }
+        }
+        // Each is waited for, whatever became of the others: nothing of this put may arrive after it was put again.
+        for (index, delivery) in deliveries {
+            match delivery.await.map_err(|error| judge(error, index)) {
+                Ok(_) => {}
+                Err(Verdict::Refused(reason)) => refused.push(Refused { index, reason }),
+                Err(Verdict::TooLarge(_)) => crowded = crowded.or(Some(index)),
+                Err(Verdict::Failed(reason)) => failed = failed.or(Some(reason)),
+            }
+        }
+        failed.map_or(Ok(crowded), Err)
+    }
+
+    /// Which record of a batch made it too large does not show: one by one they tell. What stands behind the first of them
+    /// goes again, so that a key's last record is that of its last event.
+    async fn produce_one_by_one(
+        &mut self,
+        events: &[DeliverEvent<'_>],
+        first: usize,
+        refused: &mut Vec<Refused>,
+    ) -> Result<(), Failed> {
+        for (index, event) in events.iter().enumerate().skip(first) {
+            if refused.iter().any(|refused| refused.index == index) {
+                continue;
+            }
+            let Ok(record) = self.record(event) else { continue };
+            let topic = record.topic.clone();
+            match self.producer().await?.send(record).await.map_err(|error| judge(&error, &topic)) {
+                Ok(_) => {}
+                Err(Verdict::Refused(reason) | Verdict::TooLarge(reason)) => {
+                    refused.push(Refused { index, reason });
+                }
+                Err(Verdict::Failed(failed)) => return Err(failed),
+            }
+        }
+        Ok(())
     }
 
     /// Why a topic cannot be had, if it cannot. Looked up once for a while: each time costs [`LOOKUP_TIMEOUT`].
@@ -230,61 +300,6 @@ impl KafkaSink {
             }
         }
     }
-}
-
-/// Produces these records in their order; gives those that are refused.
-async fn produce(producer: &Producer, records: &[(usize, Record)]) -> Result<Vec<Refused>, Failed> {
-    let mut refused = Vec::new();
-    let Some(crowded) = produce_at_once(producer, records, &mut refused).await? else { return Ok(refused) };
-    // Which record of a batch made it too large does not show. One by one they tell; what stands behind the first of them
-    // goes again, so that a key's last record is that of its last event.
-    for (index, record) in &records[crowded..] {
-        if refused.iter().any(|refused| refused.index == *index) {
-            continue;
-        }
-        match producer.send(record.clone()).await.map_err(|error| judge(&error, &record.topic)) {
-            Ok(_) => {}
-            Err(Verdict::Refused(reason) | Verdict::TooLarge(reason)) => {
-                refused.push(Refused { index: *index, reason });
-            }
-            Err(Verdict::Failed(failed)) => return Err(failed),
-        }
-    }
-    Ok(refused)
-}
-
-/// All of them in as few requests as possible; gives the place of the first whose batch was too large.
-async fn produce_at_once(
-    producer: &Producer,
-    records: &[(usize, Record)],
-    refused: &mut Vec<Refused>,
-) -> Result<Option<usize>, Failed> {
-    let mut deliveries = Vec::with_capacity(records.len());
-    let (mut crowded, mut failed) = (None, None);
-    for (place, (index, record)) in records.iter().enumerate() {
-        // A copy shares its bytes.
-        match producer.enqueue(record.clone()).await.map_err(|error| judge(&error, &record.topic)) {
-            Ok(delivery) => deliveries.push((place, delivery)),
-            Err(Verdict::Refused(reason) | Verdict::TooLarge(reason)) => {
-                refused.push(Refused { index: *index, reason });
-            }
-            Err(Verdict::Failed(reason)) => {
-                failed = Some(reason);
-                break;
-            }
-        }
-    }
-    // Each is waited for, whatever became of the others: nothing of this put may arrive after it was put again.
-    for (place, delivery) in deliveries {
-        let (index, record) = &records[place];
-        match delivery.await.map_err(|error| judge(&error, &record.topic)) {
-            Ok(_) => {}
-            Err(Verdict::Refused(reason)) => refused.push(Refused { index: *index, reason }),
-            Err(Verdict::TooLarge(_)) => crowded = crowded.or(Some(place)),
-            Err(Verdict::Failed(reason)) => failed = failed.or(Some(reason)),
-        }
-    }
-    failed.map_or(Ok(crowded), Err)
 }
 
 fn judge(error: &KrafkaError, topic: &str) -> Verdict {

@@ -73,10 +73,13 @@ impl Mesh {
 
     /// Reads a topic from its oldest event until `enough`.
     pub fn read(&self, topic: &str, enough: impl Fn(&Events) -> bool) -> Events {
-        let mut tail = self.tail(topic);
-        let events = until(&format!("enough events of {topic}"), || {
+        let (mut tail, mut read, mut events) = (self.tail(topic), 0, Events::default());
+        until(&format!("enough events of {topic}"), || {
             assert!(tail.is_running(), "flowd tail ended: {}", tail.log());
-            Some(Events::parse(&tail.output())).filter(&enough)
+            // Each line is parsed once: a long topic would keep the machine from everything else.
+            let lines = tail.lines_from(&mut read).join("\n") + "\n";
+            events.0.extend(Events::parse(&lines).0);
+            enough(&events).then_some(())
         });
         tail.kill();
         events

@@ -1,10 +1,11 @@
 //! http-sink: posts CloudEvents to a URL, each until it is taken or refused.
 //!
 //! A put's events are dealt to `lane`s by their keys; a lane has one `connection`, over which its events go one after
-//! another. `verdict` says what an answer means, `address` where an event goes. Invariant: two events of one key are in
+//! another. `verdict` says what an answer means, `address` where an event goes, `recent` what was sent already. Invariant: two events of one key are in
 //! one lane, and behind one that is not delivered nothing of its lane goes out.
 
-use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -22,11 +23,13 @@ use tokio::runtime::Runtime;
 mod address;
 mod connection;
 mod lane;
+mod recent;
 mod verdict;
 
 use address::Address;
 use connection::Far;
 use lane::{Done, Fate, Halt, Lane};
+use recent::{Name, Recent};
 use verdict::{Answer, Verdict};
 
 use crate::binding::write::Message;
@@ -123,14 +126,14 @@ struct Running {
     runtime: Runtime,
     far: Far,
     lanes: Vec<Lane>,
+    recent: Recent,
     /// A put that is to come again.
     unfinished: Option<Unfinished>,
 }
 
 /// What became of the events of a put that failed, so that those delivered are not sent again.
 struct Unfinished {
-    /// Of the events' names.
-    hash: u64,
+    names: Vec<Name>,
     fates: Vec<Fate>,
     /// The far side wants nothing before.
     not_before: Option<Instant>,
@@ -218,27 +221,24 @@ impl EventSink for HttpSink {
             lanes[0].connection.open(&far).await?;
             introduce(&far, &mut lanes[0], self.origin.as_ref()).await
         })?;
-        self.opened = Some(Running { runtime, far, lanes, unfinished: None });
+        self.opened = Some(Running { runtime, far, lanes, recent: Recent::default(), unfinished: None });
         Ok(())
     }
 
     fn put(&mut self, events: &[DeliverEvent<'_>]) -> Result<Vec<Refused>, Failure> {
         let running = self.opened.as_mut().expect("a sink that has started");
-        let mut hasher = self.hasher.build_hasher();
-        events.iter().for_each(|event| (event.source, event.id).hash(&mut hasher));
-        let hash = hasher.finish();
-        let unfinished = running.unfinished.take().filter(|earlier| earlier.hash == hash);
-        let mut unfinished = unfinished.unwrap_or_else(|| Unfinished {
-            hash,
-            fates: vec![Fate::Open; events.len()],
-            not_before: None,
-        });
+        let names: Vec<Name> = events.iter().map(|event| running.recent.name(event)).collect();
+        let unfinished = running.unfinished.take().filter(|earlier| earlier.names == names);
+        let mut unfinished = unfinished.unwrap_or_else(|| Unfinished::new(names, &running.recent));
         let halt = unfinished.wait().or_else(|| {
             let work = deal(events, &unfinished.fates, running.lanes.len(), &self.hasher);
             running.deliver(self.mode, events, &work, &mut unfinished)
         });
         match halt {
-            None => Ok(unfinished.refused()),
+            None => {
+                unfinished.names.iter().for_each(|name| running.recent.add(*name));
+                Ok(unfinished.refused())
+            }
             Some(Halt::Unusable(text)) => Err(Failure::Unusable(text)),
             Some(Halt::Later(text, _)) => {
                 running.unfinished = Some(unfinished);
@@ -281,6 +281,14 @@ impl Running {
 }
 
 impl Unfinished {
+    /// Events that were dealt with lately, or are here twice, are not sent again.
+    fn new(names: Vec<Name>, recent: &Recent) -> Self {
+        let mut seen = HashSet::with_capacity(names.len());
+        let fate =
+            |name: &Name| if recent.has(*name) || !seen.insert(*name) { Fate::Delivered } else { Fate::Open };
+        Self { fates: names.iter().map(fate).collect(), names, not_before: None }
+    }
+
     /// Waits for the moment that the far side named, or a part of it.
     fn wait(&mut self) -> Option<Halt> {
         let left = self.not_before?.saturating_duration_since(Instant::now());

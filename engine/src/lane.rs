@@ -77,7 +77,7 @@ impl<R> Intake<R> for Dealer<R> {
         }
         self.turn = (self.turn + 1) % self.lanes.len();
         self.metrics.read.add(0, bytes);
-        self.metrics.read_time_us.raise(time_us);
+        self.metrics.saw(time_us);
         Ok(())
     }
 

@@ -134,6 +134,8 @@ pub struct Metrics {
     pub batches_queued_max: Gauge,
     /// Parcels that fit into the rings after the lanes, all lanes together.
     pub parcels_queued_max: Gauge,
+    /// Time of the first change read in this run, µs since 1970 (0: none yet).
+    pub first_time_us: Gauge,
     /// Time of the newest change read, µs since 1970 (0: none yet).
     pub read_time_us: Gauge,
     /// Time of the newest change acknowledged, µs since 1970 (0: none yet).
@@ -162,10 +164,22 @@ impl Metrics {
         self.taken.rows.value().saturating_sub(self.acked.rows.value())
     }
 
-    /// How far acknowledgement is behind the newest change read, µs; 0 when everything read is acknowledged.
+    /// The time of a change that was read, by the one thread that reads.
+    pub(crate) fn saw(&self, time_us: i64) {
+        if self.first_time_us.value() == 0 {
+            self.first_time_us.set(time_us);
+        }
+        self.read_time_us.raise(time_us);
+    }
+
+    /// How far acknowledgement is behind the newest change read, µs; 0 when everything read is acknowledged. Before the
+    /// first acknowledgement of a run it is behind by the age of the first change. A source may count in whole seconds, so
+    /// that what waits can be as old as what does not.
     pub fn lag_us(&self, now_us: i64) -> i64 {
-        let acked = self.acked_time_us.value();
-        if acked == 0 || acked >= self.read_time_us.value() { 0 } else { (now_us - acked).max(0) }
+        let (read, acked) = (self.read_time_us.value(), self.acked_time_us.value());
+        let behind = if acked == 0 { self.first_time_us.value() } else { acked };
+        let waits = acked < read || self.acked.batches.value() < self.taken.batches.value();
+        if read != 0 && waits { (now_us - behind).max(0) } else { 0 }
     }
 
     /// Age of the last checkpoint, µs; `None` before the first.
@@ -180,9 +194,29 @@ mod tests {
     use super::*;
 
     #[test]
+    fn there_is_lag_before_the_first_acknowledgement_of_a_run() {
+        let metrics = Metrics::default();
+        assert_eq!(metrics.lag_us(10_000), 0);
+        metrics.saw(3_000);
+        metrics.saw(5_000);
+        assert_eq!(metrics.lag_us(10_000), 7_000);
+    }
+
+    #[test]
+    fn what_waits_and_is_of_the_same_second_as_what_is_acknowledged_has_lag() {
+        let metrics = Metrics::default();
+        metrics.saw(5_000);
+        metrics.acked_time_us.raise(5_000);
+        metrics.taken.add(1, 100);
+        assert_eq!(metrics.lag_us(10_000), 5_000);
+        metrics.acked.add(1, 100);
+        assert_eq!(metrics.lag_us(10_000), 0);
+    }
+
+    #[test]
     fn there_is_no_lag_once_everything_read_is_acknowledged() {
         let metrics = Metrics::default();
-        metrics.read_time_us.raise(5_000);
+        metrics.saw(5_000);
         metrics.acked_time_us.raise(4_000);
         assert_eq!(metrics.lag_us(10_000), 6_000);
         metrics.acked_time_us.raise(5_000);

@@ -18,8 +18,8 @@ mod tls;
 /// The most bytes of a name in AMQP.
 pub(crate) const NAME_BYTES_MAX: usize = 255;
 
-/// How long the way to an open connection may take.
-const CONNECT_WAIT_MAX: Duration = Duration::from_secs(15);
+/// How long the way to an open connection may take, and to a consumer on it.
+const CONNECT_WAIT_MAX: Duration = Duration::from_secs(10);
 /// How long a server may take to answer a goodbye.
 const CLOSE_WAIT_MAX: Duration = Duration::from_secs(2);
 /// How often each side shows that it is there; one that is silent for twice as long is gone.
@@ -155,11 +155,18 @@ impl Access {
             },
             properties,
         );
-        match timeout(CONNECT_WAIT_MAX, connecting).await {
-            Ok(connected) => connected.map_err(|error| failure(&error, &what)),
-            Err(_) => Err(Failure::Retry(format!("{what}: no answer for {} s", CONNECT_WAIT_MAX.as_secs()))),
-        }
+        in_time(&what, async { connecting.await.map_err(|error| failure(&error, &what)) }).await
     }
+}
+
+/// Waits for answers of the server, but not for ever: heartbeats go on also where a queue does not answer, as a quorum
+/// queue without leader does not.
+pub(crate) async fn in_time<T>(
+    what: &str,
+    answers: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let no_answer = || Failure::Retry(format!("{what}: no answer for {} s", CONNECT_WAIT_MAX.as_secs()));
+    timeout(CONNECT_WAIT_MAX, answers).await.unwrap_or_else(|_| Err(no_answer()))
 }
 
 /// A text that AMQP has as a name.

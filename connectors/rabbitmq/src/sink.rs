@@ -133,14 +133,18 @@ impl RabbitSink {
             "" => "the default exchange".to_owned(),
             name => format!("the exchange {name} of the virtual host {}", self.access.vhost()),
         };
-        let failure = |error| access::failure(&error, &what);
-        let channel = connection.create_channel().await.map_err(failure)?;
-        if !self.exchange.is_empty() {
-            let (name, none) = (self.exchange.as_str().into(), FieldTable::default());
-            let passive = ExchangeDeclareOptions { passive: true, ..ExchangeDeclareOptions::default() };
-            channel.exchange_declare(name, ExchangeKind::Direct, passive, none).await.map_err(failure)?;
-        }
-        channel.confirm_select(ConfirmSelectOptions::default()).await.map_err(failure)?;
+        let channel = access::in_time(&what, async {
+            let failure = |error| access::failure(&error, &what);
+            let channel = connection.create_channel().await.map_err(failure)?;
+            if !self.exchange.is_empty() {
+                let (name, none) = (self.exchange.as_str().into(), FieldTable::default());
+                let passive = ExchangeDeclareOptions { passive: true, ..ExchangeDeclareOptions::default() };
+                channel.exchange_declare(name, ExchangeKind::Direct, passive, none).await.map_err(failure)?;
+            }
+            channel.confirm_select(ConfirmSelectOptions::default()).await.map_err(failure)?;
+            Ok(channel)
+        })
+        .await?;
         Ok(Link { connection, channel })
     }
 

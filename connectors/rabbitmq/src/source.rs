@@ -117,14 +117,19 @@ impl RabbitSource {
     /// A connection with a consumer of the queue.
     async fn consume(&self) -> Result<(Connection, Channel, Consumer), Failure> {
         let connection = self.access.connect().await?;
-        let channel = self.look(&connection).await?;
-        let failure = |error| access::failure(&error, &format!("reading the queue {}", self.queue));
-        channel.basic_qos(self.prefetch, BasicQosOptions::default()).await.map_err(failure)?;
-        // Without a tag of ours, the server makes one that nobody else has.
-        let (queue, tag) = (self.queue.as_str().into(), "".into());
-        let consuming =
-            channel.basic_consume(queue, tag, BasicConsumeOptions::default(), FieldTable::default());
-        let consumer = consuming.await.map_err(failure)?;
+        let what = format!("reading the queue {}", self.queue);
+        let (channel, consumer) = access::in_time(&what, async {
+            let channel = self.look(&connection).await?;
+            let failure = |error| access::failure(&error, &what);
+            channel.basic_qos(self.prefetch, BasicQosOptions::default()).await.map_err(failure)?;
+            // Without a tag of ours, the server makes one that nobody else has.
+            let (queue, tag) = (self.queue.as_str().into(), "".into());
+            let consuming =
+                channel.basic_consume(queue, tag, BasicConsumeOptions::default(), FieldTable::default());
+            let consumer = consuming.await.map_err(failure)?;
+            Ok((channel, consumer))
+        })
+        .await?;
         Ok((connection, channel, consumer))
     }
 }
@@ -133,7 +138,8 @@ impl EventSource for RabbitSource {
     fn start(&mut self, _stored: Option<&Position>) -> Result<Position, Failure> {
         access::runtime()?.block_on(async {
             let connection = self.access.connect().await?;
-            self.look(&connection).await?;
+            let what = format!("looking at the queue {}", self.queue);
+            access::in_time(&what, self.look(&connection)).await?;
             access::close(&connection).await;
             Ok(position::counted(0))
         })

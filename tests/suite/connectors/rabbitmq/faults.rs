@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use super::kit::{Process, Sending};
+use super::kit::Sending;
 use super::{
     AMQPValue, Broker, Flowd, Job, Mesh, Queue, RabbitMq, Value, json, publish, reading, until, writing,
 };

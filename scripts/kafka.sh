@@ -52,9 +52,8 @@ group.initial.rebalance.delay.ms=0
 CONF
 }
 
-java_tool() { # CLASS ARG...
-  "${JAVA[@]}" -Xmx256m -Dorg.slf4j.simpleLogger.defaultLogLevel=error -cp "$HOME_DIRECTORY/libs/*" "$@"
-}
+TOOL=("${JAVA[@]}" -Xmx256m -Dorg.slf4j.simpleLogger.defaultLogLevel=error -cp "$HOME_DIRECTORY/libs/*")
+java_tool() { "${TOOL[@]}" "$@"; } # CLASS ARG...
 
 # Once: several tests may come here at the same time.
 prepare() {
@@ -100,7 +99,8 @@ tool() { # NAME [ARG...]
     *) die "no such tool: $1" ;;
   esac
   shift
-  java_tool $class "$@"
+  # This very process, so that who ends it ends the program.
+  exec "${TOOL[@]}" $class "$@"
 }
 
 usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0" >&2; exit 2; }

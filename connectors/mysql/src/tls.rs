@@ -44,7 +44,6 @@ impl Stream {
         }
     }
 
-    /// How long a read may wait; `None` is for ever. A read that waited in vain fails with `WouldBlock` or
     /// Whether the kernel holds bytes that were not read yet. Asks without waiting.
     pub fn has_more(&self) -> bool {
         let mut byte = [MaybeUninit::uninit()];
@@ -52,6 +51,7 @@ impl Stream {
         SockRef::from(self.socket()).recv_with_flags(&mut byte, flags).is_ok_and(|count| count > 0)
     }
 
+    /// How long a read may wait; `None` is for ever. A read that waited in vain fails with `WouldBlock` or
     /// `TimedOut` and may be repeated.
     pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
         self.socket().set_read_timeout(timeout)

@@ -1,3 +1,5 @@
+//! What is pushed, read into events: changes, rows of a snapshot, plain events, and what cannot be understood.
+
 use bytes::Bytes;
 use flowd_codec::event::incoming::Chunk;
 use flowd_codec::event::{EventWriter, Framing, Template, stamp};

@@ -1,3 +1,5 @@
+//! The target on a store in memory: order, repeats, refusals, dead letters and acknowledgements.
+
 use flowd_codec::event::{Framing, incoming, marker};
 use proptest::prelude::*;
 

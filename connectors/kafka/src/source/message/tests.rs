@@ -1,3 +1,5 @@
+//! Records as events: the binding in both modes, records that are no events, and what is rejected.
+
 use super::*;
 
 const PLAIN: Record<'_> = Record {

@@ -30,15 +30,8 @@ impl RabbitMq {
         let directory = tempfile::Builder::new().prefix("flowd-mq-").tempdir().unwrap();
         let settings = settings.iter().map(|&setting| setting.to_owned()).collect();
         let mut broker = Self { port: free_port(), directory, settings, child: None };
-        // Another process may take a port between our look and the broker's bind.
-        for attempt in 1.. {
-            if broker.launch() {
-                return broker;
-            }
-            assert!(attempt < 3, "RabbitMQ does not start: {}", broker.log());
-            broker.port = free_port();
-        }
-        unreachable!("the loop returns or panics");
+        broker.launch_in_three(|broker| broker.port = free_port());
+        broker
     }
 
     /// `kill -9`.
@@ -50,7 +43,7 @@ impl RabbitMq {
 
     /// Starts it on what it stored, on the same port.
     pub fn restart(&mut self) {
-        assert!(self.launch(), "RabbitMQ does not start again: {}", self.log());
+        self.launch_in_three(|_| {});
     }
 
     /// `kill -STOP` or `-CONT`.
@@ -80,6 +73,17 @@ impl RabbitMq {
         let text = fs::read_to_string(self.directory.path().join("log")).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(60)..].join("\n")
+    }
+
+    /// Another process may take a port between our look and the broker's bind: then it is tried again.
+    fn launch_in_three(&mut self, before_another: impl Fn(&mut Self)) {
+        for _ in 0..2 {
+            if self.launch() {
+                return;
+            }
+            before_another(self);
+        }
+        assert!(self.launch(), "RabbitMQ does not start: {}", self.log());
     }
 
     /// True once it answers; false when it ended instead.

@@ -204,15 +204,16 @@ fn a_stop_is_heard_while_the_target_waits_and_acknowledgements_come_until_all_is
         // Taken: the first event is with the target, which waits for a word for the next.
         open.send(()).unwrap();
         stop.request();
-        // The gate falls, and the rest goes through.
+        let before: Vec<News> = news.iter().take_while(|news| *news != News::Closing).collect();
+        // The gate falls only now, and the rest goes through.
+        drop(open);
+        (before, news.iter().collect::<Vec<News>>())
     });
     assert_eq!(run.run(Asynchronous { heard, limit: u64::MAX }, Some(gate)), Ok(Outcome::Stopped));
-    drain.join().unwrap();
-    let news: Vec<News> = news.iter().collect();
-    let closing = news.iter().position(|news| *news == News::Closing).expect("told of the stop");
-    assert_eq!(news.last(), Some(&News::Drained));
+    let (before, news) = drain.join().unwrap();
+    assert_eq!(news.last(), Some(&News::Drained), "before the stop: {before:?}");
     let News::Acked(last) = &news[news.len() - 2] else {
-        panic!("no acknowledgement after {closing}: {news:?}")
+        panic!("no acknowledgement after the stop: {news:?}")
     };
     assert_eq!((number(last), run.stored()), (run.ids().len() as u64, run.ids().len() as u64));
 }

@@ -18,6 +18,7 @@ pub mod batch;
 pub mod carried;
 pub mod incoming;
 pub mod marker;
+mod members;
 mod rows;
 mod stamp;
 pub mod view;

@@ -17,7 +17,7 @@ use crate::back_off::BackOff;
 use crate::failure::Failure;
 
 /// How long a pause ends a run of lines that share a sync.
-pub const LINGER: Duration = Duration::from_millis(10);
+pub const LINGER: Duration = Duration::from_millis(2);
 /// How long written lines wait for their sync at most.
 pub const SYNC_DELAY_MAX: Duration = Duration::from_millis(100);
 /// A full disk is tried again after this, doubling up to [`FULL_WAIT_MAX`].

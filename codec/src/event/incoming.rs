@@ -1,15 +1,15 @@
 //! An event as a sink reads it: who and what it is, where it stands in its lane, and its data untouched.
 //!
-//! Events that flowd wrote, and those that came back from a Java server, are read in one pass over their attributes;
-//! anything else by [`decode_event`]. Invariant: both ways tell the same of the same text, and take and refuse the same
+//! Events that flowd wrote, and those that came back from a server, are read in one pass over their attributes; anything
+//! else by [`decode_event`]. Invariant: both ways tell the same of the same text, and take and refuse the same
 //! texts.
 
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::Deserialize as _;
 use serde_json::value::RawValue;
 
+use super::members::Members;
 use super::stamp::{EPOCH_WIDTH, NUMBER_WIDTH};
 use super::view::{Data, EventError, EventView, ExtensionValue, decode_event, is_attribute_name};
 use crate::{json, time};
@@ -133,7 +133,7 @@ impl<'a> From<EventView<'a>> for Incoming<'a> {
             let ExtensionValue::String(value) = value else { continue };
             if name == "partitionkey" {
                 partition_key = Some(PartitionKey(KeyText::Plain(value)));
-            } else if let Some(slot) = extensions.slot(name.as_bytes()) {
+            } else if let Some(slot) = extensions.slot(&name) {
                 *slot = Some(value);
             }
         }
@@ -166,17 +166,17 @@ struct Extensions<'a> {
 }
 
 impl<'a> Extensions<'a> {
-    fn slot(&mut self, name: &[u8]) -> Option<&mut Option<Cow<'a, str>>> {
+    fn slot(&mut self, name: &str) -> Option<&mut Option<Cow<'a, str>>> {
         Some(match name {
-            b"epoch" => &mut self.epoch,
-            b"lane" => &mut self.lane,
-            b"sequence" => &mut self.sequence,
-            b"snapshot" => &mut self.snapshot,
-            b"chunk" => &mut self.chunk,
-            b"number" => &mut self.number,
-            b"chunksize" => &mut self.chunk_size,
-            b"after" => &mut self.after,
-            b"delivery" => &mut self.delivery,
+            "epoch" => &mut self.epoch,
+            "lane" => &mut self.lane,
+            "sequence" => &mut self.sequence,
+            "snapshot" => &mut self.snapshot,
+            "chunk" => &mut self.chunk,
+            "number" => &mut self.number,
+            "chunksize" => &mut self.chunk_size,
+            "after" => &mut self.after,
+            "delivery" => &mut self.delivery,
             _ => return None,
         })
     }
@@ -237,6 +237,7 @@ fn digits(text: &str) -> Option<u64> {
 /// The attributes of an event in the plain form, as they are found.
 #[derive(Default)]
 struct Plain<'a> {
+    spec_version: Option<Cow<'a, str>>,
     id: Option<Cow<'a, str>>,
     source: Option<Cow<'a, str>>,
     event_type: Option<Cow<'a, str>>,
@@ -249,51 +250,39 @@ struct Plain<'a> {
     others: Others<'a>,
 }
 
-const BEGIN: &[u8] = br#"{"specversion":"1.0""#;
-
-/// Reads an event in the plain form: `specversion` 1.0 first and `data` last, no white space between, all attributes
-/// texts without escapes but the partition key. `None` where it is anything else.
+/// Reads an event of version 1.0 whose `data` is JSON and whose other attributes are all texts without escapes but the
+/// partition key; see [`Members`]. `None` where it is anything else.
 fn read_plain(json: &[u8]) -> Option<Incoming<'_>> {
-    let mut rest = json.strip_prefix(BEGIN)?;
-    let mut plain = Plain::default();
-    loop {
-        rest = rest.strip_prefix(b",\"")?;
-        let (name, after) = rest.split_at(memchr::memchr(b'"', rest)?);
-        if name == b"data" {
-            rest = after.strip_prefix(b"\":")?;
-            break;
+    let mut members = Members::of(json)?;
+    let (mut plain, mut data) = (Plain::default(), None);
+    while let Some(name) = members.name()? {
+        if name == "data" {
+            set(&mut data, members.value()?)?;
+            continue;
         }
-        rest = after.strip_prefix(b"\":\"")?;
-        let value_at = rest;
-        let end = string_end(rest)?;
-        let escaped = &value_at[..end];
-        rest = &rest[end + 1..];
-        let text = printable(escaped)?;
-        if name == b"partitionkey" {
+        let text = members.text()?;
+        if name == "partitionkey" {
             set(&mut plain.partition_key, text)?;
-        } else if memchr::memchr(b'\\', escaped).is_some() {
+        } else if memchr::memchr(b'\\', text.as_bytes()).is_some() {
             return None;
         } else {
             plain.add(name, text)?;
         }
     }
-    let data = <&RawValue>::deserialize(&mut serde_json::Deserializer::from_slice(rest)).ok()?;
-    // What white space there is goes the other way.
-    (rest.get(data.get().len()..)? == b"}").then_some(())?;
-    plain.into_event(data)
+    plain.into_event(data?)
 }
 
 impl<'a> Plain<'a> {
-    fn add(&mut self, name: &'a [u8], text: &'a str) -> Option<()> {
+    fn add(&mut self, name: &'a str, text: &'a str) -> Option<()> {
         let slot = match name {
-            b"id" => &mut self.id,
-            b"source" => &mut self.source,
-            b"type" => &mut self.event_type,
-            b"datacontenttype" => &mut self.content_type,
-            b"dataschema" => &mut self.schema,
-            b"subject" => &mut self.topic,
-            b"time" => &mut self.time,
-            b"specversion" => return None,
+            "id" => &mut self.id,
+            "source" => &mut self.source,
+            "type" => &mut self.event_type,
+            "datacontenttype" => &mut self.content_type,
+            "dataschema" => &mut self.schema,
+            "subject" => &mut self.topic,
+            "time" => &mut self.time,
+            "specversion" => &mut self.spec_version,
             _ => match self.extensions.slot(name) {
                 Some(slot) => slot,
                 None => return self.others.add(name),
@@ -304,6 +293,7 @@ impl<'a> Plain<'a> {
 
     fn into_event(self, data: &'a RawValue) -> Option<Incoming<'a>> {
         let required = |text: Option<Cow<'a, str>>| text.filter(|text| !text.is_empty());
+        (self.spec_version? == "1.0").then_some(())?;
         if let Some(time) = &self.time {
             time::parse_rfc3339_us(time)?;
         }
@@ -328,41 +318,19 @@ fn set<T>(slot: &mut Option<T>, value: T) -> Option<()> {
 /// The names of extensions that nobody asks for, since none may come twice. A Java server adds eleven.
 #[derive(Default)]
 struct Others<'a> {
-    names: [&'a [u8]; 16],
+    names: [&'a str; 24],
     count: usize,
 }
 
 impl<'a> Others<'a> {
-    fn add(&mut self, name: &'a [u8]) -> Option<()> {
-        let is_name = std::str::from_utf8(name).is_ok_and(is_attribute_name);
-        if !is_name || self.names[..self.count].contains(&name) {
+    fn add(&mut self, name: &'a str) -> Option<()> {
+        if !is_attribute_name(name) || self.names[..self.count].contains(&name) {
             return None;
         }
         *self.names.get_mut(self.count)? = name;
         self.count += 1;
         Some(())
     }
-}
-
-/// Where a string ends whose inside begins here: the place of its quote. `None` for escapes that are not of one letter.
-fn string_end(text: &[u8]) -> Option<usize> {
-    let mut at = 0;
-    loop {
-        at += json::quote_or_slash(&text[at..])?;
-        if text[at] == b'"' {
-            return Some(at);
-        }
-        if !matches!(text.get(at + 1)?, b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') {
-            return None;
-        }
-        at += 2;
-    }
-}
-
-/// The text, where it is UTF-8 without control characters.
-fn printable(text: &[u8]) -> Option<&str> {
-    let has_controls = text.iter().fold(false, |found, byte| found | (*byte < 0x20));
-    if has_controls { None } else { std::str::from_utf8(text).ok() }
 }
 
 /// That both ways of reading say the same, for fuzzing and tests.
@@ -372,6 +340,7 @@ pub fn check_ways_agree(json: &[u8]) {
         let view = decode_event(json).expect("what one way takes the other takes");
         assert_eq!(plain, Incoming::from(view));
     }
+    super::view::check_ways_agree(json);
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use crate::{json, time};
 
 mod decode;
 
+pub(super) use decode::check_ways_agree;
 pub use decode::{decode_base64, decode_event};
 
 /// Version of the CloudEvents specification.

@@ -67,6 +67,18 @@ fn an_event_with_what_a_java_server_adds_is_read_in_one_pass() {
 }
 
 #[test]
+fn attributes_may_stand_on_both_sides_of_the_data() {
+    let text = concat!(
+        r#"{"specversion":"1.0","id":"1","source":"/s","type":"t","data":{"id":"ü"},"#,
+        r#""subject":"orders","reqmq2eventmeshtimestamp":"1"}"#
+    );
+    let event = read_plain(text.as_bytes()).expect("the plain form");
+    assert_eq!(event.topic.as_deref(), Some("orders"));
+    assert!(matches!(event.data, Data::Json(data) if data.get() == r#"{"id":"ü"}"#));
+    check_ways_agree(text.as_bytes());
+}
+
+#[test]
 fn half_an_order_is_none() {
     let event = |extensions: &str| {
         format!(r#"{{"specversion":"1.0","id":"1","source":"/s","type":"t"{extensions},"data":1}}"#)
@@ -100,6 +112,9 @@ fn what_is_no_event_is_refused_though_it_begins_like_one() {
         r#"{"specversion":"1.0","id":"1","source":"/s","type":"t","time":"now","data":1}"#,
         r#"{"specversion":"1.0","id":"1","source":"/s","type":"t","data":{"a":01}}"#,
         r#"{"specversion":"1.0","id":"1","source":"/s","type":"t","data":1}}"#,
+        r#"{"specversion":"1.0","id":"1","source":"/s","type":"t","data":1"#,
+        r#"{"specversion":"1.0","id":"1","source":"/s","type":"t","data":1,"data":1}"#,
+        r#"{"specversion":"1.0","id":"1","source":"/s","type":"t","data":1,}"#,
         r#"{"specversion":"1.0","id":"1","source":"/s","type":"t","partitionkey":"a\x","data":1}"#,
         r#"{"specversion":"1.0","id":"1","source":"/s","type":"t","Big":"1","data":1}"#,
     ];
@@ -126,6 +141,9 @@ fn name() -> impl Strategy<Value = String> {
         "delivery",
         "chunk",
         "dataschema",
+        "schemaurl",
+        "datacontentencoding",
+        "data_base64",
         "specversion",
         "Bad",
         "x",
@@ -160,14 +178,17 @@ proptest! {
     fn both_ways_agree_on_every_text(
         members in prop::collection::vec((name(), value()), 0..6),
         data in prop::sample::select(vec!["1", "{\"a\":[1,\"\\u0000\"]}", "\"x\"", "null", "{", "[1}", "1,\"z\":\"1\"", " 1", "1 "]),
+        data_at in 0_usize..8,
         whole in any::<bool>(),
     ) {
         let head = if whole { r#","id":"1","source":"/s","type":"t""# } else { "" };
         let mut text = format!(r#"{{"specversion":"1.0"{head}"#);
-        for (name, value) in &members {
-            text.push_str(&format!(r#","{name}":{value}"#));
-        }
-        text.push_str(&format!(r#","data":{data}}}"#));
+        let (before, after) = members.split_at(data_at.min(members.len()));
+        let member = |(name, value): &(String, String)| format!(r#","{name}":{value}"#);
+        text.extend(before.iter().map(member));
+        text.push_str(&format!(r#","data":{data}"#));
+        text.extend(after.iter().map(member));
+        text.push('}');
         check_ways_agree(text.as_bytes());
         prop_assert_eq!(read(text.as_bytes()).is_ok(), decode_event(text.as_bytes()).is_ok());
     }

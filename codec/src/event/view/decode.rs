@@ -8,6 +8,7 @@ use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::{Data, EXTENSIONS_MAX, EventError, EventView, ExtensionValue, SpecVersion, is_attribute_name};
+use crate::event::members::Members;
 use crate::time;
 
 /// Reads one CloudEvent. Attributes that are null count as absent; `data` that is null does not.
@@ -15,20 +16,51 @@ use crate::time;
 /// # Errors
 /// See [`EventError`]. Whether `source` is a URI reference and `dataschema` a URI is not looked at.
 pub fn decode_event(json: &[u8]) -> Result<EventView<'_>, EventError> {
-    let members: Members<'_> =
+    match decode_usual(json) {
+        Some(event) => Ok(event),
+        None => decode_any(json),
+    }
+}
+
+/// Reads one in the form in which nearly all arrive; `None` for any other, and for whatever is wrong.
+fn decode_usual(json: &[u8]) -> Option<EventView<'_>> {
+    let (mut members, mut parts) = (Members::of(json)?, Parts::default());
+    while let Some(name) = members.name()? {
+        let text = match name {
+            "data" | "data_base64" => None,
+            _ => members.text().filter(|text| memchr::memchr(b'\\', text.as_bytes()).is_none()),
+        };
+        match text {
+            Some(text) => parts.add_text(Cow::Borrowed(name), Cow::Borrowed(text)),
+            None => parts.add(Cow::Borrowed(name), members.value()?),
+        }
+        .ok()?;
+    }
+    parts.into_event().ok()
+}
+
+fn decode_any(json: &[u8]) -> Result<EventView<'_>, EventError> {
+    let members: Object<'_> =
         serde_json::from_slice(json).map_err(|error| EventError::Json(error.to_string()))?;
     members.0?.into_event()
 }
 
+/// That both ways of reading say the same, for fuzzing and tests.
+pub(in crate::event) fn check_ways_agree(json: &[u8]) {
+    if let Some(event) = decode_usual(json) {
+        assert_eq!(Ok(event), decode_any(json));
+    }
+}
+
 /// The members of a JSON object, or the first that is wrong. The error is carried aside, since serde would make a text
 /// of it; a text that is no JSON counts before it.
-struct Members<'a>(Result<Parts<'a>, EventError>);
+struct Object<'a>(Result<Parts<'a>, EventError>);
 
-impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct MembersVisitor;
-        impl<'de> Visitor<'de> for MembersVisitor {
-            type Value = Members<'de>;
+        struct ObjectVisitor;
+        impl<'de> Visitor<'de> for ObjectVisitor {
+            type Value = Object<'de>;
 
             fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
                 formatter.write_str("a CloudEvent, a JSON object")
@@ -42,10 +74,10 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
                         result = parts.add(name, value);
                     }
                 }
-                Ok(Members(result.map(|()| parts)))
+                Ok(Object(result.map(|()| parts)))
             }
         }
-        deserializer.deserialize_map(MembersVisitor)
+        deserializer.deserialize_map(ObjectVisitor)
     }
 }
 
@@ -94,10 +126,44 @@ struct Parts<'a> {
 
 impl<'a> Parts<'a> {
     fn add(&mut self, name: Cow<'a, str>, value: &'a RawValue) -> Result<(), EventError> {
-        let slot = match name.as_ref() {
+        match name.as_ref() {
             "data" => return set(&mut self.data, name, value),
             "data_base64" if value.get() == "null" => return Ok(()),
             "data_base64" => return set(&mut self.data_base64, name, value),
+            _ => {}
+        }
+        let is_attribute = self.attribute(&name).is_some();
+        if !is_attribute && !is_attribute_name(&name) {
+            return Err(EventError::Name(name.into_owned()));
+        }
+        if value.get() == "null" {
+            return Ok(());
+        }
+        let wrong = |name: Cow<'_, str>, expected| EventError::Type {
+            name: name.into_owned(),
+            found: kind_of(value),
+            expected,
+        };
+        match text_of(value) {
+            Some(text) => self.add_text(name, text),
+            None if is_attribute => Err(wrong(name, "a text")),
+            None => match extension_of(value) {
+                Some(found) => self.add_extension(name, found),
+                None => Err(wrong(name, "a text, a boolean or an integer")),
+            },
+        }
+    }
+
+    fn add_text(&mut self, name: Cow<'a, str>, text: Cow<'a, str>) -> Result<(), EventError> {
+        match self.attribute(&name) {
+            Some(slot) => set(slot, name, text),
+            None => self.add_extension(name, ExtensionValue::String(text)),
+        }
+    }
+
+    /// Where an attribute of the specification goes.
+    fn attribute(&mut self, name: &str) -> Option<&mut Option<Cow<'a, str>>> {
+        Some(match name {
             "specversion" => &mut self.spec_version,
             "id" => &mut self.id,
             "source" => &mut self.source,
@@ -108,25 +174,13 @@ impl<'a> Parts<'a> {
             "schemaurl" => &mut self.schema_url,
             "subject" => &mut self.subject,
             "time" => &mut self.time,
-            _ => return self.add_extension(name, value),
-        };
-        if value.get() == "null" {
-            return Ok(());
-        }
-        let text = text_of(value).ok_or_else(|| EventError::Type {
-            name: name.clone().into_owned(),
-            found: kind_of(value),
-            expected: "a text",
-        })?;
-        set(slot, name, text)
+            _ => return None,
+        })
     }
 
-    fn add_extension(&mut self, name: Cow<'a, str>, value: &'a RawValue) -> Result<(), EventError> {
+    fn add_extension(&mut self, name: Cow<'a, str>, value: ExtensionValue<'a>) -> Result<(), EventError> {
         if !is_attribute_name(&name) {
             return Err(EventError::Name(name.into_owned()));
-        }
-        if value.get() == "null" {
-            return Ok(());
         }
         if self.extensions.iter().any(|(key, _)| *key == name) {
             return Err(EventError::Twice(name.into_owned()));
@@ -134,12 +188,7 @@ impl<'a> Parts<'a> {
         if self.extensions.len() >= EXTENSIONS_MAX {
             return Err(EventError::TooManyExtensions);
         }
-        let found = extension_of(value).ok_or_else(|| EventError::Type {
-            name: name.clone().into_owned(),
-            found: kind_of(value),
-            expected: "a text, a boolean or an integer",
-        })?;
-        self.extensions.push((name, found));
+        self.extensions.push((name, value));
         Ok(())
     }
 
@@ -228,11 +277,11 @@ fn text_of(value: &RawValue) -> Option<Cow<'_, str>> {
     serde_json::from_str::<Text<'_>>(value.get()).ok().map(|text| text.0)
 }
 
-fn extension_of(value: &RawValue) -> Option<ExtensionValue<'_>> {
+/// The value of an extension that is no text.
+fn extension_of(value: &RawValue) -> Option<ExtensionValue<'static>> {
     match value.get() {
         "true" => Some(ExtensionValue::Boolean(true)),
         "false" => Some(ExtensionValue::Boolean(false)),
-        text if text.starts_with('"') => text_of(value).map(ExtensionValue::String),
         text => text.parse().ok().map(ExtensionValue::Integer),
     }
 }

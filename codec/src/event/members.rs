@@ -1,0 +1,72 @@
+//! The members of an event in the form in which nearly all arrive: an object without white space between its members.
+//!
+//! A JSON parser has to expect anything behind each byte; this one steps from quote to quote, and leaves whatever is unusual
+//! to the parser.
+
+use serde::Deserialize as _;
+use serde_json::value::RawValue;
+
+use crate::json;
+
+/// A place between two members. Every answer `None` means: read this text in another way.
+pub(super) struct Members<'a> {
+    rest: &'a str,
+    is_first: bool,
+}
+
+impl<'a> Members<'a> {
+    pub(super) fn of(json: &'a [u8]) -> Option<Self> {
+        // Once for all: the pieces below are cut at ASCII characters.
+        let rest = str::from_utf8(json).ok()?.strip_prefix('{')?;
+        Some(Self { rest, is_first: true })
+    }
+
+    /// The name of the next member, whose value is to be asked for then; `Some(None)` at the end of the text.
+    pub(super) fn name(&mut self) -> Option<Option<&'a str>> {
+        if self.rest == "}" {
+            return Some(None);
+        }
+        let rest = match std::mem::take(&mut self.is_first) {
+            true => self.rest,
+            false => self.rest.strip_prefix(',')?,
+        };
+        let rest = rest.strip_prefix('"')?;
+        let (name, rest) = rest.split_at(json::quote_or_slash(rest.as_bytes())?);
+        self.rest = rest.strip_prefix("\":")?;
+        Some(Some(name))
+    }
+
+    /// The inside of a string, without control characters; its escapes are whole and of one letter. `None` leaves the
+    /// place where it is.
+    pub(super) fn text(&mut self) -> Option<&'a str> {
+        let rest = self.rest.strip_prefix('"')?;
+        let (text, rest) = rest.split_at(string_end(rest.as_bytes())?);
+        if text.bytes().fold(false, |found, byte| found | (byte < 0x20)) {
+            return None;
+        }
+        self.rest = &rest[1..];
+        Some(text)
+    }
+
+    /// Any value, checked.
+    pub(super) fn value(&mut self) -> Option<&'a RawValue> {
+        let value = <&RawValue>::deserialize(&mut serde_json::Deserializer::from_str(self.rest)).ok()?;
+        self.rest = self.rest.strip_prefix(value.get())?;
+        Some(value)
+    }
+}
+
+/// Where a string ends whose inside begins here: the place of its quote. `None` for escapes that are not of one letter.
+fn string_end(text: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        at += json::quote_or_slash(&text[at..])?;
+        if text[at] == b'"' {
+            return Some(at);
+        }
+        if !matches!(text.get(at + 1)?, b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') {
+            return None;
+        }
+        at += 2;
+    }
+}

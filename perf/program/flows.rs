@@ -51,15 +51,47 @@ impl<'a> Bench<'a> {
     /// The bare loop.
     pub(crate) fn bare(&mut self) -> Result<Pass, Failure> {
         self.system.reset(self.work)?;
-        let mut command = Command::new(std::env::current_exe()?);
-        let Work { messages, bytes } = self.work;
-        command.args(["bare", self.connector.name, &messages.to_string(), &bytes.to_string()]);
-        command.args(self.system.arguments());
-        let (cost, said) = measure::run(&mut command)?;
-        let counted = said.trim().parse().map_err(|_| format!("no count: {said}"))?;
-        self.all("the bare loop moved", counted)?;
+        let cost = self
+            .counted(measure::run(&mut self.bare_command(self.connector.name, &self.system.arguments())?)?)?;
         self.arrived()?;
         Ok(Pass { cost })
+    }
+
+    /// A sink's bare loop while a bare subscriber takes as many messages from a mesh: both are over when the slower one is.
+    pub(crate) fn bare_beside_subscriber(&mut self) -> Result<Pass, Failure> {
+        self.system.reset(self.work)?;
+        let run = tempfile::Builder::new().prefix("run-").tempdir_in(self.directory.path())?;
+        let mesh = self.filled_mesh(run.path())?;
+        let mut subscriber = self.bare_command("eventmesh-source", &[mesh.address(), TOPIC.to_owned()])?;
+        let mut own = self.bare_command(self.connector.name, &self.system.arguments())?;
+        let (one, other) = std::thread::scope(|scope| {
+            let subscriber =
+                scope.spawn(|| measure::run(&mut subscriber).map_err(|failure| failure.to_string()));
+            (measure::run(&mut own), subscriber.join().expect("the watch of a process does not panic"))
+        });
+        let (own, subscriber) = (self.counted(one?)?, self.counted(other?)?);
+        self.arrived()?;
+        Ok(Pass {
+            cost: Cost {
+                wall_s: own.wall_s.max(subscriber.wall_s),
+                cpu_s: own.cpu_s + subscriber.cpu_s,
+                rss_peak_bytes: own.rss_peak_bytes + subscriber.rss_peak_bytes,
+            },
+        })
+    }
+
+    fn bare_command(&self, connector: &str, arguments: &[String]) -> Result<Command, Failure> {
+        let mut command = Command::new(std::env::current_exe()?);
+        let Work { messages, bytes } = self.work;
+        command.args(["bare", connector, &messages.to_string(), &bytes.to_string()]).args(arguments);
+        Ok(command)
+    }
+
+    /// The cost of a bare loop that says that it moved all.
+    fn counted(&self, (cost, said): (Cost, String)) -> Result<Cost, Failure> {
+        let counted = said.trim().parse().map_err(|_| format!("no count: {said}"))?;
+        self.all("the bare loop moved", counted)?;
+        Ok(cost)
     }
 
     /// flowd with the connector.

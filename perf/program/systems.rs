@@ -33,6 +33,8 @@ pub(crate) struct Connector {
     /// As `--connector` names it.
     pub(crate) name: &'static str,
     pub(crate) way: Way,
+    /// How many times the messages that were asked for: of a fast one half a second would tell the start alone.
+    pub(crate) times: u64,
     /// Starts its system, whose files go into a directory of its own.
     pub(crate) begin: fn(&Path) -> Result<Box<dyn System>, Failure>,
     /// What the client alone does, told what [`System::arguments`] gave: it reads all messages and acknowledges them as the

@@ -1,4 +1,5 @@
-//! Another EventMesh, an embedded one: the bare loop of the bridge listens and acknowledges.
+//! Another EventMesh, an embedded one: the bare loop of the bridge listens and acknowledges, as it does beside the bare loop
+//! of a sink.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -21,14 +22,16 @@ const AT_ONCE: u64 = 256;
 pub(crate) const SOURCE: Connector = Connector {
     name: "eventmesh-source",
     way: Way::Source,
+    times: 4,
     begin: |directory| {
         let program = std::env::current_exe()?;
         let flowd = program.parent().and_then(Path::parent).ok_or("no build directory")?.join("flowd");
         Ok(Box::new(Far { flowd, directory: directory.to_owned(), mesh: None }))
     },
     bare: |work, arguments| {
-        let config = MeshConfig { addresses: arguments.to_vec(), ..MeshConfig::default() };
-        let subscription = Subscription::new([TOPIC], SubscriptionMode::Clustering);
+        let [address, topic] = arguments else { return Err("no address and topic".into()) };
+        let config = MeshConfig { addresses: vec![address.clone()], ..MeshConfig::default() };
+        let subscription = Subscription::new([topic], SubscriptionMode::Clustering);
         let (feed, reading) = feed(config, subscription, Arc::default());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
@@ -75,7 +78,7 @@ impl System for Far {
     }
 
     fn arguments(&self) -> Vec<String> {
-        vec![self.address()]
+        vec![self.address(), TOPIC.to_owned()]
     }
 
     fn count(&mut self) -> Result<u64, Failure> {

@@ -30,6 +30,7 @@ const CONNECTIONS: u64 = 8;
 pub(crate) const SOURCE: Connector = Connector {
     name: "http-source",
     way: Way::Source,
+    times: 1,
     begin: |_| Clients::begin(),
     bare: |work, to| block_on(serve(work, to)),
 };
@@ -37,6 +38,7 @@ pub(crate) const SOURCE: Connector = Connector {
 pub(crate) const SINK: Connector = Connector {
     name: "http-sink",
     way: Way::Sink,
+    times: 1,
     begin: |_| Server::begin(),
     bare: |work, to| block_on(post(work, to)),
 };

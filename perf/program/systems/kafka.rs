@@ -20,6 +20,7 @@ const START: Duration = Duration::from_secs(60);
 pub(crate) const SOURCE: Connector = Connector {
     name: "kafka-source",
     way: Way::Source,
+    times: 4,
     begin: |directory| Broker::begin(directory, Way::Source),
     bare: |work, arguments| block_on(consume(work, arguments)),
 };
@@ -27,6 +28,7 @@ pub(crate) const SOURCE: Connector = Connector {
 pub(crate) const SINK: Connector = Connector {
     name: "kafka-sink",
     way: Way::Sink,
+    times: 1,
     begin: |directory| Broker::begin(directory, Way::Sink),
     bare: |work, arguments| block_on(produce(work, arguments)),
 };

@@ -19,6 +19,7 @@ const START: Duration = Duration::from_secs(60);
 pub(crate) const SINK: Connector = Connector {
     name: "postgres-sink",
     way: Way::Sink,
+    times: 1,
     begin: Server::begin,
     bare: |work, arguments| block_on(insert(work, arguments)),
 };

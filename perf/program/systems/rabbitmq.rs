@@ -30,6 +30,7 @@ const START: Duration = Duration::from_secs(60);
 pub(crate) const SOURCE: Connector = Connector {
     name: "rabbitmq-source",
     way: Way::Source,
+    times: 1,
     begin: |directory| Broker::begin(directory, Way::Source),
     bare: |work, arguments| block_on(consume(work, arguments)),
 };
@@ -37,6 +38,7 @@ pub(crate) const SOURCE: Connector = Connector {
 pub(crate) const SINK: Connector = Connector {
     name: "rabbitmq-sink",
     way: Way::Sink,
+    times: 1,
     begin: |directory| Broker::begin(directory, Way::Sink),
     bare: |work, arguments| block_on(produce(work, arguments)),
 };

@@ -5,11 +5,18 @@
 /// something behind it. Characters beyond ASCII are allowed, as Java has it, except for spaces and controls.
 pub fn is_reference(text: &str) -> bool {
     let (rest, fragment) = text.split_once('#').unwrap_or((text, ""));
-    let is_plain = |c: char| !c.is_control() && !c.is_whitespace() && !"<>\"{}|\\^`".contains(c);
-    text.chars().all(is_plain)
+    has_plain_characters(text)
         && has_whole_escapes(text)
         && !fragment.contains('#')
         && has_scheme_or_none(rest)
+}
+
+fn has_plain_characters(text: &str) -> bool {
+    let is_plain = |byte: u8| {
+        byte > b' ' && !matches!(byte, b'<' | b'>' | b'"' | b'{' | b'}' | b'|' | b'\\' | b'^' | b'`' | 0x7f)
+    };
+    let is_foreign = |c: char| !c.is_control() && !c.is_whitespace();
+    text.bytes().all(is_plain) && (text.is_ascii() || text.chars().all(is_foreign))
 }
 
 /// Each `%` has its two digits.

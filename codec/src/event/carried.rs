@@ -129,16 +129,16 @@ impl Carried<'_> {
             Payload::Json(_) | Payload::Text(_) => {}
         }
         out.extend_from_slice(br#","data":"#);
-        let start = out.len();
+        let mut start = out.len();
         match self.payload {
             Payload::None => out.extend_from_slice(b"null"),
             Payload::Json(json) | Payload::Base64(json) => {
                 out.extend_from_slice(json.as_bytes());
                 // In JSON these stand only between members, where a blank does as well; in a line they would end it.
-                out[start..]
-                    .iter_mut()
-                    .filter(|byte| matches!(byte, b'\n' | b'\r'))
-                    .for_each(|byte| *byte = b' ');
+                while let Some(at) = memchr::memchr2(b'\n', b'\r', &out[start..]) {
+                    start += at;
+                    out[start] = b' ';
+                }
             }
             Payload::Text(text) => json::write_string(out, text),
             Payload::Bytes(bytes) => {

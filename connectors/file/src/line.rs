@@ -33,7 +33,12 @@ impl Lines {
         let topic = subject.topic(&[("file", name)]);
         let prefix = place.id();
         let mut bytes = 0;
-        for line in chunk.split_inclusive(|byte| *byte == b'\n') {
+        let mut begin = 0;
+        for end in memchr::memchr_iter(b'\n', chunk).map(|at| at + 1).chain([chunk.len()]) {
+            let line = &chunk[std::mem::replace(&mut begin, end)..end];
+            if line.is_empty() {
+                break;
+            }
             let text = line.strip_suffix(b"\n").unwrap_or(line);
             let text = text.strip_suffix(b"\r").unwrap_or(text);
             let offset = place.offset + bytes;

@@ -24,8 +24,9 @@ use crate::subject::{TOPIC_BYTES_MAX, is_topic};
 /// Encodes for one lane.
 pub struct MessageEncoder {
     framing: Framing,
-    /// The CloudEvents `source` of events that bring none.
+    /// The CloudEvents `source` of events that bring none, and whether it is one.
     source: String,
+    is_source: bool,
     event_bytes_max: usize,
     /// The same in every lane and run: a key's hash must be one.
     hasher: RandomState,
@@ -44,6 +45,7 @@ impl MessageEncoder {
         };
         Self {
             framing,
+            is_source: uri::is_reference(&source),
             source,
             event_bytes_max,
             hasher: RandomState::with_seeds(1, 2, 3, 4),
@@ -55,13 +57,13 @@ impl MessageEncoder {
 
     /// Appends one event, or its dead letter. It holds its order key, and its id: EventMesh's answers name events by their
     /// id, so no two of one id are on their way at once.
-    fn one(&mut self, form: &Form, bytes: &[u8], parcel: &mut Parcel<Keyed<Framed>>) {
+    fn one(&mut self, form: &Form, bytes: Bytes<'_>, parcel: &mut Parcel<Keyed<Framed>>) {
         self.json.clear();
         self.attributes.clear();
         let written = match form {
             Form::Parts(parts) => self.parts(parts, bytes),
-            Form::Structured { json, topic } => self.structured(json.of(bytes), text(*topic, bytes)),
-            Form::Rejected { reason, .. } => Err(text(*reason, bytes).to_owned()),
+            Form::Structured { json, topic } => self.structured(bytes.of(*json), bytes.text(*topic)),
+            Form::Rejected { reason, .. } => Err(bytes.text(*reason).to_owned()),
         };
         let written = written.and_then(|key| match self.json.len() {
             size if size > self.event_bytes_max => {
@@ -81,16 +83,19 @@ impl MessageEncoder {
     }
 
     /// Writes an event made from parts; the hash of its key.
-    fn parts(&mut self, parts: &Parts, bytes: &[u8]) -> Result<u64, String> {
-        let part = |span: Span| text(span, bytes);
+    fn parts(&mut self, parts: &Parts, bytes: Bytes<'_>) -> Result<u64, String> {
+        let part = |span: Span| bytes.text(span);
         let (id, kind, topic) = (part(parts.id), part(parts.kind), part(parts.topic));
         let source = parts.source.map_or(&*self.source, part);
         check_required(id, source, kind, topic)?;
+        if parts.source.is_some() || !self.is_source {
+            check_source(source)?;
+        }
         let key = parts.key.map(part);
         if let Some(key) = key {
             write_attribute(&mut self.attributes, "partitionkey", &ExtensionValue::String(key.into()));
         }
-        let all = || extensions(parts.extensions.of(bytes));
+        let all = || extensions(bytes.of(parts.extensions));
         for (index, (name, value)) in all().enumerate() {
             if !is_extension_name(name) {
                 return Err(format!(
@@ -102,14 +107,18 @@ impl MessageEncoder {
             }
             write_attribute(&mut self.attributes, name, &ExtensionValue::String(value.into()));
         }
-        let data = parts.data.of(bytes);
+        let data = bytes.of(parts.data);
         let payload = match parts.form {
             DataForm::None => Payload::None,
             DataForm::Text => Payload::Text(part(parts.data)),
             DataForm::Binary => Payload::Bytes(data),
             DataForm::Json => {
-                let value: &RawValue = serde_json::from_slice(data)
-                    .map_err(|error| format!("the data is to be JSON, and is not: {error}"))?;
+                let value = match bytes.known_text(parts.data) {
+                    Some(text) => serde_json::from_str(text),
+                    None => serde_json::from_slice(data),
+                };
+                let value: &RawValue =
+                    value.map_err(|error| format!("the data is to be JSON, and is not: {error}"))?;
                 Payload::Json(value.get())
             }
         };
@@ -131,6 +140,7 @@ impl MessageEncoder {
     fn structured(&mut self, json: &[u8], topic: &str) -> Result<u64, String> {
         let event = decode_event(json).map_err(|error| format!("it is no CloudEvent: {error}"))?;
         check_required(&event.id, &event.source, &event.event_type, topic)?;
+        check_source(&event.source)?;
         carried::check(&event)?;
         let is_carried = event.data_content_type.as_deref() == Some(DATA_CONTENT_TYPE);
         if let Some(schema) = &event.data_schema {
@@ -173,8 +183,9 @@ impl Encode<Message, Keyed<Framed>> for MessageEncoder {
         batch: &Batch<Message>,
         parcel: &mut Parcel<Keyed<Framed>>,
     ) -> Result<Encoded, Failure> {
+        let bytes = Bytes::of_batch(&batch.bytes);
         while let Some(Message(form)) = batch.records.get(self.record) {
-            self.one(form, &batch.bytes, parcel);
+            self.one(form, bytes, parcel);
             self.record += 1;
             if parcel.is_full() && self.record < batch.records.len() {
                 return Ok(Encoded::More);
@@ -201,23 +212,27 @@ fn check_required(id: &str, source: &str, kind: &str, topic: &str) -> Result<(),
             return Err(format!("its {name} is empty, and a CloudEvent's is not"));
         }
     }
-    if !uri::is_reference(source) {
-        return Err(format!("its source is {source:?}, which is no URI reference"));
-    }
     if is_topic(topic) {
         return Ok(());
     }
     Err(format!("\"{topic}\" is no topic: 1 to {TOPIC_BYTES_MAX} letters, digits, `.`, `_`, `-`"))
 }
 
+fn check_source(source: &str) -> Result<(), String> {
+    match uri::is_reference(source) {
+        true => Ok(()),
+        false => Err(format!("its source is {source:?}, which is no URI reference")),
+    }
+}
+
 /// The dead letter of what can become no event.
-fn letter(reason: &str, form: &Form, bytes: &[u8]) -> Reject {
+fn letter(reason: &str, form: &Form, bytes: Bytes<'_>) -> Reject {
     let (topic, id, raw) = match form {
-        Form::Parts(parts) => (Some(text(parts.topic, bytes)), Some(text(parts.id, bytes)), parts.data),
-        Form::Structured { json, topic } => (Some(text(*topic, bytes)), None, *json),
+        Form::Parts(parts) => (Some(bytes.text(parts.topic)), Some(bytes.text(parts.id)), parts.data),
+        Form::Structured { json, topic } => (Some(bytes.text(*topic)), None, *json),
         Form::Rejected { raw, .. } => (None, None, *raw),
     };
-    let line = dead_letter(reason, &Origin { topic, id, ..Origin::default() }, Some(&as_json(raw.of(bytes))));
+    let line = dead_letter(reason, &Origin { topic, id, ..Origin::default() }, Some(&as_json(bytes.of(raw))));
     let reason = match id {
         Some(id) => format!("{reason}; message {id}"),
         None => reason.to_owned(),
@@ -225,9 +240,32 @@ fn letter(reason: &str, form: &Form, bytes: &[u8]) -> Reject {
     Reject { reason, line }
 }
 
-/// A part that was pushed as a text.
-fn text(span: Span, bytes: &[u8]) -> &str {
-    std::str::from_utf8(span.of(bytes)).expect("it was a text when it was pushed")
+/// The bytes of a batch; where all of them are one text, as nearly always, that is found out once.
+#[derive(Clone, Copy)]
+struct Bytes<'a> {
+    all: &'a [u8],
+    text: Option<&'a str>,
+}
+
+impl<'a> Bytes<'a> {
+    fn of_batch(all: &'a [u8]) -> Self {
+        Self { all, text: std::str::from_utf8(all).ok() }
+    }
+
+    fn of(self, span: Span) -> &'a [u8] {
+        span.of(self.all)
+    }
+
+    /// A part, where it is a text as a part of the whole.
+    fn known_text(self, span: Span) -> Option<&'a str> {
+        self.text?.get(span.start as usize..span.end as usize)
+    }
+
+    /// A part that was pushed as a text.
+    fn text(self, span: Span) -> &'a str {
+        self.known_text(span)
+            .unwrap_or_else(|| std::str::from_utf8(self.of(span)).expect("it was a text when it was pushed"))
+    }
 }
 
 #[cfg(test)]

@@ -68,7 +68,7 @@ impl<'a> Events<'a> {
     /// Whether the next event makes a new batch. A source whose positions take work to make marks then, and so loses none of
     /// what it knows.
     pub fn is_due(&self) -> bool {
-        self.building.is_due(Instant::now())
+        self.building.is_due()
     }
 
     /// Hands on what is there now. Call it before waiting for more.
@@ -127,7 +127,7 @@ impl<'a> Events<'a> {
     }
 
     fn make_room(&mut self, size: usize) -> Result<(), Closed> {
-        if self.building.is_due(Instant::now()) {
+        if self.building.is_due() {
             self.flush()?;
         }
         let needed = self.building.size() + size;

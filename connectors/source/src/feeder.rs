@@ -6,7 +6,7 @@
 use std::future::poll_fn;
 use std::task::{Context, Poll};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration};
 
 use flowd_engine::ack::Confirmed;
 use flowd_engine::arrival::thread_waker;
@@ -88,7 +88,7 @@ impl Feeder {
 
     /// Whether a push would wait now.
     pub fn is_full(&self) -> bool {
-        self.batches.capacity() == 0 && self.building.is_due(Instant::now())
+        self.batches.capacity() == 0 && self.building.is_due()
     }
 
     /// Waits for news: the other branch of a source's `select!`, beside what comes from its client. Hands on a batch that
@@ -130,7 +130,7 @@ impl Feeder {
     }
 
     async fn make_room(&mut self) -> Result<(), Closed> {
-        if self.building.is_due(Instant::now()) { self.flush().await } else { Ok(()) }
+        if self.building.is_due() { self.flush().await } else { Ok(()) }
     }
 }
 

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use flowd_engine::setting::Wrong;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
@@ -256,22 +257,9 @@ pub const SETTINGS: &[Setting] = &[
     optional("invalidText", "stop, replace", Some("stop"), "bytes that are not valid in their character set"),
 ];
 
-/// A setting whose value cannot be; the CLI adds the line.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("connectorConfig.{key}: {value} is not possible; allowed: {allowed}")]
-pub struct SettingError {
-    /// The key.
-    pub key: &'static str,
-    /// The value, as written.
-    pub value: String,
-    /// What is allowed, in words.
-    pub allowed: String,
-}
-
-impl SettingError {
-    pub(crate) fn new(key: &'static str, value: impl Into<String>, allowed: impl Into<String>) -> Self {
-        Self { key, value: value.into(), allowed: allowed.into() }
-    }
+/// A value that cannot be, as it was written, and what is allowed, in words.
+fn wrong(setting: &'static str, value: impl fmt::Display, allowed: impl fmt::Display) -> Wrong {
+    Wrong::new(setting, format!("{value} is not allowed; allowed: {allowed}"))
 }
 
 /// How the server's certificate is looked at, with what that needs.
@@ -334,12 +322,12 @@ impl MySqlConfig {
 }
 
 impl TryFrom<MySqlSettings> for MySqlConfig {
-    type Error = SettingError;
+    type Error = Wrong;
 
-    fn try_from(settings: MySqlSettings) -> Result<Self, SettingError> {
+    fn try_from(settings: MySqlSettings) -> Result<Self, Wrong> {
         check_texts(&settings)?;
         let server_id = match settings.server_id {
-            Some(0) => return Err(SettingError::new("serverId", "0", "1..4294967295")),
+            Some(0) => return Err(wrong("serverId", "0", "1..4294967295")),
             Some(id) => id,
             None => derived_server_id(&settings.connector_name),
         };
@@ -360,35 +348,31 @@ impl TryFrom<MySqlSettings> for MySqlConfig {
 }
 
 /// The name becomes part of a URI and of file-like keys: it is kept to what needs no escape there.
-fn check_texts(settings: &MySqlSettings) -> Result<(), SettingError> {
+fn check_texts(settings: &MySqlSettings) -> Result<(), Wrong> {
     let name = &settings.connector_name;
     let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
     if name.is_empty() || name.len() > 64 || !plain {
         let allowed = "1 to 64 characters of A-Z, a-z, 0-9, `.`, `_`, `-`";
-        return Err(SettingError::new("connectorName", format!("\"{name}\""), allowed));
+        return Err(wrong("connectorName", format!("\"{name}\""), allowed));
     }
     for (key, value) in [("hostname", &settings.hostname), ("user", &settings.user)] {
         if value.is_empty() || value.contains('\0') {
-            return Err(SettingError::new(
-                key,
-                format!("\"{}\"", value.escape_debug()),
-                "a text that is not empty",
-            ));
+            return Err(wrong(key, format!("\"{}\"", value.escape_debug()), "a text that is not empty"));
         }
     }
     if settings.password.reveal().contains('\0') {
-        return Err(SettingError::new("password", "***", "a text without the character U+0000"));
+        return Err(wrong("password", "***", "a text without the character U+0000"));
     }
     if settings.port == 0 {
-        return Err(SettingError::new("port", "0", "1..65535"));
+        return Err(wrong("port", "0", "1..65535"));
     }
     Ok(())
 }
 
-fn tls_mode(settings: &MySqlSettings) -> Result<TlsMode, SettingError> {
+fn tls_mode(settings: &MySqlSettings) -> Result<TlsMode, Wrong> {
     let authority = |mode: &str| match &settings.ssl_ca {
         Some(path) => Ok(path.clone()),
-        None => Err(SettingError::new(
+        None => Err(wrong(
             "sslCa",
             "nothing",
             format!(
@@ -411,23 +395,21 @@ fn tls_mode(settings: &MySqlSettings) -> Result<TlsMode, SettingError> {
     })
 }
 
-fn client_certificate(settings: &MySqlSettings) -> Result<Option<ClientCertificate>, SettingError> {
+fn client_certificate(settings: &MySqlSettings) -> Result<Option<ClientCertificate>, Wrong> {
     match (&settings.ssl_cert, &settings.ssl_key) {
         (None, None) => Ok(None),
         (Some(certificate), Some(key)) => {
             Ok(Some(ClientCertificate { certificate: certificate.clone(), key: key.clone() }))
         }
-        (Some(_), None) => Err(SettingError::new("sslKey", "nothing", "with sslCert, the path of its key")),
-        (None, Some(_)) => {
-            Err(SettingError::new("sslCert", "nothing", "with sslKey, the path of its certificate"))
-        }
+        (Some(_), None) => Err(wrong("sslKey", "nothing", "with sslCert, the path of its key")),
+        (None, Some(_)) => Err(wrong("sslCert", "nothing", "with sslKey, the path of its certificate")),
     }
 }
 
-fn snapshot(settings: &MySqlSettings) -> Result<SnapshotSettings, SettingError> {
+fn snapshot(settings: &MySqlSettings) -> Result<SnapshotSettings, Wrong> {
     let within = |key, value: u64, (min, max): (u64, u64), allowed: &str| match usize::try_from(value) {
         Ok(size) if (min..=max).contains(&value) => Ok(size),
-        _ => Err(SettingError::new(key, value.to_string(), allowed)),
+        _ => Err(wrong(key, value.to_string(), allowed)),
     };
     let throttles = [
         ("snapshotRowsPerSecond", settings.snapshot_rows_per_second),
@@ -435,7 +417,7 @@ fn snapshot(settings: &MySqlSettings) -> Result<SnapshotSettings, SettingError> 
         ("snapshotMaxRunning", settings.snapshot_max_running),
     ];
     if let Some((key, _)) = throttles.into_iter().find(|(_, value)| *value == Some(0)) {
-        return Err(SettingError::new(key, "0", "a number from 1; leave the key out for no bound"));
+        return Err(wrong(key, "0", "a number from 1; leave the key out for no bound"));
     }
     let (parallelism, chunk_bytes) = (settings.parallelism, settings.chunk_bytes);
     Ok(SnapshotSettings {
@@ -449,11 +431,11 @@ fn snapshot(settings: &MySqlSettings) -> Result<SnapshotSettings, SettingError> 
     })
 }
 
-fn filter(settings: &MySqlSettings) -> Result<TableFilter, SettingError> {
+fn filter(settings: &MySqlSettings) -> Result<TableFilter, Wrong> {
     let lists = (&settings.table_include_list, &settings.table_exclude_list, &settings.column_exclude_list);
     let wrong = |key| {
         move |PatternError { pattern, form }| {
-            SettingError::new(key, format!("\"{pattern}\""), format!("a glob of the form {form}"))
+            wrong(key, format!("\"{pattern}\""), format!("a glob of the form {form}"))
         }
     };
     TableFilter::new(lists.0, &[], &[]).map_err(wrong("tableIncludeList"))?;

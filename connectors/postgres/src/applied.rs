@@ -6,10 +6,10 @@
 use std::sync::Arc;
 
 use flowd_engine::failure::Failure;
+use flowd_sink::rows::mapping::TableName;
 use flowd_sink::store::{Applied, ChunkApplied, LaneApplied, Standing};
 use tokio_postgres::Row;
 
-use crate::config::TableName;
 use crate::fault::Fault;
 use crate::session::{Call, Session, text};
 use crate::sql;

@@ -2,9 +2,10 @@
 
 use std::time::Instant;
 
+use flowd_sink::rows::mapping::TableName;
 use tokio_postgres::Row;
 
-use crate::config::{PostgresConfig, TableName};
+use crate::config::PostgresConfig;
 use crate::fault::Fault;
 use crate::session::{Session, text};
 use crate::sql;

@@ -1,15 +1,15 @@
 //! `connectorConfig` of the postgres-sink: its settings, and the resolved form that the rest uses.
-//!
-//! Invariant: where an event's row goes depends on its database and table and on these settings alone.
 
-use std::collections::BTreeMap;
-use std::fmt;
 use std::path::PathBuf;
 
 use flowd_engine::setting::{Kind, Preset, Secret, Setting, Settings, Wrong};
+use flowd_sink::rows::mapping::{MappingSettings, NameRule, TableMapping};
 
-/// PostgreSQL's longest name, bytes; what is longer the server would cut.
-const NAME_SIZE_MAX: usize = 63;
+/// Of schemas, tables and columns; what is longer the server would cut.
+const NAMES: NameRule = NameRule {
+    is_possible: |name| (1..=63).contains(&name.len()) && !name.contains('\0'),
+    allowed: "a name of 1 to 63 bytes",
+};
 
 const SSL_MODES: &[&str] = &["disabled", "preferred", "required", "verify-ca", "verify-identity"];
 
@@ -87,30 +87,6 @@ pub const SETTINGS: &[Setting] = &[
     Setting::new("sslKey", Kind::Path, Preset::Without("none"), "PEM file of the key of sslCert"),
 ];
 
-/// A table of the target.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TableName {
-    /// Its schema.
-    pub schema: String,
-    /// Its name.
-    pub table: String,
-}
-
-impl fmt::Display for TableName {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}.{}", self.schema, self.table)
-    }
-}
-
-/// Where the data of events goes that are no change events of ours.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PlainTarget {
-    /// The table.
-    pub table: TableName,
-    /// The columns that tell which row it is; empty for the table's own key.
-    pub key: Vec<String>,
-}
-
 /// What becomes of dates that PostgreSQL does not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ZeroDates {
@@ -159,10 +135,8 @@ pub struct PostgresConfig {
     pub password: Secret,
     /// The database.
     pub database: String,
-    /// The schema of tables that are not mapped, and of `flowd_applied`.
-    pub schema: String,
-    /// Where plain events go; `None` refuses them.
-    pub plain: Option<PlainTarget>,
+    /// Where rows go.
+    pub mapping: TableMapping,
     /// What becomes of zero dates.
     pub zero_dates: ZeroDates,
     /// Whether triggers and foreign keys are passed over.
@@ -171,7 +145,6 @@ pub struct PostgresConfig {
     pub tls: TlsMode,
     /// What we show the server under TLS.
     pub client_certificate: Option<ClientCertificate>,
-    mapping: BTreeMap<String, String>,
 }
 
 impl PostgresConfig {
@@ -185,10 +158,13 @@ impl PostgresConfig {
                 return Err(Wrong::new(name, "has the character U+0000"));
             }
         }
-        let schema = settings.text("schema").to_owned();
-        check_name("schema", &schema)?;
-        let mapping: BTreeMap<String, String> = settings.pairs("tableMapping").iter().cloned().collect();
-        check_mapping(&mapping)?;
+        let mapping = MappingSettings {
+            schema: settings.text("schema").to_owned(),
+            table_mapping: settings.pairs("tableMapping").iter().cloned().collect(),
+            plain_table: settings.text_if("plainTable").map(str::to_owned),
+            plain_key: settings.list("plainKey").to_vec(),
+        };
+        let mapping = TableMapping::new(mapping, "schema", NAMES)?;
         Ok(Self {
             connector_name: settings.connector_name().to_owned(),
             hostname: settings.text("hostname").to_owned(),
@@ -196,7 +172,6 @@ impl PostgresConfig {
             user: settings.text("user").to_owned(),
             password: Secret::new(settings.secret("password")),
             database: settings.text("database").to_owned(),
-            plain: plain(settings, &schema)?,
             zero_dates: if settings.text("zeroDates") == "asNull" {
                 ZeroDates::Null
             } else {
@@ -205,7 +180,6 @@ impl PostgresConfig {
             is_replica: settings.text("sessionReplicationRole") == "replica",
             tls: tls_mode(settings)?,
             client_certificate: client_certificate(settings)?,
-            schema,
             mapping,
         })
     }
@@ -215,64 +189,10 @@ impl PostgresConfig {
         format!("{}:{}", self.hostname, self.port)
     }
 
-    /// Where rows of a source's table go.
-    pub fn target(&self, db: &str, table: &str) -> TableName {
-        let mapped =
-            self.mapping.get(&format!("{db}.{table}")).or_else(|| self.mapping.get(&format!("{db}.*")));
-        match mapped {
-            Some(target) => table_name(&target.replace('*', table), &self.schema),
-            None => TableName { schema: self.schema.clone(), table: table.to_owned() },
-        }
+    /// The schema of tables that are not mapped, and of `flowd_applied`.
+    pub fn schema(&self) -> &str {
+        self.mapping.schema()
     }
-}
-
-/// `table` or `schema.table`; the first dot divides, because a schema's name rarely has one.
-fn table_name(text: &str, schema: &str) -> TableName {
-    let (schema, table) = text.split_once('.').unwrap_or((schema, text));
-    TableName { schema: schema.to_owned(), table: table.to_owned() }
-}
-
-fn check_name(setting: &'static str, name: &str) -> Result<(), Wrong> {
-    if name.is_empty() || name.len() > NAME_SIZE_MAX || name.contains('\0') {
-        let allowed = format!("a name of 1 to {NAME_SIZE_MAX} bytes");
-        return Err(Wrong::value(setting, &name.escape_debug().to_string(), &allowed));
-    }
-    Ok(())
-}
-
-fn check_target(setting: &'static str, text: &str) -> Result<(), Wrong> {
-    let name = table_name(text, "schema");
-    check_name(setting, &name.schema)?;
-    check_name(setting, &name.table)
-}
-
-fn check_mapping(mapping: &BTreeMap<String, String>) -> Result<(), Wrong> {
-    const SETTING: &str = "tableMapping";
-    for (from, to) in mapping {
-        let whole = from.ends_with(".*");
-        let (db, table) = from.split_once('.').unwrap_or(("", ""));
-        if db.is_empty() || table.is_empty() || db.contains('*') || (table.contains('*') && table != "*") {
-            return Err(Wrong::value(SETTING, from, "the source's db.table, or db.* for all its tables"));
-        }
-        if to.matches('*').count() > usize::from(whole) {
-            return Err(Wrong::value(SETTING, to, "one `*` at most, and only for a mapping of db.*"));
-        }
-        check_target(SETTING, to)?;
-    }
-    Ok(())
-}
-
-fn plain(settings: &Settings, schema: &str) -> Result<Option<PlainTarget>, Wrong> {
-    let key = settings.list("plainKey");
-    key.iter().try_for_each(|column| check_name("plainKey", column))?;
-    let Some(table) = settings.text_if("plainTable") else {
-        return match key.first() {
-            Some(_) => Err(Wrong::new("plainKey", "needs plainTable")),
-            None => Ok(None),
-        };
-    };
-    check_target("plainTable", table)?;
-    Ok(Some(PlainTarget { table: table_name(table, schema), key: key.to_vec() }))
 }
 
 fn tls_mode(settings: &Settings) -> Result<TlsMode, Wrong> {
@@ -319,25 +239,10 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_table_goes_where_it_is_called_so_in_the_schema_unless_it_is_mapped() {
-        let target = |config: &PostgresConfig, db, table| config.target(db, table).to_string();
-        let config = with(&[]).expect("the required settings are enough");
-        assert_eq!(target(&config, "any", "orders"), "public.orders");
-        let mapping = "a.orders=b_orders, a.x.y=c.z, a.*=all.old_*";
-        let config = with(&[("schema", "shop"), ("tableMapping", mapping)]).expect("a mapping");
-        assert_eq!(target(&config, "a", "orders"), "shop.b_orders");
-        assert_eq!(target(&config, "a", "x.y"), "c.z");
-        assert_eq!(target(&config, "a", "other"), "all.old_other");
-        assert_eq!(target(&config, "b", "orders"), "shop.orders");
-    }
-
-    #[test]
     fn what_cannot_be_is_refused_with_its_setting() {
         let long = "x".repeat(64);
         for (more, setting) in [
             (("tableMapping", "orders=x"), "tableMapping"),
-            (("tableMapping", "a.o*=x"), "tableMapping"),
-            (("tableMapping", "a.b=x*"), "tableMapping"),
             (("schema", long.as_str()), "schema"),
             (("plainKey", "id"), "plainKey"),
             (("sslCert", "cert.pem"), "sslKey"),
@@ -346,13 +251,5 @@ pub(crate) mod tests {
         ] {
             assert_eq!(with(&[more]).expect_err(setting).setting, setting, "{more:?}");
         }
-    }
-
-    #[test]
-    fn plain_events_have_a_table_only_where_one_is_named() {
-        assert_eq!(with(&[]).expect("a configuration").plain, None);
-        let config = with(&[("plainTable", "log.events"), ("plainKey", "id")]).expect("a table");
-        let plain = config.plain.expect("a table");
-        assert_eq!((plain.table.to_string(), plain.key), ("log.events".to_owned(), vec!["id".to_owned()]));
     }
 }

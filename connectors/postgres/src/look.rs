@@ -4,10 +4,11 @@
 use flowd_engine::failure::Failure;
 use flowd_engine::finding::{Finding, Severity};
 use flowd_sink::deliver::Look;
+use flowd_sink::rows::mapping::TableName;
 use flowd_sink::store::Standing;
 
 use crate::applied::Record;
-use crate::config::{PostgresConfig, TableName};
+use crate::config::PostgresConfig;
 use crate::fault::Fault;
 use crate::session::{Session, lock_name, text};
 use crate::sql;
@@ -33,7 +34,7 @@ impl PostgresLook {
 
     fn findings(&self, session: &mut Session, targets: &[TableName]) -> Result<Vec<Finding>, Fault> {
         let mut findings = self.schema(session)?;
-        for target in targets.iter().chain(self.config.plain.as_ref().map(|plain| &plain.table)) {
+        for target in targets.iter().chain(self.config.mapping.plain().map(|plain| &plain.table)) {
             findings.extend(table(session, target)?);
         }
         if self.config.is_replica
@@ -61,7 +62,7 @@ impl PostgresLook {
     }
 
     fn schema(&self, session: &mut Session) -> Result<Vec<Finding>, Fault> {
-        let schema = &self.config.schema;
+        let schema = self.config.schema();
         let sql = "SELECT has_schema_privilege(oid, 'USAGE')::text, has_schema_privilege(oid, 'CREATE')::text \
                    FROM pg_catalog.pg_namespace WHERE nspname::text = $1";
         let rows = session.query(sql, &[schema])?;
@@ -98,13 +99,13 @@ impl Look for PostgresLook {
         let targets: Vec<TableName> = topics
             .iter()
             .filter_map(|topic| topic.split_once('.'))
-            .map(|(db, table)| self.config.target(db, table))
+            .map(|(db, table)| self.config.mapping.target(db, table))
             .collect();
         self.look(|session| self.findings(session, &targets))
     }
 
     fn standing(&self) -> Result<Vec<Standing>, Failure> {
-        let record = Record::new(&self.config.schema, &self.config.connector_name);
+        let record = Record::new(self.config.schema(), &self.config.connector_name);
         self.look(|session| record.standing(session))
     }
 }

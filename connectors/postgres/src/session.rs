@@ -121,7 +121,7 @@ impl Session {
         };
         self.run(role).map_err(role_failed)?;
         // Names of ours are qualified; the path is for triggers, and for the operators of extensions.
-        let path = format!("{}, public", identifier(&config.schema));
+        let path = format!("{}, public", identifier(config.schema()));
         self.run(&format!(
             "SET search_path = {path}; SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'postgres'; \
              SET standard_conforming_strings = on; SET xmloption = content; \

@@ -1,6 +1,6 @@
 //! Names as SQL. Values never stand in SQL: they are parameters.
 
-use crate::config::TableName;
+use flowd_sink::rows::mapping::TableName;
 
 /// A name in double quotes.
 pub(crate) fn identifier(name: &str) -> String {

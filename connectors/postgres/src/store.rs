@@ -32,7 +32,7 @@ struct Open {
 impl PostgresStore {
     /// A store that is not connected yet.
     pub fn new(config: PostgresConfig) -> Self {
-        let record = Record::new(&config.schema, &config.connector_name);
+        let record = Record::new(config.schema(), &config.connector_name);
         Self { config, record, open: None, last: None }
     }
 }

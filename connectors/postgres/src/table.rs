@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use ahash::AHashMap;
+use flowd_sink::rows::mapping::TableName;
 
-use crate::config::TableName;
 use crate::layout::Layout;
 use crate::plan::Plan;
 use crate::sql;

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use ahash::AHashMap;
 use flowd_engine::failure::Failure;
+use flowd_sink::rows::mapping::TableName;
 
 use crate::catalog;
-use crate::config::{PostgresConfig, TableName};
+use crate::config::PostgresConfig;
 use crate::session::Session;
 use crate::table::Table;
 
@@ -78,7 +79,7 @@ impl Tables {
         if let Some(index) = self.by_source.get(db).and_then(|tables| tables.get(table)) {
             return Ok(*index);
         }
-        let name = self.config.target(db, table);
+        let name = self.config.mapping.target(db, table);
         let index = self.named(session, name, now)?;
         self.warn_of_meeting(db, table, index);
         self.by_source.entry(db.to_owned()).or_default().insert(table.to_owned(), index);

@@ -59,7 +59,7 @@ impl Writer<'_> {
     /// Whether an event could have been refused over a definition that is no longer true: any that this put did not read.
     fn may_be_outdated(&mut self, events: &[StoreEvent<'_>], refused: &[Refused]) -> bool {
         let mut is_old = |event: &StoreEvent<'_>| {
-            let table = match (&event.plain, &self.tables.config().plain) {
+            let table = match (&event.plain, self.tables.config().mapping.plain()) {
                 (None, _) => self.tables.of(self.session, event.db, event.table, self.now),
                 (Some(_), Some(plain)) => {
                     let name = plain.table.clone();

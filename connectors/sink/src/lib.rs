@@ -4,7 +4,7 @@
 //! In the direction of the data: [`decode`] reads what was pushed into [`event`]s, `order` says which of them goes now,
 //! [`target`] puts them into a [`store`], which is what a database connector implements, and [`announce`] tells the source
 //! how far that is. [`mod@file`] and [`stdout`] are sinks without order and store: they write down what comes. [`deliver`] is
-//! what connectors implement: sinks of messages, or a store.
+//! what connectors implement: sinks of messages, or a store; [`rows`] is what stores of rows have in common.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -26,6 +26,7 @@ pub mod stdout;
 pub mod announce;
 pub mod deliver;
 pub mod image;
+pub mod rows;
 pub mod stats;
 pub mod store;
 

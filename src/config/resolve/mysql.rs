@@ -3,9 +3,8 @@
 use std::fs::File;
 use std::path::PathBuf;
 
-use flowd_mysql::config::{
-    InvalidText, MySqlConfig, MySqlSettings, SettingError, SnapshotMode, SnapshotSettings, SslMode,
-};
+use flowd_engine::setting::Wrong;
+use flowd_mysql::config::{InvalidText, MySqlConfig, MySqlSettings, SnapshotMode, SnapshotSettings, SslMode};
 use flowd_mysql::sink::config::{MySqlSinkConfig, MySqlSinkSettings};
 
 use super::{harmless, small};
@@ -27,15 +26,14 @@ pub(super) fn sink(values: &mut Values<'_>, connector_name: &str) -> MySqlSinkCo
 fn judged<S, C>(values: &mut Values<'_>, mut settings: S, make_harmless: fn(&mut S, &str)) -> C
 where
     S: Clone,
-    C: TryFrom<S, Error = SettingError>,
+    C: TryFrom<S, Error = Wrong>,
 {
     loop {
         match C::try_from(settings.clone()) {
             Ok(config) => return config,
-            Err(SettingError { key, value, allowed }) => {
-                let text = format!("{value} is not allowed; allowed: {allowed}");
-                values.problem(Section::Connector, key, text);
-                make_harmless(&mut settings, key);
+            Err(Wrong { setting, text }) => {
+                values.problem(Section::Connector, setting, text);
+                make_harmless(&mut settings, setting);
             }
         }
     }

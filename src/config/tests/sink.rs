@@ -129,7 +129,7 @@ fn the_file_of_eventmeshs_jdbc_sink_is_read_as_it_stands() {
             (sink.server.hostname.as_str(), sink.server.port, sink.server.user.as_str()),
             ("localhost", 3406, "root")
         );
-        assert_eq!((sink.server.password.reveal(), sink.database.as_str()), ("xxxx", "shop"));
+        assert_eq!((sink.server.password.reveal(), sink.database()), ("xxxx", "shop"));
         assert_eq!(config.warnings, Vec::<String>::new());
     }
     let text = format!("{JDBC}    url: \"jdbc:mysql://localhost:3406\"\n");
@@ -137,7 +137,10 @@ fn the_file_of_eventmeshs_jdbc_sink_is_read_as_it_stands() {
     assert!(shown.starts_with("connectorConfig.database: is required; write it in the file"), "{shown}");
     assert_eq!(shown.lines().count(), 1, "{shown}");
     let flag = ["connectorConfig.database=shop"];
-    assert_eq!(database(&load_for(named("mysql-sink"), &text, &[], &flag).expect("valid")).database, "shop");
+    assert_eq!(
+        database(&load_for(named("mysql-sink"), &text, &[], &flag).expect("valid")).database(),
+        "shop"
+    );
 }
 
 #[test]
@@ -196,7 +199,7 @@ fn tables_are_mapped_by_a_mapping_a_list_or_one_text() {
         let text = format!("{base}  tableMapping: {mapping}\n");
         let config =
             load_for(named("mysql-sink"), &text, &[], &[]).unwrap_or_else(|problems| panic!("{problems}"));
-        let target = |db, table| database(&config).target(db, table).to_string();
+        let target = |db, table| database(&config).mapping.target(db, table).to_string();
         assert_eq!(
             [target("shop", "orders"), target("crm", "a"), target("x", "y")],
             ["d.copies", "crm.old_a", "d.y"]

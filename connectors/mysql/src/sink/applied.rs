@@ -7,11 +7,11 @@
 use std::sync::Arc;
 
 use flowd_engine::failure::Failure;
+use flowd_sink::rows::mapping::TableName;
 use flowd_sink::store::{Applied, ChunkApplied, LaneApplied};
 
 use crate::error::WireError;
 use crate::query::{Row, identifier, literal, text};
-use crate::sink::config::TableName;
 use crate::sink::session::Session;
 use crate::sink::sql;
 

@@ -173,7 +173,7 @@ fn plain<'a>(
     session: &mut Session,
     now: Instant,
 ) -> Result<Change, Trouble> {
-    let plain = tables.config().plain.clone().ok_or_else(|| {
+    let plain = tables.config().mapping.plain().cloned().ok_or_else(|| {
         Trouble::Refused(
             "it is no change event, and connectorConfig.plainTable names no table for such".into(),
         )

@@ -270,9 +270,9 @@ mod tests {
     use std::time::Instant;
 
     use flowd_sink::image;
+    use flowd_sink::rows::mapping::TableName;
 
     use super::*;
-    use crate::sink::config::TableName;
     use crate::sink::table::tests::{made, table_of};
 
     const ROW: &[u8] = br#"{"id":1,"g":9,"b":"x'y","c":null}"#;

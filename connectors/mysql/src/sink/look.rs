@@ -2,10 +2,11 @@
 //! no lock, so it answers while the sink runs.
 
 use flowd_engine::failure::Failure;
+use flowd_sink::rows::mapping::TableName;
 use flowd_sink::store::Standing;
 
 use super::applied;
-use super::config::{MySqlSinkConfig, TableName};
+use super::config::MySqlSinkConfig;
 use super::session::lock_name;
 use crate::check::{Finding, Severity};
 use crate::connection::Connection;
@@ -26,11 +27,11 @@ pub fn standing(config: &MySqlSinkConfig) -> Result<Vec<Standing>, Failure> {
 }
 
 fn recorded(connection: &mut Connection, config: &MySqlSinkConfig) -> Result<Vec<Standing>, WireError> {
-    if engine(connection, &applied::lanes_table(&config.database))?.is_none() {
+    if engine(connection, &applied::lanes_table(config.database()))?.is_none() {
         return Ok(Vec::new());
     }
     connection.execute("SET SESSION time_zone = '+00:00'")?;
-    let rows = connection.query(&applied::lanes_with_time(&config.database, config.connector_name()))?.rows;
+    let rows = connection.query(&applied::lanes_with_time(config.database(), config.connector_name()))?.rows;
     rows.iter().map(|row| Ok(Standing { lane: applied::lane(row)?, updated: text(row, 5) })).collect()
 }
 
@@ -40,7 +41,7 @@ fn recorded(connection: &mut Connection, config: &MySqlSinkConfig) -> Result<Vec
 /// `Retry` where the server cannot be reached, `Unusable` where it refuses.
 pub fn check(config: &MySqlSinkConfig, tables: &[(&str, &str)]) -> Result<Vec<Finding>, Failure> {
     let mut connection = Connection::connect(&config.server)?;
-    let targets: Vec<TableName> = tables.iter().map(|(db, table)| config.target(db, table)).collect();
+    let targets: Vec<TableName> = tables.iter().map(|(db, table)| config.mapping.target(db, table)).collect();
     let found = findings(&mut connection, config, &targets);
     let found = found.map_err(|error| error.into_failure(&config.server.address()));
     connection.close();
@@ -55,17 +56,17 @@ fn findings(
     let mut findings = Vec::new();
     let there = format!(
         "SELECT COUNT(*) FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = {}",
-        literal(&config.database)
+        literal(config.database())
     );
     if connection.query_text(&there)?.as_deref() == Some("0") {
         findings.push(Finding {
             severity: Severity::Problem,
-            what: format!("there is no database {}, or the account must not see it", config.database),
-            remedy: format!("CREATE DATABASE {};", identifier(&config.database)),
+            what: format!("there is no database {}, or the account must not see it", config.database()),
+            remedy: format!("CREATE DATABASE {};", identifier(config.database())),
         });
     }
     findings.extend(rights(connection, config)?);
-    for target in targets.iter().chain(config.plain.as_ref().map(|plain| &plain.table)) {
+    for target in targets.iter().chain(config.mapping.plain().map(|plain| &plain.table)) {
         let engine = engine(connection, target)?;
         findings.extend(table(target, engine.as_deref()));
     }
@@ -116,12 +117,12 @@ fn rights(connection: &mut Connection, config: &MySqlSinkConfig) -> Result<Optio
 }
 
 fn missing_rights(grants: &Grants, config: &MySqlSinkConfig, needed: &[&str]) -> Option<Finding> {
-    let missing = needed.iter().filter(|right| !grants.gives(right, &config.database, None));
+    let missing = needed.iter().filter(|right| !grants.gives(right, config.database(), None));
     let missing: Vec<&str> = missing.copied().collect();
     (!missing.is_empty()).then(|| Finding {
         severity: Severity::Warning,
-        what: format!("SHOW GRANTS shows no {} on all of {}", missing.join(", "), config.database),
-        remedy: format!("GRANT {} ON {}.* TO …;", missing.join(", "), identifier(&config.database)),
+        what: format!("SHOW GRANTS shows no {} on all of {}", missing.join(", "), config.database()),
+        remedy: format!("GRANT {} ON {}.* TO …;", missing.join(", "), identifier(config.database())),
     })
 }
 

@@ -234,8 +234,9 @@ impl Run {
 mod tests {
     use std::time::Instant;
 
+    use flowd_sink::rows::mapping::TableName;
+
     use super::*;
-    use crate::sink::config::TableName;
     use crate::sink::layout::NewRow;
     use crate::sink::table::tests::{made, table_of};
     use crate::sink::tables::tests::tables_of;

@@ -1,7 +1,8 @@
 //! Pieces of SQL text: names and literals. What stands in them means the same under every sql_mode that we set.
 
+use flowd_sink::rows::mapping::TableName;
+
 use crate::query::identifier;
-use crate::sink::config::TableName;
 
 /// Writes text as a string literal. The session's sql_mode leaves the backslash its meaning.
 pub(super) fn text(value: &str, out: &mut Vec<u8>) {

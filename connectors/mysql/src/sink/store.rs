@@ -34,7 +34,7 @@ struct Open {
 impl MySqlStore {
     /// A store that is not connected yet.
     pub fn new(config: MySqlSinkConfig) -> Self {
-        let record = Record::new(&config.database, config.connector_name());
+        let record = Record::new(config.database(), config.connector_name());
         Self { config, record, open: None, last: None, sql: Vec::new() }
     }
 }

@@ -4,10 +4,10 @@ use std::time::Instant;
 
 use ahash::AHashMap;
 use flowd_binlog::catalog::CatalogColumn;
+use flowd_sink::rows::mapping::TableName;
 
 use crate::error::WireError;
 use crate::query::{ResultSet, Row, identifier, literal, text};
-use crate::sink::config::TableName;
 use crate::sink::layout::Layout;
 use crate::sink::session::Session;
 use crate::sink::sql;

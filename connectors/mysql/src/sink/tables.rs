@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use ahash::AHashMap;
 use flowd_engine::failure::Failure;
+use flowd_sink::rows::mapping::TableName;
 
-use crate::sink::config::{MySqlSinkConfig, TableName};
+use crate::sink::config::MySqlSinkConfig;
 use crate::sink::layout::NewRow;
 use crate::sink::session::Session;
 use crate::sink::table::Table;
@@ -91,7 +92,7 @@ impl Tables {
         if let Some(index) = self.by_source.get(db).and_then(|tables| tables.get(table)) {
             return Ok(*index);
         }
-        let name = self.config.target(db, table);
+        let name = self.config.mapping.target(db, table);
         let index = self.named(session, name, now)?;
         self.warn_of_meeting(db, table, index);
         self.by_source.entry(db.to_owned()).or_default().insert(table.to_owned(), index);

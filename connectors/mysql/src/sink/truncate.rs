@@ -7,11 +7,11 @@
 use std::time::Duration;
 
 use flowd_engine::failure::Failure;
+use flowd_sink::rows::mapping::TableName;
 use flowd_sink::store::{Applied, Refused, StoreEvent};
 
 use crate::error::WireError;
 use crate::sink::applied::Record;
-use crate::sink::config::TableName;
 use crate::sink::fault::Fault;
 use crate::sink::session::Session;
 use crate::sink::sql;

@@ -6,12 +6,12 @@
 use std::time::Instant;
 
 use flowd_engine::failure::Failure;
+use flowd_sink::rows::mapping::TableName;
 use flowd_sink::store::{Applied, Op, Refused, StoreEvent};
 
 use crate::error::WireError;
 use crate::sink::applied::Record;
 use crate::sink::change::{Change, Images, Step, Told, understand};
-use crate::sink::config::TableName;
 use crate::sink::fault::{Fault, alters, is_empty_label};
 use crate::sink::line::{LINE_MAX, Line};
 use crate::sink::run::{Run, Runs};
@@ -86,7 +86,7 @@ impl Writer<'_> {
     /// Whether an event could have been refused over a definition that is no longer true: any that this put did not read.
     fn may_be_outdated(&mut self, events: &[StoreEvent<'_>], refused: &[Refused]) -> bool {
         let mut is_old = |event: &StoreEvent<'_>| {
-            let table = match (&event.plain, &self.tables.config().plain) {
+            let table = match (&event.plain, self.tables.config().mapping.plain()) {
                 (None, _) => self.tables.of(self.session, event.db, event.table, self.now),
                 (Some(_), Some(plain)) => {
                     let name = plain.table.clone();

@@ -3,9 +3,10 @@
 use std::time::Instant;
 
 use flowd_sink::image;
+use flowd_sink::rows::mapping::TableName;
 
 use super::*;
-use crate::config::{TableName, ZeroDates};
+use crate::config::ZeroDates;
 use crate::table::Traits;
 use crate::table::tests::made;
 use crate::tables::tests::tables_of;

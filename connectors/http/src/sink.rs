@@ -6,7 +6,6 @@
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
-use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
 use base64::Engine as _;
@@ -15,6 +14,9 @@ use bytes::Bytes;
 use flowd_engine::failure::Failure;
 use flowd_engine::setting::{Kind, Preset, Setting, Settings, Wrong};
 use flowd_sink::deliver::{Connector, Context, DeliverEvent, EventSink, Opened, Refused};
+use flowd_tls::client::{Authorities, ClientTls, TlsMode};
+use flowd_tls::pem::PemFile;
+use flowd_tls::settings::SSL_CA;
 use futures_util::future::join_all;
 use hyper::header::{HeaderName, HeaderValue};
 use hyper::{HeaderMap, Method, StatusCode};
@@ -27,13 +29,12 @@ mod recent;
 mod verdict;
 
 use address::Address;
-use connection::Far;
+use connection::{Far, Tls};
 use lane::{Done, Fate, Halt, Lane};
 use recent::{Name, Recent};
 use verdict::{Answer, Verdict};
 
 use crate::binding::write::Message;
-use crate::tls;
 
 /// `http-sink`.
 pub const CONNECTOR: Connector = Connector {
@@ -87,12 +88,7 @@ const SETTINGS: &[Setting] = &[
     Setting::new("userName", Kind::Text, Preset::Without("none"), "name for basic authentication"),
     Setting::new("passWord", Kind::Secret, Preset::Without("none"), "password for basic authentication"),
     Setting::new("headers", Kind::Pairs, Preset::Without("none"), "further headers of each request"),
-    Setting::new(
-        "sslCa",
-        Kind::Path,
-        Preset::Without("those of the machine"),
-        "PEM file of the authorities to trust",
-    ),
+    SSL_CA,
     Setting::new(
         "origin",
         Kind::Text,
@@ -114,7 +110,7 @@ struct HttpSink {
     mode: Mode,
     headers: HeaderMap,
     time_max: Duration,
-    authorities: Option<PathBuf>,
+    tls: Option<ClientTls>,
     origin: Option<HeaderValue>,
     connections: usize,
     hasher: RandomState,
@@ -155,10 +151,10 @@ fn open(settings: &Settings, _context: &Context) -> Result<Opened, Wrong> {
     });
     Ok(Opened::Events(Box::new(HttpSink {
         headers: Far::headers(&address, authorization(settings)?, added),
+        tls: address.is_tls.then(|| trusting(settings)),
         address,
         mode,
         time_max: Duration::from_millis(settings.number("timeoutMs")),
-        authorities: settings.path_if("sslCa").map(ToOwned::to_owned),
         origin: origin.transpose()?,
         connections: size("connections"),
         hasher: RandomState::new(),
@@ -201,15 +197,16 @@ fn authorization(settings: &Settings) -> Result<Option<HeaderValue>, Wrong> {
     Ok(Some(value))
 }
 
+fn trusting(settings: &Settings) -> ClientTls {
+    let authorities = Authorities::of(PemFile::of(settings, SSL_CA.name));
+    ClientTls { mode: TlsMode::VerifyIdentity(authorities), certificate: None }
+}
+
 impl EventSink for HttpSink {
     fn start(&mut self) -> Result<(), Failure> {
-        let tls = match self.address.is_tls {
-            true => Some(connection::connector(tls::client(self.authorities.as_deref())?)),
-            false => None,
-        };
         let far = Far {
             address: self.address.clone(),
-            tls,
+            tls: self.tls.clone().map(Tls::new).transpose()?,
             headers: self.headers.clone(),
             time_max: self.time_max,
         };

@@ -8,7 +8,6 @@
 
 use std::io;
 use std::net::TcpListener;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +17,7 @@ use flowd_source::{
     Connector, Context, EventSource, Events, Failure, Feeder, Kind, Position, Preset, Progress, Setting,
     Settings, SourceEnd, Wrong, run_async,
 };
+use flowd_tls::pem::KeyPair;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_rustls::TlsAcceptor;
 
@@ -35,7 +35,6 @@ use handshake::Welcome;
 use service::{Condition, Rules, Service};
 
 use crate::binding::read::Plain;
-use crate::tls;
 
 /// `http-source`.
 pub const CONNECTOR: Connector = Connector {
@@ -134,7 +133,7 @@ const SETTINGS: &[Setting] = &[
 /// The server, before it runs.
 struct HttpSource {
     listen: String,
-    certificate: Option<(PathBuf, PathBuf)>,
+    certificate: Option<KeyPair>,
     rules: Rules,
     buffer_bytes: usize,
     connections: usize,
@@ -181,7 +180,7 @@ fn open(settings: &Settings, context: Context) -> Result<Box<dyn EventSource>, W
     };
     Ok(Box::new(HttpSource {
         listen: listen(settings)?,
-        certificate: certificate(settings)?,
+        certificate: KeyPair::of(settings, "tlsCert", "tlsKey")?,
         rules,
         buffer_bytes: size("bufferBytes").min(Semaphore::MAX_PERMITS),
         connections: size("connections"),
@@ -221,19 +220,10 @@ fn access(settings: &Settings) -> Result<Access, Wrong> {
     }
 }
 
-fn certificate(settings: &Settings) -> Result<Option<(PathBuf, PathBuf)>, Wrong> {
-    match (settings.path_if("tlsCert"), settings.path_if("tlsKey")) {
-        (None, None) => Ok(None),
-        (Some(certificate), Some(key)) => Ok(Some((certificate.to_owned(), key.to_owned()))),
-        (Some(_), None) => Err(Wrong::new("tlsKey", "is needed with tlsCert")),
-        (None, Some(_)) => Err(Wrong::new("tlsCert", "is needed with tlsKey")),
-    }
-}
-
 impl EventSource for HttpSource {
     fn start(&mut self, _stored: Option<&Position>) -> Result<Position, Failure> {
         let acceptor = match &self.certificate {
-            Some((certificate, key)) => Some(TlsAcceptor::from(tls::server(certificate, key)?)),
+            Some(own) => Some(TlsAcceptor::from(flowd_tls::server::config(own)?)),
             None => None,
         };
         let listener = TcpListener::bind(&self.listen).and_then(|listener| {

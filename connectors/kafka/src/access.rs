@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use flowd_engine::failure::Failure;
 use flowd_engine::setting::{Kind, Preset, Setting, Settings, Wrong};
+use flowd_tls::client::{Authorities, ClientTls, TlsMode};
+use flowd_tls::pem::{KeyPair, PemFile};
 use krafka::auth::{AuthConfig, TlsConfig};
 use krafka::error::{ErrorCode, KrafkaError};
 use krafka::{Kafka, KafkaBuilder};
@@ -15,22 +17,12 @@ pub(crate) const BOOTSTRAP_SERVERS: Setting = Setting::new(
     Preset::Required,
     "brokers to begin with, each host:port; the others are learned from them",
 );
-pub(crate) const SSL_MODE: Setting = Setting::new(
-    "sslMode",
-    Kind::Choice(&["disabled", "verify-identity"]),
-    Preset::Value("disabled"),
-    "whether connections are encrypted; the broker's certificate and its name are then checked",
-);
 pub(crate) const SSL_CA: Setting = Setting::new(
     "sslCa",
     Kind::Path,
     Preset::Without("the roots of the web"),
     "certificates (PEM) that a broker's must be signed by",
 );
-pub(crate) const SSL_CERT: Setting =
-    Setting::new("sslCert", Kind::Path, Preset::Without("no client certificate"), "client certificate (PEM)");
-pub(crate) const SSL_KEY: Setting =
-    Setting::new("sslKey", Kind::Path, Preset::Without("no client certificate"), "its private key (PEM)");
 pub(crate) const SASL_MECHANISM: Setting = Setting::new(
     "saslMechanism",
     Kind::Choice(&["none", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]),
@@ -105,27 +97,20 @@ fn is_address(text: &str) -> bool {
 }
 
 fn tls(settings: &Settings) -> Result<Option<TlsConfig>, Wrong> {
-    let path = |setting: Setting| settings.path_if(setting.name).map(|path| path.display().to_string());
-    let (ca, cert, key) = (path(SSL_CA), path(SSL_CERT), path(SSL_KEY));
-    if settings.text(SSL_MODE.name) == "disabled" {
-        let given = [(SSL_CA.name, &ca), (SSL_CERT.name, &cert), (SSL_KEY.name, &key)];
-        return match given.into_iter().find(|(_, path)| path.is_some()) {
-            Some((name, _)) => {
-                Err(Wrong::new(name, "is of no use with sslMode disabled; set sslMode: verify-identity"))
-            }
-            None => Ok(None),
-        };
-    }
-    let tls = match ca {
-        Some(ca) => TlsConfig::new().with_ca_cert(ca),
-        None => TlsConfig::new(),
+    let text = |file: &PemFile| file.path().display().to_string();
+    let ClientTls { mode, certificate } = ClientTls::read(settings)?;
+    let (TlsMode::VerifyCa(authorities) | TlsMode::VerifyIdentity(authorities)) = mode else {
+        return Ok(None);
     };
-    match (cert, key) {
-        (Some(cert), Some(key)) => Ok(Some(tls.with_client_cert(cert, key))),
-        (None, None) => Ok(Some(tls)),
-        (Some(_), None) => Err(Wrong::new(SSL_KEY.name, "is missing: sslCert needs its key")),
-        (None, Some(_)) => Err(Wrong::new(SSL_CERT.name, "is missing: sslKey needs its certificate")),
-    }
+    let tls = match authorities {
+        Authorities::File(file) => TlsConfig::new().with_ca_cert(text(&file)),
+        // The client brings the roots of the web.
+        Authorities::Machine => TlsConfig::new(),
+    };
+    Ok(Some(match certificate {
+        Some(KeyPair { certificate, key }) => tls.with_client_cert(text(&certificate), text(&key)),
+        None => tls,
+    }))
 }
 
 fn account(settings: &Settings) -> Result<Option<AuthConfig>, Wrong> {
@@ -170,6 +155,8 @@ pub(crate) fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> R
 
 #[cfg(test)]
 mod tests {
+    use flowd_tls::settings::{SSL_CERT, SSL_KEY, SSL_MODE};
+
     use super::*;
 
     const KNOWN: &[Setting] =

@@ -11,6 +11,7 @@ use flowd_engine::setting::{Kind, Preset, Setting, Settings, Wrong};
 use flowd_sink::deliver::{Connector, Context, DeliverEvent, EventSink, Opened, Refused};
 use flowd_source::Subject;
 use flowd_source::subject::is_topic;
+use flowd_tls::settings::{SSL_CERT, SSL_KEY, SSL_MODE};
 use krafka::error::{ErrorCode, KrafkaError};
 use krafka::producer::{Producer, Record};
 use krafka::{CloseOptions, Compression};
@@ -29,10 +30,10 @@ pub const CONNECTOR: Connector = Connector {
     help: "records of Kafka topics, each held by all in-sync replicas",
     settings: &[
         access::BOOTSTRAP_SERVERS,
-        access::SSL_MODE,
+        SSL_MODE,
         access::SSL_CA,
-        access::SSL_CERT,
-        access::SSL_KEY,
+        SSL_CERT,
+        SSL_KEY,
         access::SASL_MECHANISM,
         access::USER,
         access::PASSWORD,

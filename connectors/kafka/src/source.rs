@@ -12,6 +12,7 @@ use flowd_source::{
     Connector, Context, EventSource, Events, Failure, Kind, Position, Preset, Progress, Setting, Settings,
     SourceEnd, Wrong, run_async,
 };
+use flowd_tls::settings::{SSL_CERT, SSL_KEY, SSL_MODE};
 use krafka::admin::{
     AdminClient, DescribeTopicsOptions, ListConsumerGroupOffsetsOptions, ListOffsetsOptions, OffsetSpec,
 };
@@ -38,10 +39,10 @@ pub const CONNECTOR: Connector = Connector {
     help: "records of Kafka topics, in a consumer group, committed to it once the mesh has them",
     settings: &[
         access::BOOTSTRAP_SERVERS,
-        access::SSL_MODE,
+        SSL_MODE,
         access::SSL_CA,
-        access::SSL_CERT,
-        access::SSL_KEY,
+        SSL_CERT,
+        SSL_KEY,
         access::SASL_MECHANISM,
         access::USER,
         access::PASSWORD,

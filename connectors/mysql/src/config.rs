@@ -7,6 +7,8 @@ use std::fmt;
 use std::path::PathBuf;
 
 use flowd_engine::setting::Wrong;
+use flowd_tls::client::{Authorities, ClientTls, TlsMode};
+use flowd_tls::pem::{KeyPair, PemFile};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
@@ -262,30 +264,6 @@ fn wrong(setting: &'static str, value: impl fmt::Display, allowed: impl fmt::Dis
     Wrong::new(setting, format!("{value} is not allowed; allowed: {allowed}"))
 }
 
-/// How the server's certificate is looked at, with what that needs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TlsMode {
-    /// Plain TCP.
-    Disabled,
-    /// TLS where offered, unverified.
-    Preferred,
-    /// TLS, unverified.
-    Required,
-    /// TLS, the chain verified against the authorities in this PEM file.
-    VerifyCa(PathBuf),
-    /// TLS, chain and name verified.
-    VerifyIdentity(PathBuf),
-}
-
-/// Our own certificate and its key, PEM files.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ClientCertificate {
-    /// The certificate with its chain.
-    pub certificate: PathBuf,
-    /// Its private key.
-    pub key: PathBuf,
-}
-
 /// `connectorConfig`, resolved.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "MySqlSettings")]
@@ -303,9 +281,7 @@ pub struct MySqlConfig {
     /// Our replica id.
     pub server_id: u32,
     /// How the connection is protected.
-    pub tls: TlsMode,
-    /// What we show the server under TLS.
-    pub client_certificate: Option<ClientCertificate>,
+    pub tls: ClientTls,
     /// What is captured.
     pub filter: TableFilter,
     /// What happens to the rows already there.
@@ -332,8 +308,7 @@ impl TryFrom<MySqlSettings> for MySqlConfig {
             None => derived_server_id(&settings.connector_name),
         };
         Ok(Self {
-            tls: tls_mode(&settings)?,
-            client_certificate: client_certificate(&settings)?,
+            tls: ClientTls { mode: tls_mode(&settings)?, certificate: client_certificate(&settings)? },
             snapshot: snapshot(&settings)?,
             filter: filter(&settings)?,
             connector_name: settings.connector_name,
@@ -371,7 +346,7 @@ fn check_texts(settings: &MySqlSettings) -> Result<(), Wrong> {
 
 fn tls_mode(settings: &MySqlSettings) -> Result<TlsMode, Wrong> {
     let authority = |mode: &str| match &settings.ssl_ca {
-        Some(path) => Ok(path.clone()),
+        Some(path) => Ok(Authorities::File(PemFile::new("sslCa", path))),
         None => Err(wrong(
             "sslCa",
             "nothing",
@@ -395,12 +370,13 @@ fn tls_mode(settings: &MySqlSettings) -> Result<TlsMode, Wrong> {
     })
 }
 
-fn client_certificate(settings: &MySqlSettings) -> Result<Option<ClientCertificate>, Wrong> {
+fn client_certificate(settings: &MySqlSettings) -> Result<Option<KeyPair>, Wrong> {
     match (&settings.ssl_cert, &settings.ssl_key) {
         (None, None) => Ok(None),
-        (Some(certificate), Some(key)) => {
-            Ok(Some(ClientCertificate { certificate: certificate.clone(), key: key.clone() }))
-        }
+        (Some(certificate), Some(key)) => Ok(Some(KeyPair {
+            certificate: PemFile::new("sslCert", certificate),
+            key: PemFile::new("sslKey", key),
+        })),
         (Some(_), None) => Err(wrong("sslKey", "nothing", "with sslCert, the path of its key")),
         (None, Some(_)) => Err(wrong("sslCert", "nothing", "with sslKey, the path of its certificate")),
     }

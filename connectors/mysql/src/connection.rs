@@ -89,7 +89,7 @@ impl Connection {
         let mut channel = Channel::new(connect_tcp(config)?);
         let greeting = Greeting::read(&mut channel)?;
         let mut transport = Transport::Plain;
-        let mut channel = if greeting.wants_tls(&config.tls)? {
+        let mut channel = if greeting.wants_tls(&config.tls.mode)? {
             request_tls(&mut channel, &greeting)?;
             transport = Transport::Tls;
             channel.replace_stream(|socket| tls::handshake(socket, config))?

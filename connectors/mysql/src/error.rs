@@ -5,6 +5,7 @@
 use std::io;
 
 use flowd_engine::failure::Failure;
+use flowd_tls::TlsError;
 
 /// Why a login, a command or a query failed.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +54,12 @@ impl WireError {
     pub fn into_failure(self, context: &str) -> Failure {
         let text = format!("{context}: {self}");
         if self.heals() { Failure::Retry(text) } else { Failure::Unusable(text) }
+    }
+}
+
+impl From<TlsError> for WireError {
+    fn from(error: TlsError) -> Self {
+        Self::Refused(error.to_string())
     }
 }
 

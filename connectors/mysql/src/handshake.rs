@@ -5,13 +5,14 @@
 use std::collections::HashMap;
 use std::io::{Read, Write};
 
+use flowd_tls::client::TlsMode;
 use mysql_common::constants::CapabilityFlags;
 use mysql_common::io::ParseBuf;
 use mysql_common::packets::{AuthPlugin, AuthSwitchRequest, HandshakePacket, HandshakeResponse, SslRequest};
 use mysql_common::proto::{MyDeserialize, MySerialize};
 
 use crate::auth::{Method, encrypted_password};
-use crate::config::{MySqlConfig, TlsMode};
+use crate::config::MySqlConfig;
 use crate::error::WireError;
 use crate::packet::{Channel, PACKET_BYTES_MAX};
 use crate::query::server_error;

@@ -1,9 +1,10 @@
 //! `connectorConfig` of the postgres-sink: its settings, and the resolved form that the rest uses.
 
-use std::path::PathBuf;
-
 use flowd_engine::setting::{Kind, Preset, Secret, Setting, Settings, Wrong};
 use flowd_sink::rows::mapping::{MappingSettings, NameRule, TableMapping};
+use flowd_tls::client::{Authorities, ClientTls, TlsMode};
+use flowd_tls::pem::{KeyPair, PemFile};
+use flowd_tls::settings::{SSL_CERT, SSL_KEY};
 
 /// Of schemas, tables and columns; what is longer the server would cut.
 const NAMES: NameRule = NameRule {
@@ -78,13 +79,8 @@ pub const SETTINGS: &[Setting] = &[
         Preset::Without("none"),
         "PEM file of the authorities that verify-ca and verify-identity trust",
     ),
-    Setting::new(
-        "sslCert",
-        Kind::Path,
-        Preset::Without("none"),
-        "PEM file of our own certificate, for roles that require one",
-    ),
-    Setting::new("sslKey", Kind::Path, Preset::Without("none"), "PEM file of the key of sslCert"),
+    SSL_CERT,
+    SSL_KEY,
 ];
 
 /// What becomes of dates that PostgreSQL does not have.
@@ -94,30 +90,6 @@ pub enum ZeroDates {
     Reject,
     /// NULL is stored.
     Null,
-}
-
-/// How the connection is protected, with what that needs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TlsMode {
-    /// Plain TCP.
-    Disabled,
-    /// TLS where offered, unverified.
-    Preferred,
-    /// TLS, unverified.
-    Required,
-    /// TLS, the chain verified against the authorities in this PEM file.
-    VerifyCa(PathBuf),
-    /// TLS, chain and name verified.
-    VerifyIdentity(PathBuf),
-}
-
-/// Our own certificate and its key, PEM files.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ClientCertificate {
-    /// The certificate with its chain.
-    pub certificate: PathBuf,
-    /// Its private key.
-    pub key: PathBuf,
 }
 
 /// `connectorConfig`, resolved.
@@ -142,9 +114,7 @@ pub struct PostgresConfig {
     /// Whether triggers and foreign keys are passed over.
     pub is_replica: bool,
     /// How the connection is protected.
-    pub tls: TlsMode,
-    /// What we show the server under TLS.
-    pub client_certificate: Option<ClientCertificate>,
+    pub tls: ClientTls,
 }
 
 impl PostgresConfig {
@@ -178,8 +148,10 @@ impl PostgresConfig {
                 ZeroDates::Reject
             },
             is_replica: settings.text("sessionReplicationRole") == "replica",
-            tls: tls_mode(settings)?,
-            client_certificate: client_certificate(settings)?,
+            tls: ClientTls {
+                mode: tls_mode(settings)?,
+                certificate: KeyPair::of(settings, SSL_CERT.name, SSL_KEY.name)?,
+            },
             mapping,
         })
     }
@@ -197,15 +169,16 @@ impl PostgresConfig {
 
 fn tls_mode(settings: &Settings) -> Result<TlsMode, Wrong> {
     let mode = settings.text("sslMode");
-    let authorities = settings.path_if("sslCa");
-    let verified = |tls: fn(PathBuf) -> TlsMode| match authorities {
-        Some(path) => Ok(tls(path.to_owned())),
+    let authorities = PemFile::of(settings, "sslCa");
+    let is_given = authorities.is_some();
+    let verified = |tls: fn(Authorities) -> TlsMode| match authorities {
+        Some(file) => Ok(tls(Authorities::File(file))),
         None => Err(Wrong::new("sslCa", format!("is needed with sslMode {mode}: the path of a PEM file"))),
     };
     match mode {
         "verify-ca" => verified(TlsMode::VerifyCa),
         "verify-identity" => verified(TlsMode::VerifyIdentity),
-        _ if authorities.is_some() => Err(Wrong::new(
+        _ if is_given => Err(Wrong::new(
             "sslCa",
             format!(
                 "has no effect with sslMode {mode}; verify-ca and verify-identity look at the certificate"
@@ -214,17 +187,6 @@ fn tls_mode(settings: &Settings) -> Result<TlsMode, Wrong> {
         "disabled" => Ok(TlsMode::Disabled),
         "required" => Ok(TlsMode::Required),
         _ => Ok(TlsMode::Preferred),
-    }
-}
-
-fn client_certificate(settings: &Settings) -> Result<Option<ClientCertificate>, Wrong> {
-    match (settings.path_if("sslCert"), settings.path_if("sslKey")) {
-        (None, None) => Ok(None),
-        (Some(certificate), Some(key)) => {
-            Ok(Some(ClientCertificate { certificate: certificate.to_owned(), key: key.to_owned() }))
-        }
-        (Some(_), None) => Err(Wrong::new("sslKey", "is needed with sslCert: the path of its key")),
-        (None, Some(_)) => Err(Wrong::new("sslCert", "is needed with sslKey: the path of its certificate")),
     }
 }
 

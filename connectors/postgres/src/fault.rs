@@ -3,6 +3,8 @@
 use flowd_engine::failure::Failure;
 use tokio_postgres::error::{DbError, Error, SqlState};
 
+use crate::config::PostgresConfig;
+
 /// A statement that did not do what it should.
 #[derive(Debug)]
 pub(crate) enum Fault {
@@ -34,34 +36,22 @@ impl From<Error> for Fault {
 }
 
 /// An error while connecting: what the server, TLS or the settings refuse does not heal.
-pub(crate) fn connecting(error: &Error) -> Failure {
+pub(crate) fn connecting(error: &Error, config: &PostgresConfig) -> Failure {
     if let Some(told) = error.as_db_error() {
-        return match of_server(told) {
-            Fault::Failed(failure) => failure,
-            Fault::Unmet(reason) | Fault::Refused(reason) => Failure::Unusable(reason),
-        };
+        return of_server(told).into_failure();
     }
-    let (text, is_io) = (causes(error), is_of_connection(error));
-    if is_io { Failure::Retry(text) } else { Failure::Unusable(text) }
+    if let Some(refused) = flowd_tls::refusal(error) {
+        return Failure::Unusable(config.tls.refused(&config.address(), refused));
+    }
+    let text = causes(error);
+    if is_of_connection(error) { Failure::Retry(text) } else { Failure::Unusable(text) }
 }
 
-/// Whether the operating system tells of a broken connection, and not TLS or a setting.
+/// Whether the operating system tells of a broken connection, and not a setting.
 fn is_of_connection(error: &Error) -> bool {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    let mut is_io = error.is_closed();
-    while let Some(one) = cause {
-        if one.is::<rustls::Error>() {
-            return false;
-        }
-        if let Some(io) = one.downcast_ref::<std::io::Error>() {
-            is_io = true;
-            if io.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) {
-                return false;
-            }
-        }
-        cause = one.source();
-    }
-    is_io
+    let first: &(dyn std::error::Error + 'static) = error;
+    let mut causes = std::iter::successors(Some(first), |cause| cause.source());
+    error.is_closed() || causes.any(|cause| cause.is::<std::io::Error>())
 }
 
 /// An error and what is behind it.

@@ -11,14 +11,16 @@ use std::time::Duration;
 
 use ahash::AHashMap;
 use flowd_engine::failure::Failure;
+use flowd_tls::client::TlsMode;
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
 use tokio_postgres::config::SslMode;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Config, Row, Statement};
+use tokio_rustls::TlsConnector;
 
-use crate::config::{PostgresConfig, TlsMode};
+use crate::config::PostgresConfig;
 use crate::fault::{Fault, connecting};
 use crate::sql::{identifier, literal};
 use crate::texts::Texts;
@@ -88,20 +90,21 @@ impl Session {
             .enable_all()
             .build()
             .map_err(|error| Failure::Retry(format!("no runtime: {error}")))?;
-        let connector = Connector::new(config)?;
+        let connector = Connector(TlsConnector::from(config.tls.config()?));
         let client = runtime.block_on(async {
             let connected = timeout(CONNECT_WAIT, of(config).connect(connector)).await;
             let connected = connected
                 .map_err(|_| Failure::Retry(format!("no answer within {} seconds", CONNECT_WAIT.as_secs())));
-            let (client, connection) =
-                connected.and_then(|result| result.map_err(|error| connecting(&error))).map_err(failed)?;
+            let (client, connection) = connected
+                .and_then(|result| result.map_err(|error| connecting(&error, config)))
+                .map_err(failed)?;
             // It ends with the client, and its error is what the client's next call tells.
             tokio::spawn(async move {
                 if let Err(error) = connection.await {
                     tracing::debug!(%error, "the connection to PostgreSQL ended");
                 }
             });
-            Ok(client)
+            Ok::<_, Failure>(client)
         })?;
         let mut session = Self { runtime, client, prepared: AHashMap::new(), pid: 0 };
         let pid = session.query("SELECT pg_backend_pid()::text", &[]).map_err(Fault::into_failure)?;
@@ -337,7 +340,7 @@ fn of(config: &PostgresConfig) -> Config {
         .keepalives(true)
         .keepalives_idle(KEEPALIVE_IDLE)
         .tcp_user_timeout(USER_WAIT)
-        .ssl_mode(match config.tls {
+        .ssl_mode(match config.tls.mode {
             TlsMode::Disabled => SslMode::Disable,
             TlsMode::Preferred => SslMode::Prefer,
             TlsMode::Required | TlsMode::VerifyCa(_) | TlsMode::VerifyIdentity(_) => SslMode::Require,

@@ -1,182 +1,18 @@
-//! TLS to the server: rustls with `ring`, and a verifier that does what `sslMode` says.
-//!
-//! verify-ca looks at the chain and not at the name; verify-identity needs a subject alternative name. Revocation is not
-//! checked. Invariant: a mode that promises to verify never ends in an unverified connection.
+//! How `tokio-postgres` makes a connection safe and goes on over it. Its login is bound to no channel.
 
 use std::future::Future;
 use std::io;
-use std::path::Path;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use flowd_engine::failure::Failure;
-use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::verify_server_name;
-use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::server::ParsedCertificate;
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client;
-
-use crate::config::{ClientCertificate, PostgresConfig, TlsMode};
+use tokio_rustls::{TlsConnector, client};
 
 /// Makes connections safe.
 #[derive(Clone)]
-pub(crate) struct Connector {
-    config: Arc<ClientConfig>,
-}
-
-impl Connector {
-    pub(crate) fn new(config: &PostgresConfig) -> Result<Self, Failure> {
-        let provider = Arc::new(ring::default_provider());
-        let verifier = Verifier { trust: trust(config, &provider)?, provider: Arc::clone(&provider) };
-        let builder = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|error| Failure::Unusable(format!("TLS: {error}")))?
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier));
-        let config = match &config.client_certificate {
-            None => builder.with_no_client_auth(),
-            Some(ClientCertificate { certificate, key }) => {
-                let chain = certificates("sslCert", certificate)?;
-                let secret =
-                    PrivateKeyDer::from_pem_file(key).map_err(|error| of_file("sslKey", key, error))?;
-                builder.with_client_auth_cert(chain, secret).map_err(|error| {
-                    Failure::Unusable(format!(
-                        "sslCert {} with sslKey {}: {error}",
-                        certificate.display(),
-                        key.display()
-                    ))
-                })?
-            }
-        };
-        Ok(Self { config: Arc::new(config) })
-    }
-}
-
-fn trust(config: &PostgresConfig, provider: &Arc<CryptoProvider>) -> Result<Trust, Failure> {
-    let (path, by) = match &config.tls {
-        TlsMode::Disabled | TlsMode::Preferred | TlsMode::Required => return Ok(Trust::Anybody),
-        TlsMode::VerifyCa(path) => (path, By::Chain),
-        TlsMode::VerifyIdentity(path) => (path, By::ChainAndName),
-    };
-    let known = certificates("sslCa", path)?;
-    let mut roots = RootCertStore::empty();
-    for certificate in &known {
-        roots.add(certificate.clone()).map_err(|error| of_file("sslCa", path, error))?;
-    }
-    let chain = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
-        .build()
-        .map_err(|error| of_file("sslCa", path, error))?;
-    Ok(Trust::Authorities { known, chain, by })
-}
-
-fn certificates(setting: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
-    let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, pem::Error>>);
-    let certificates = read.map_err(|error| of_file(setting, path, error))?;
-    if certificates.is_empty() {
-        return Err(of_file(setting, path, "no certificate in this file"));
-    }
-    Ok(certificates)
-}
-
-fn of_file(setting: &str, path: &Path, error: impl std::fmt::Display) -> Failure {
-    Failure::Unusable(format!("{setting} {}: {error}", path.display()))
-}
-
-/// What is looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum By {
-    Chain,
-    ChainAndName,
-}
-
-#[derive(Debug)]
-enum Trust {
-    Anybody,
-    Authorities {
-        /// A server's self-made certificate may be in the file itself; it is then trusted as it is.
-        known: Vec<CertificateDer<'static>>,
-        chain: Arc<WebPkiServerVerifier>,
-        by: By,
-    },
-}
-
-#[derive(Debug)]
-struct Verifier {
-    trust: Trust,
-    provider: Arc<CryptoProvider>,
-}
-
-impl ServerCertVerifier for Verifier {
-    fn verify_server_cert(
-        &self,
-        leaf: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        name: &ServerName<'_>,
-        ocsp: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        let Trust::Authorities { known, chain, by } = &self.trust else {
-            return Ok(ServerCertVerified::assertion());
-        };
-        if known.contains(leaf) {
-            return match by {
-                By::Chain => Ok(()),
-                By::ChainAndName => verify_server_name(&ParsedCertificate::try_from(leaf)?, name),
-            }
-            .map(|()| ServerCertVerified::assertion());
-        }
-        // The chain is looked at first, the name last.
-        match chain.verify_server_cert(leaf, intermediates, name, ocsp, now) {
-            Err(rustls::Error::InvalidCertificate(
-                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-            )) if *by == By::Chain => Ok(ServerCertVerified::assertion()),
-            result => result,
-        }
-    }
-
-    /// Where the certificate itself is not looked at, its signature proves nothing either.
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        leaf: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        match self.trust {
-            Trust::Anybody => Ok(HandshakeSignatureValid::assertion()),
-            Trust::Authorities { .. } => {
-                let algorithms = &self.provider.signature_verification_algorithms;
-                verify_tls12_signature(message, leaf, signature, algorithms)
-            }
-        }
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        leaf: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        match self.trust {
-            Trust::Anybody => Ok(HandshakeSignatureValid::assertion()),
-            Trust::Authorities { .. } => {
-                let algorithms = &self.provider.signature_verification_algorithms;
-                verify_tls13_signature(message, leaf, signature, algorithms)
-            }
-        }
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
-}
+pub(crate) struct Connector(pub(crate) TlsConnector);
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> MakeTlsConnect<S> for Connector {
     type Stream = Stream<S>;
@@ -185,7 +21,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> MakeTlsConnect<S> for C
 
     fn make_tls_connect(&mut self, host: &str) -> Result<To, io::Error> {
         let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
-        Ok(To { connector: TlsConnector::from(Arc::clone(&self.config)), name })
+        Ok(To { connector: self.0.clone(), name })
     }
 }
 

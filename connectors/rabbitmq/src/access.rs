@@ -1,10 +1,10 @@
 //! How a broker is reached: the settings that source and sink share, a connection by them, and what its failures mean.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use flowd_engine::failure::Failure;
 use flowd_engine::setting::{Kind, Preset, Setting, Settings, Wrong};
+use flowd_tls::client::{ClientTls, TlsMode};
 use lapin::runtime::default_runtime;
 use lapin::tcp::{AsyncTcpStream, RustlsConnector};
 use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo};
@@ -12,8 +12,6 @@ use lapin::{Connection, ConnectionProperties, ErrorKind};
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
 use tracing::debug;
-
-mod tls;
 
 /// The most bytes of a name in AMQP.
 pub(crate) const NAME_BYTES_MAX: usize = 255;
@@ -45,36 +43,11 @@ pub(crate) const PASSWORD: Setting = Setting::new(
     Preset::Without("empty"),
     "its password; ${VAR} and file:PATH keep it out of the file",
 );
-/// Whether there is TLS.
-pub(crate) const SSL_MODE: Setting = Setting::new(
-    "sslMode",
-    Kind::Choice(&["disabled", "verify-identity"]),
-    Preset::Value("disabled"),
-    "plain TCP, or TLS with a certificate that is trusted and names the host",
-);
-/// Who is trusted.
-pub(crate) const SSL_CA: Setting = Setting::new(
-    "sslCa",
-    Kind::Path,
-    Preset::Without("those of this machine"),
-    "PEM file of the authorities that are trusted",
-);
-/// Our own certificate.
-pub(crate) const SSL_CERT: Setting = Setting::new(
-    "sslCert",
-    Kind::Path,
-    Preset::Without("none"),
-    "PEM file of our own certificate, for a broker that asks for one",
-);
-/// Its key.
-pub(crate) const SSL_KEY: Setting =
-    Setting::new("sslKey", Kind::Path, Preset::Without("none"), "PEM file of the key of sslCert");
-
 /// What a connection needs.
 #[derive(Clone)]
 pub(crate) struct Access {
     uri: AMQPUri,
-    tls: Option<tls::Files>,
+    tls: Option<ClientTls>,
     /// What the broker shows beside the connection.
     name: String,
 }
@@ -82,23 +55,9 @@ pub(crate) struct Access {
 impl Access {
     /// By the settings above.
     pub(crate) fn of(settings: &Settings) -> Result<Self, Wrong> {
-        let is_tls = settings.text("sslMode") != "disabled";
+        let tls = ClientTls::read(settings)?;
+        let is_tls = tls.mode != TlsMode::Disabled;
         let port = settings.number_if("port").map(|port| u16::try_from(port).expect("at most 65535"));
-        let given = ["sslCa", "sslCert", "sslKey"].into_iter().find(|name| settings.path_if(name).is_some());
-        if let (false, Some(name)) = (is_tls, given) {
-            return Err(Wrong::new(
-                "sslMode",
-                format!("is disabled, but {name} is given: say verify-identity"),
-            ));
-        }
-        let path = |name| settings.path_if(name).map(PathBuf::from);
-        let (authorities, certificate, key) = (path("sslCa"), path("sslCert"), path("sslKey"));
-        let certificate = match (certificate, key) {
-            (Some(certificate), Some(key)) => Some((certificate, key)),
-            (None, None) => None,
-            (Some(_), None) => return Err(Wrong::new("sslKey", "is missing: sslCert needs its key")),
-            (None, Some(_)) => return Err(Wrong::new("sslCert", "is missing: sslKey is the key of it")),
-        };
         let userinfo = AMQPUserInfo {
             username: name(settings, "user")?.to_owned(),
             password: settings.secret("password").to_owned(),
@@ -116,7 +75,7 @@ impl Access {
                 vhost: name(settings, "vhost")?.to_owned(),
                 query,
             },
-            tls: is_tls.then_some(tls::Files { authorities, certificate }),
+            tls: is_tls.then_some(tls),
             name: format!("flowd {}", settings.connector_name()),
         })
     }
@@ -133,7 +92,7 @@ impl Access {
 
     /// A new connection, which the tasks of this runtime keep alive.
     pub(crate) async fn connect(&self) -> Result<Connection, Failure> {
-        let tls = self.tls.as_ref().map(tls::Files::client).transpose()?;
+        let tls = self.tls.as_ref().map(ClientTls::config).transpose()?;
         let properties = ConnectionProperties::default().with_connection_name(self.name.as_str().into());
         let user = &self.uri.authority.userinfo.username;
         let what = format!("connecting to RabbitMQ at {} as {user}", self.address());
@@ -200,7 +159,7 @@ pub(crate) fn failure(error: &lapin::Error, what: &str) -> Failure {
             // The queue is on a node of the cluster that is down.
             !is_for_good || error.get_message().as_str().contains("down or inaccessible")
         }
-        ErrorKind::IOError(error) => !tls::is_refusal(error),
+        ErrorKind::IOError(error) => flowd_tls::refusal(error.as_ref()).is_none(),
         ErrorKind::InvalidProtocolVersion(_) | ErrorKind::AuthProviderError(_) => false,
         _ => true,
     };
@@ -234,6 +193,8 @@ pub(crate) fn runtime() -> Result<Runtime, Failure> {
 
 #[cfg(test)]
 mod tests {
+    use flowd_tls::settings::{SSL_CA, SSL_CERT, SSL_KEY, SSL_MODE};
+
     use super::*;
 
     const KNOWN: &[Setting] = &[HOSTNAME, PORT, VHOST, USER, PASSWORD, SSL_MODE, SSL_CA, SSL_CERT, SSL_KEY];
@@ -256,13 +217,10 @@ mod tests {
     }
 
     #[test]
-    fn certificates_go_with_tls_and_a_certificate_with_its_key() {
-        for (given, setting) in [
-            (&[("sslCa", "ca.pem")][..], "sslMode"),
-            (&[("sslMode", "verify-identity"), ("sslCert", "a.pem")], "sslKey"),
-            (&[("sslMode", "verify-identity"), ("sslKey", "a.pem")], "sslCert"),
-            (&[("vhost", &"x".repeat(256))], "vhost"),
-        ] {
+    fn what_cannot_be_is_named() {
+        for (given, setting) in
+            [(&[("sslCa", "ca.pem")][..], "sslCa"), (&[("vhost", &"x".repeat(256))], "vhost")]
+        {
             assert_eq!(access(given).err().map(|wrong| wrong.setting), Some(setting), "{given:?}");
         }
     }

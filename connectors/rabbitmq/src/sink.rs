@@ -10,6 +10,7 @@ use std::time::Duration;
 use flowd_engine::failure::Failure;
 use flowd_engine::setting::{Kind, Preset, Setting, Settings, Wrong};
 use flowd_sink::deliver::{Connector, DeliverEvent, EventSink, Opened, Refused};
+use flowd_tls::settings::{SSL_CA, SSL_CERT, SSL_KEY, SSL_MODE};
 use futures_util::FutureExt as _;
 use lapin::message::BasicReturnMessage;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions};
@@ -37,10 +38,10 @@ pub const CONNECTOR: Connector = Connector {
         access::VHOST,
         access::USER,
         access::PASSWORD,
-        access::SSL_MODE,
-        access::SSL_CA,
-        access::SSL_CERT,
-        access::SSL_KEY,
+        SSL_MODE,
+        SSL_CA,
+        SSL_CERT,
+        SSL_KEY,
         Setting::new(
             "exchange",
             Kind::Text,

@@ -8,6 +8,7 @@ use flowd_source::{
     Connector, Context, EventSource, Events, Failure, Kind, Position, Preset, Progress, Setting, Settings,
     SourceEnd, Wrong, position, run_async,
 };
+use flowd_tls::settings::{SSL_CA, SSL_CERT, SSL_KEY, SSL_MODE};
 use lapin::options::{BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
 use lapin::{Channel, Connection, Consumer};
@@ -29,10 +30,10 @@ pub const CONNECTOR: Connector = Connector {
         access::VHOST,
         access::USER,
         access::PASSWORD,
-        access::SSL_MODE,
-        access::SSL_CA,
-        access::SSL_CERT,
-        access::SSL_KEY,
+        SSL_MODE,
+        SSL_CA,
+        SSL_CERT,
+        SSL_KEY,
         Setting::new(
             "queue",
             Kind::Text,

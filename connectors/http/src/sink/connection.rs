@@ -3,11 +3,12 @@
 //! A connection that was idle may have been closed meanwhile without anybody telling; the first failure of such a one is
 //! tried again at once on a fresh one. That may repeat a request, which at least once allows.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use flowd_engine::failure::Failure;
+use flowd_tls::client::ClientTls;
+use flowd_tls::refusal;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
@@ -33,11 +34,24 @@ const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
 /// Where events go, and as whom.
 pub(super) struct Far {
     pub(super) address: Address,
-    pub(super) tls: Option<TlsConnector>,
+    pub(super) tls: Option<Tls>,
     /// Of every request.
     pub(super) headers: HeaderMap,
     /// For one exchange, connecting included.
     pub(super) time_max: Duration,
+}
+
+/// Whom the far side must be.
+pub(super) struct Tls {
+    connector: TlsConnector,
+    trust: ClientTls,
+}
+
+impl Tls {
+    /// Reads the files.
+    pub(super) fn new(trust: ClientTls) -> Result<Self, Failure> {
+        Ok(Self { connector: TlsConnector::from(trust.config()?), trust })
+    }
 }
 
 /// Why there is no answer.
@@ -180,13 +194,12 @@ impl Far {
         let Some(tls) = &self.tls else { return speak(stream).await.map_err(|error| failed(&error)) };
         let name = ServerName::try_from(host.clone())
             .map_err(|error| Failure::Unusable(format!("connectorConfig.url: {host}: {error}")))?;
-        let stream = tls.connect(name, stream).await.map_err(|error| {
-            match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-                Some(rustls::Error::InvalidCertificate(reason)) => Failure::Unusable(format!(
-                    "the certificate of {authority} is not accepted: {reason}; connectorConfig.sslCa names authorities to trust"
-                )),
-                _ => failed(&error),
-            }
+        let stream = tls.connector.connect(name, stream).await.map_err(|error| match refusal(&error) {
+            Some(refused @ rustls::Error::InvalidCertificate(_)) => Failure::Unusable(format!(
+                "{}; connectorConfig.sslCa names authorities to trust",
+                tls.trust.refused(authority, refused)
+            )),
+            _ => failed(&error),
         })?;
         speak(stream).await.map_err(|error| failed(&error))
     }
@@ -203,9 +216,4 @@ async fn speak(
         }
     });
     Ok(sender)
-}
-
-/// Trusts as `config` says.
-pub(super) fn connector(config: Arc<rustls::ClientConfig>) -> TlsConnector {
-    TlsConnector::from(config)
 }

@@ -61,7 +61,7 @@ fn every_required_setting_is_required_and_no_other() {
 #[test]
 fn defaults_are_those_of_the_table() {
     let config = with("").expect("the required settings are enough");
-    assert_eq!((config.port, &config.tls, config.password.reveal()), (3306, &TlsMode::Preferred, ""));
+    assert_eq!((config.port, &config.tls.mode, config.password.reveal()), (3306, &TlsMode::Preferred, ""));
     assert_eq!((&config.snapshot, config.invalid_text), (&SnapshotSettings::default(), InvalidText::Stop));
     assert_eq!(config.snapshot.mode, SnapshotMode::Initial);
     assert_eq!((config.snapshot.parallelism, config.snapshot.chunk_bytes), (4, 2 << 20));
@@ -150,14 +150,15 @@ fn a_snapshot_can_be_throttled_and_sized() {
 
 #[test]
 fn every_ssl_mode_is_understood() {
+    let authorities = || Authorities::File(PemFile::new("sslCa", "ca.pem"));
     for (mode, expected) in [
         ("disabled", TlsMode::Disabled),
         ("preferred", TlsMode::Preferred),
         ("required", TlsMode::Required),
-        ("verify-ca", TlsMode::VerifyCa("ca.pem".into())),
-        ("verify-identity", TlsMode::VerifyIdentity("ca.pem".into())),
+        ("verify-ca", TlsMode::VerifyCa(authorities())),
+        ("verify-identity", TlsMode::VerifyIdentity(authorities())),
     ] {
         let config = with(&format!(r#","sslMode":"{mode}","sslCa":"ca.pem""#)).expect(mode);
-        assert_eq!(config.tls, expected);
+        assert_eq!(config.tls.mode, expected);
     }
 }

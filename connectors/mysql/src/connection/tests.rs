@@ -4,6 +4,8 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::thread::{self, JoinHandle};
 
+use flowd_tls::client::TlsMode;
+
 use super::*;
 use crate::statement::RowBounds;
 
@@ -154,7 +156,7 @@ fn endless_authentication_ends() {
 fn tls_that_is_demanded_and_not_offered_is_unusable_before_the_password_is_sent() {
     let (address, server) = scripted(vec![greeting("caching_sha2_password"), Vec::new()]);
     let mut config = config(address);
-    config.tls = crate::config::TlsMode::Required;
+    config.tls.mode = TlsMode::Required;
     let failure = Connection::connect(&config).expect_err("no TLS");
     assert!(matches!(&failure, Failure::Unusable(text) if text.contains("offers no TLS")), "{failure}");
     assert_eq!(server.join().expect("the script runs through"), Vec::<Vec<u8>>::new());

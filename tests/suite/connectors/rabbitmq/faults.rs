@@ -262,28 +262,41 @@ fn an_exchange_that_is_deleted_while_it_is_written_ends_the_run() {
 }
 
 #[test]
-fn tls_goes_to_the_broker_that_is_trusted_and_to_no_other() {
+fn tls_goes_to_the_broker_that_is_trusted_and_to_no_other_and_shows_our_certificate() {
     let authority = Authority::new("flowd test authority");
     authority.sign("broker", "IP:127.0.0.1");
+    authority.sign("client", "DNS:client");
     let port = crate::harness::free_port();
     let broker = RabbitMq::start_with(&[
         &format!("listeners.ssl.1 = 127.0.0.1:{port}"),
         &format!("ssl_options.cacertfile = {}", authority.path("ca.pem")),
         &format!("ssl_options.certfile = {}", authority.path("broker.pem")),
         &format!("ssl_options.keyfile = {}", authority.path("broker-key.pem")),
+        "ssl_options.verify = verify_peer",
+        "ssl_options.fail_if_no_peer_cert = true",
     ]);
     let (broker, mesh) = (Broker::of(broker), Mesh::start());
-    let tls = |job: Job, authority: &Authority| {
+    let unshown = |job: Job, authority: &Authority| {
         job.set("connectorConfig.port", &port.to_string())
             .set("connectorConfig.sslMode", "verify-identity")
             .set("connectorConfig.sslCa", &authority.path("ca.pem"))
     };
+    let shown = |job: Job, trusted: &Authority| {
+        unshown(job, trusted)
+            .set("connectorConfig.sslCert", &authority.path("client.pem"))
+            .set("connectorConfig.sslKey", &authority.path("client-key.pem"))
+    };
     publish(&mesh, &[event(7, "")]);
-    let jobs =
-        [writing(&broker, &mesh, "orders"), reading(&broker, &mesh, "back")].map(|job| tls(job, &authority));
+    let jobs = [writing(&broker, &mesh, "orders"), reading(&broker, &mesh, "back")]
+        .map(|job| shown(job, &authority));
     let _running = jobs.each_ref().map(|job| job.start(&[]));
     assert_eq!(numbers(&mesh.read("back", |events| events.len() == 1)), BTreeSet::from([7]));
-    let stranger = Authority::new("a stranger");
-    let refused = tls(reading(&broker, &mesh, "back"), &stranger);
-    refused.start(&[]).wait().expect_code(3).expect_log("invalid peer certificate");
+    let refused = |job: Job, words: &str| {
+        job.start(&[]).wait().expect_code(3).expect_log(words);
+    };
+    let reading = || reading(&broker, &mesh, "back");
+    refused(shown(reading(), &Authority::new("a stranger")), "invalid peer certificate");
+    let elsewhere = shown(reading(), &authority).set("connectorConfig.hostname", "localhost");
+    refused(elsewhere, "not valid for name");
+    refused(unshown(reading(), &authority), "CertificateRequired");
 }

@@ -16,6 +16,7 @@ use crate::{json, time};
 pub mod added;
 pub mod batch;
 pub mod carried;
+pub mod content;
 pub mod incoming;
 pub mod marker;
 mod members;

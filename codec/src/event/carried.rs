@@ -11,6 +11,7 @@
 use std::borrow::Cow;
 
 use super::added::is_added;
+use super::content::is_json;
 use super::view::{Data, EventError, EventView, ExtensionValue, decode_base64, decode_event};
 use super::{BEGIN, DATA_CONTENT_TYPE};
 use crate::{json, time, uri};
@@ -22,7 +23,10 @@ pub const CONTENT_ENCODING: &str = "contentencoding";
 /// Both: no event of somebody else's may have them already.
 pub const EXTENSIONS: [&str; 2] = [CONTENT_TYPE, CONTENT_ENCODING];
 
-const BASE64: &str = "base64";
+/// The extension that says of a `partitionkey` that was no text how it is written: [`BASE64`].
+pub const KEY_ENCODING: &str = "keyencoding";
+/// Its value, and that of [`CONTENT_ENCODING`], for bytes.
+pub const BASE64: &str = "base64";
 const NONE: &str = "none";
 const JSON: &str = "application/json";
 
@@ -225,15 +229,6 @@ pub fn payload<'a>(event: &EventView<'a>) -> Result<Option<Cow<'a, [u8]>>, Event
         Some(Cow::Owned(text)) => Cow::Owned(text.into_bytes()),
         None => Cow::Borrowed(value.as_bytes()),
     }))
-}
-
-/// Whether a content type is JSON's: `…/json` or `…+json`.
-pub fn is_json(content_type: &str) -> bool {
-    let essence = content_type.split(';').next().unwrap_or_default().trim().as_bytes();
-    let ends = |end: &[u8]| {
-        essence.len() > end.len() && essence[essence.len() - end.len()..].eq_ignore_ascii_case(end)
-    };
-    ends(b"/json") || ends(b"+json")
 }
 
 #[cfg(test)]

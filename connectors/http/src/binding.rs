@@ -3,7 +3,6 @@
 //! No I/O and no answers to anybody: [`read`] makes structured JSON of a message, [`write`] a message of structured
 //! JSON. Invariant: what one writes the other reads as the same event.
 
-pub(crate) mod content;
 pub(crate) mod header;
 pub(crate) mod read;
 pub(crate) mod write;

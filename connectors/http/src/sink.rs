@@ -324,7 +324,8 @@ fn deal(events: &[DeliverEvent<'_>], fates: &[Fate], lanes: usize, hasher: &Rand
 /// `origin`, by the webhook handshake whether that may deliver. Any other answer says nothing about a POST.
 async fn introduce(far: &Far, lane: &mut Lane, origin: Option<&HeaderValue>) -> Result<(), Failure> {
     let ask = origin.map(|origin| (HeaderName::from_static("webhook-request-origin"), origin.clone()));
-    let message = Message { headers: ask.into_iter().collect(), body: Bytes::new() };
+    let mut message = Message { headers: far.headers.clone(), body: Bytes::new() };
+    message.headers.extend(ask);
     let target = far.address.target("").map_err(Failure::Unusable)?;
     let answer = lane.connection.ask(far, &Method::OPTIONS, &target, &message).await;
     let answer = answer.map_err(Failure::Retry)?;

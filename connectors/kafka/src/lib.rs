@@ -10,8 +10,3 @@
 mod access;
 pub mod sink;
 pub mod source;
-
-/// The extension that says how a key is written which is no text: `base64`.
-const KEY_ENCODING: &str = "keyencoding";
-/// The content type of a CloudEvent in JSON, structured mode.
-const STRUCTURED: &str = "application/cloudevents+json";

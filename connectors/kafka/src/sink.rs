@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 
 use flowd_engine::failure::Failure;
 use flowd_engine::setting::{Kind, Preset, Setting, Settings, Wrong};
+use flowd_sink::binding::Mode;
 use flowd_sink::deliver::{Connector, Context, DeliverEvent, EventSink, Opened, Refused};
 use flowd_source::Subject;
 use flowd_source::subject::is_topic;
 use flowd_tls::settings::{SSL_CERT, SSL_KEY, SSL_MODE};
 use krafka::error::{ErrorCode, KrafkaError};
-use krafka::producer::{Producer, Record};
+use krafka::producer::{DeliveryHandle, Producer, Record};
 use krafka::{CloseOptions, Compression};
 use tokio::runtime::Runtime;
 use tracing::debug;
@@ -22,7 +23,7 @@ use crate::access::{self, Access, failure};
 
 mod message;
 
-use message::{Message, Mode};
+use message::Message;
 
 /// The connector, for the table.
 pub const CONNECTOR: Connector = Connector {
@@ -71,6 +72,8 @@ const DELIVERY_TIMEOUT: Duration = Duration::from_secs(20);
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes of a batch of a partition.
 const BATCH_BYTES: usize = 256 << 10;
+/// Records that are handed to the client together.
+const BURST: usize = 256;
 /// How long a topic that was not found is not looked for again, and how many such topics are remembered.
 const MISSING: Duration = Duration::from_secs(30);
 const MISSING_MAX: usize = 1024;
@@ -122,7 +125,7 @@ impl KafkaSink {
             access: Access::of(settings)?,
             topic: Subject::parse(topic, &["topic"])
                 .map_err(|allowed| Wrong::value("topic", topic, &allowed))?,
-            mode: if settings.text("mode") == "structured" { Mode::Structured } else { Mode::Binary },
+            mode: Mode::of(settings),
             compression: match settings.text("compression") {
                 "gzip" => Compression::Gzip,
                 "snappy" => Compression::Snappy,
@@ -168,10 +171,7 @@ impl KafkaSink {
             return Err(format!("\"{topic}\" is no topic of Kafka"));
         }
         let mut record = Record::new(topic, Vec::new());
-        record.value = message.value.map(Into::into);
-        record.key = message.key.map(Into::into);
-        record.headers =
-            message.headers.into_iter().map(|(name, value)| (name, Some(value.into()))).collect();
+        (record.key, record.value, record.headers) = (message.key, message.value, message.headers);
         Ok(record)
     }
 
@@ -192,60 +192,81 @@ impl KafkaSink {
     }
 
     async fn deliver(&mut self, events: &[DeliverEvent<'_>]) -> Result<Vec<Refused>, Failed> {
-        let mut refused = Vec::new();
-        let mut records = Vec::with_capacity(events.len());
-        let mut found: Option<String> = None;
-        for (index, event) in events.iter().enumerate() {
-            let record = match self.record(event) {
-                Ok(record) => record,
-                Err(reason) => {
-                    refused.push(Refused { index, reason });
-                    continue;
-                }
-            };
-            if found.as_ref() != Some(&record.topic) {
-                if let Some(reason) = self.find(&record.topic).await? {
-                    refused.push(Refused { index, reason });
-                    continue;
-                }
-                found = Some(record.topic.clone());
-            }
-            records.push((index, record));
-        }
-        if let Some(first) = self.produce_at_once(events, records, &mut refused).await? {
+        let (mut refused, mut under_way) = (Vec::new(), Vec::with_capacity(events.len()));
+        let enqueued = self.enqueue(events, &mut under_way, &mut refused).await;
+        // Each is waited for, whatever became of the others: nothing of this put may arrive after it was put again.
+        let settled = self.settle(events, under_way, &mut refused).await;
+        enqueued?;
+        if let Some(first) = settled? {
             self.produce_one_by_one(events, first, &mut refused).await?;
         }
         refused.sort_by_key(|refused| refused.index);
         Ok(refused)
     }
 
-    /// All of them in their order and in as few requests as possible; gives the first event whose batch was too large.
-    async fn produce_at_once(
+    /// Hands the records of all events to the client in their order, until a failure. They go in bursts: its own thread
+    /// sends one while the next is written here, and is woken once for each.
+    async fn enqueue(
         &mut self,
         events: &[DeliverEvent<'_>],
-        records: Vec<(usize, Record)>,
+        under_way: &mut Vec<(usize, DeliveryHandle)>,
         refused: &mut Vec<Refused>,
-    ) -> Result<Option<usize>, Failed> {
-        let topic = self.topic.clone();
-        let judge = |error, index: usize| judge(&error, &topic.topic(&[("topic", events[index].topic)]));
-        let producer = self.producer().await?;
-        let mut deliveries = Vec::with_capacity(records.len());
-        let (mut crowded, mut failed) = (None, None);
-        for (index, record) in records {
-            match producer.enqueue(record).await.map_err(|error| judge(error, index)) {
-                Ok(delivery) => deliveries.push((index, delivery)),
-                Err(Verdict::Refused(reason) | Verdict::TooLarge(reason)) => {
-                    refused.push(Refused { index, reason });
-                }
-                Err(Verdict::Failed(reason)) => {
-                    failed = Some(reason);
-                    break;
+    ) -> Result<(), Failed> {
+        let (topic, mut found) = (self.topic.clone(), String::new());
+        let mut burst = Vec::with_capacity(BURST);
+        for (index, event) in events.iter().enumerate() {
+            match self.record_to_topic(event, &mut found).await? {
+                Ok(record) => burst.push((index, record)),
+                Err(reason) => refused.push(Refused { index, reason }),
+            }
+            if burst.len() < BURST && index + 1 < events.len() {
+                continue;
+            }
+            let producer = self.producer().await?;
+            for (index, record) in burst.drain(..) {
+                let judge = |error| judge(&error, &topic.topic(&[("topic", events[index].topic)]));
+                match producer.enqueue(record).await.map_err(judge) {
+                    Ok(delivery) => under_way.push((index, delivery)),
+                    Err(Verdict::Refused(reason) | Verdict::TooLarge(reason)) => {
+                        refused.push(Refused { index, reason });
+                    }
+                    Err(Verdict::Failed(failed)) => return Err(failed),
                 }
             }
         }
-        // Each is waited for, whatever became of the others: nothing of this put may arrive after it was put again.
-        for (index, delivery) in deliveries {
-            match delivery.await.map_err(|error| judge(error, index)) {
+        Ok(())
+    }
+
+    /// The record of an event whose topic is there, or why there is none. `found` is the topic that was found last.
+    async fn record_to_topic(
+        &mut self,
+        event: &DeliverEvent<'_>,
+        found: &mut String,
+    ) -> Result<Result<Record, String>, Failed> {
+        let record = match self.record(event) {
+            Ok(record) => record,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        if *found != record.topic {
+            if let Some(reason) = self.find(&record.topic).await? {
+                return Ok(Err(reason));
+            }
+            found.clone_from(&record.topic);
+        }
+        Ok(Ok(record))
+    }
+
+    /// Waits for all; gives the first event whose batch was too large.
+    async fn settle(
+        &self,
+        events: &[DeliverEvent<'_>],
+        under_way: Vec<(usize, DeliveryHandle)>,
+        refused: &mut Vec<Refused>,
+    ) -> Result<Option<usize>, Failed> {
+        let (mut crowded, mut failed) = (None, None);
+        for (index, delivery) in under_way {
+            let judge = |error| judge(&error, &self.topic.topic(&[("topic", events[index].topic)]));
+            match delivery.await.map_err(judge) {
                 Ok(_) => {}
                 Err(Verdict::Refused(reason)) => refused.push(Refused { index, reason }),
                 Err(Verdict::TooLarge(_)) => crowded = crowded.or(Some(index)),

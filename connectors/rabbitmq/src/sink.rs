@@ -4,14 +4,18 @@
 //! order on one channel. After a failure they are published again from the first one that was not confirmed, so that
 //! what comes last of a key is its last event, and only what stood behind the unconfirmed one can come twice.
 
+use std::collections::VecDeque;
 use std::mem;
+use std::pin::Pin;
 use std::time::Duration;
 
 use flowd_engine::failure::Failure;
 use flowd_engine::setting::{Kind, Preset, Setting, Settings, Wrong};
+use flowd_sink::binding::Mode;
 use flowd_sink::deliver::{Connector, DeliverEvent, EventSink, Opened, Refused};
 use flowd_tls::settings::{SSL_CA, SSL_CERT, SSL_KEY, SSL_MODE};
 use futures_util::FutureExt as _;
+use futures_util::future::{MaybeDone, maybe_done};
 use lapin::message::BasicReturnMessage;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions};
 use lapin::types::{FieldTable, ShortString};
@@ -25,7 +29,7 @@ mod message;
 mod returned;
 mod template;
 
-use message::{Message, Mode};
+use message::Message;
 use template::Template;
 
 /// The connector, for the table.
@@ -71,6 +75,8 @@ pub const CONNECTOR: Connector = Connector {
 };
 
 const FIELDS: &[&str] = &["topic", "key"];
+/// Publishes that the client may have without having written them.
+const WRITING_MAX: usize = 512;
 
 /// The sink.
 struct RabbitSink {
@@ -115,10 +121,7 @@ impl RabbitSink {
             },
             routing_key: Template::parse(template, FIELDS)
                 .map_err(|wrong| Wrong::new("routingKey", wrong))?,
-            mode: match settings.text("mode") {
-                "structured" => Mode::Structured,
-                _ => Mode::Binary,
-            },
+            mode: Mode::of(settings),
             patience: Duration::from_millis(settings.number("confirmMs")),
             runtime: None,
             link: None,
@@ -221,12 +224,16 @@ impl RabbitSink {
     }
 
     /// Sends what is not done of the events, in order, until a failure.
+    ///
+    /// The client answers a publish once it is written. To wait for each would cost a change of threads and a packet a
+    /// message, so [`WRITING_MAX`] are handed to it before the first of them is waited for.
     async fn send(
         &mut self,
         channel: &Channel,
         events: &[DeliverEvent<'_>],
     ) -> (Vec<(usize, PublisherConfirm)>, Option<Failure>) {
         let mut pending = Vec::with_capacity(events.len() - self.progress.done);
+        let mut writing = VecDeque::with_capacity(WRITING_MAX);
         let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
         let (exchange, mut key) = (ShortString::from(self.exchange.as_str()), String::new());
         for (index, event) in events.iter().enumerate().skip(self.progress.done) {
@@ -237,15 +244,41 @@ impl RabbitSink {
                     continue;
                 }
             };
+            if writing.len() == WRITING_MAX
+                && let Err(failure) = self.written(&mut writing, &mut pending).await
+            {
+                return (pending, Some(failure));
+            }
             let (exchange, key) = (exchange.clone(), key.as_str().into());
-            let sending = channel.basic_publish(exchange, key, options, &message.body, message.properties);
-            match timeout(self.patience, sending).await {
-                Ok(Ok(confirm)) => pending.push((index, confirm)),
-                Ok(Err(error)) => return (pending, Some(self.failure(&error))),
-                Err(_) => return (pending, Some(self.silence())),
+            let mut publish = Box::pin(maybe_done(async move {
+                let Message { properties, body } = message;
+                channel.basic_publish(exchange, key, options, &body, properties).await
+            }));
+            // Asked once, the client has it in its queue.
+            let _ = publish.as_mut().now_or_never();
+            writing.push_back((index, publish));
+        }
+        while !writing.is_empty() {
+            if let Err(failure) = self.written(&mut writing, &mut pending).await {
+                return (pending, Some(failure));
             }
         }
         (pending, None)
+    }
+
+    /// Waits until the first of the publishes is written.
+    async fn written<F: Future<Output = lapin::Result<PublisherConfirm>>>(
+        &mut self,
+        writing: &mut VecDeque<(usize, Pin<Box<MaybeDone<F>>>)>,
+        pending: &mut Vec<(usize, PublisherConfirm)>,
+    ) -> Result<(), Failure> {
+        let Some((index, mut publish)) = writing.pop_front() else { return Ok(()) };
+        timeout(self.patience, publish.as_mut()).await.map_err(|_| self.silence())?;
+        match publish.as_mut().take_output().expect("it was just waited for") {
+            Ok(confirm) => pending.push((index, confirm)),
+            Err(error) => return Err(self.failure(&error)),
+        }
+        Ok(())
     }
 
     /// The message of an event, and its routing key; the error says why there is none.

@@ -24,6 +24,7 @@ mod lines;
 pub mod stdout;
 
 pub mod announce;
+pub mod binding;
 pub mod deliver;
 pub mod image;
 pub mod rows;

@@ -1,7 +1,7 @@
 //! One event as a source pushes it: borrowed, made from parts or as it came.
 
-use flowd_codec::event::carried;
 use flowd_codec::event::view::is_attribute_name;
+use flowd_codec::event::{carried, content};
 
 /// One event. Whatever cannot become a CloudEvent follows `pipeline.onReject`, with the reason and what was pushed: an id,
 /// type or topic that is empty or not allowed, an extension's name, data that is no JSON, a text that is no CloudEvent, an
@@ -68,17 +68,10 @@ impl<'a> Data<'a> {
         if bytes.is_empty() {
             return Self::None;
         }
-        let essence = content_type.map(|text| text.split(';').next().unwrap_or_default().trim());
-        let is = |essence: &str, end: &str| {
-            essence.len() >= end.len()
-                && essence.as_bytes()[essence.len() - end.len()..].eq_ignore_ascii_case(end.as_bytes())
-        };
         let text = |otherwise| std::str::from_utf8(bytes).map_or(otherwise, Self::Text);
-        match essence {
-            Some(essence) if is(essence, "/json") || is(essence, "+json") => Self::Json(bytes),
-            Some(essence) if essence.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("text/")) => {
-                text(Self::Binary(bytes))
-            }
+        match content_type {
+            Some(content_type) if content::is_json(content_type) => Self::Json(bytes),
+            Some(content_type) if content::is_text(content_type) => text(Self::Binary(bytes)),
             Some(_) => Self::Binary(bytes),
             None if is_json(bytes) => Self::Json(bytes),
             None => text(Self::Binary(bytes)),

@@ -1,23 +1,38 @@
 //! Attributes as header values: percent-encoded where they are not visible ASCII.
 
-use hyper::header::{HeaderName, HeaderValue};
+use hyper::header::HeaderName;
 
 /// What the name of an attribute's header begins with.
 pub(crate) const PREFIX: &str = "ce-";
 
+/// The header of `specversion`.
+pub(crate) const SPECVERSION: HeaderName = HeaderName::from_static("ce-specversion");
+
 const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
 
-/// The header of an attribute or extension, whose name is legal.
+/// The header of an attribute or extension, whose name is legal. Of those that most events have it costs no memory.
 pub(crate) fn name_of(attribute: &str) -> HeaderName {
-    let name = format!("{PREFIX}{attribute}");
-    HeaderName::try_from(name).expect("an attribute's name is lower-case letters and digits")
+    const ID: HeaderName = HeaderName::from_static("ce-id");
+    const SOURCE: HeaderName = HeaderName::from_static("ce-source");
+    const TYPE: HeaderName = HeaderName::from_static("ce-type");
+    const SUBJECT: HeaderName = HeaderName::from_static("ce-subject");
+    const TIME: HeaderName = HeaderName::from_static("ce-time");
+    const PARTITION_KEY: HeaderName = HeaderName::from_static("ce-partitionkey");
+    match attribute {
+        "id" => ID,
+        "source" => SOURCE,
+        "type" => TYPE,
+        "subject" => SUBJECT,
+        "time" => TIME,
+        "partitionkey" => PARTITION_KEY,
+        other => HeaderName::try_from([PREFIX, other].concat())
+            .expect("an attribute's name is lower-case letters and digits"),
+    }
 }
 
-/// An attribute's value as a header has it: space, `"`, `%` and all but visible ASCII are percent-encoded.
-pub(crate) fn encode(value: &str) -> HeaderValue {
-    let mut encoded = Vec::with_capacity(value.len());
-    percent_encode(&mut encoded, value, |byte| matches!(byte, 0x21..=0x7e) && !matches!(byte, b'"' | b'%'));
-    HeaderValue::try_from(encoded).expect("only visible ASCII is left")
+/// Appends an attribute's value as a header has it: space, `"`, `%` and all but visible ASCII are percent-encoded.
+pub(crate) fn encode(out: &mut Vec<u8>, value: &str) {
+    percent_encode(out, value, |byte| matches!(byte, 0x21..=0x7e) && !matches!(byte, b'"' | b'%'));
 }
 
 /// Appends `text` with every byte that is not `plain` as `%XX`.
@@ -91,7 +106,9 @@ mod tests {
             ("100%\u{7f}\n", "100%25%7F%0A"),
             ("", ""),
         ] {
-            assert_eq!(encode(value).to_str().unwrap(), encoded);
+            let mut out = Vec::new();
+            encode(&mut out, value);
+            assert_eq!(out, encoded.as_bytes());
             assert_eq!(decode(encoded.as_bytes()).unwrap(), value);
         }
     }

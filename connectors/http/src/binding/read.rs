@@ -3,13 +3,13 @@
 //! Whether such a JSON is a CloudEvent is for the caller to see; only what gets lost on the way to it is judged here.
 
 use bytes::Bytes;
+use flowd_codec::event::content::{Form, Mode};
 use flowd_codec::event::view::is_attribute_name;
 use flowd_codec::json;
 use hyper::HeaderMap;
 use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use serde_json::value::RawValue;
 
-use super::content::{Form, Mode};
 use super::header::{self, PREFIX};
 
 /// Why a message is not read.

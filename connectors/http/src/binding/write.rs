@@ -2,23 +2,16 @@
 //!
 //! What comes out of the mesh is restored first: there every event is JSON, and says aside what it was.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use flowd_codec::event::carried::{payload, restore};
-use flowd_codec::event::view::{Data, EventError, EventView, ExtensionValue};
+use flowd_codec::event::content::{self, BATCH, STRUCTURED};
+use flowd_codec::event::view::{Data, EventError, EventView};
 use hyper::HeaderMap;
 use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
-use itoa::Buffer;
 
-use super::content::{self, BATCH, STRUCTURED};
-use super::header::{encode, name_of};
-
-const SPECVERSION: HeaderName = HeaderName::from_static("ce-specversion");
-const ID: HeaderName = HeaderName::from_static("ce-id");
-const SOURCE: HeaderName = HeaderName::from_static("ce-source");
-const TYPE: HeaderName = HeaderName::from_static("ce-type");
-const SUBJECT: HeaderName = HeaderName::from_static("ce-subject");
-const TIME: HeaderName = HeaderName::from_static("ce-time");
-const DATASCHEMA: HeaderName = HeaderName::from_static("ce-dataschema");
+use super::header::{SPECVERSION, encode, name_of};
 
 /// Headers and body.
 #[derive(Debug)]
@@ -27,10 +20,10 @@ pub(crate) struct Message {
     pub(crate) body: Bytes,
 }
 
-/// An event in binary mode.
-pub(crate) fn binary(json: &[u8]) -> Result<Message, EventError> {
+/// An event in binary mode; `headers` are those that its message has besides.
+pub(crate) fn binary(json: &[u8], mut headers: HeaderMap) -> Result<Message, EventError> {
     let event = restore(json)?;
-    let mut headers = attributes(&event);
+    add_attributes(&event, &mut headers);
     let body = match payload(&event)? {
         None => Bytes::new(),
         Some(data) => {
@@ -42,54 +35,50 @@ pub(crate) fn binary(json: &[u8]) -> Result<Message, EventError> {
 }
 
 /// An event in structured mode.
-pub(crate) fn structured(json: &[u8]) -> Result<Message, EventError> {
+pub(crate) fn structured(json: &[u8], headers: HeaderMap) -> Result<Message, EventError> {
     let mut body = Vec::with_capacity(json.len());
     restore(json)?.write_json(&mut body);
-    Ok(whole(STRUCTURED, body))
+    Ok(whole(STRUCTURED, headers, body))
 }
 
 /// Events in batched mode.
-pub(crate) fn batch<'a>(events: impl Iterator<Item = &'a [u8]>) -> Result<Message, EventError> {
+pub(crate) fn batch<'a>(
+    events: impl Iterator<Item = &'a [u8]>,
+    headers: HeaderMap,
+) -> Result<Message, EventError> {
     let mut body = Vec::new();
     for json in events {
         body.push(if body.is_empty() { b'[' } else { b',' });
         restore(json)?.write_json(&mut body);
     }
     body.push(b']');
-    Ok(whole(BATCH, body))
+    Ok(whole(BATCH, headers, body))
 }
 
-fn whole(content_type: &'static str, body: Vec<u8>) -> Message {
-    let headers = [(CONTENT_TYPE, HeaderValue::from_static(content_type))].into_iter().collect();
+fn whole(content_type: &'static str, mut headers: HeaderMap, body: Vec<u8>) -> Message {
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     Message { headers, body: body.into() }
 }
 
-fn attributes(event: &EventView<'_>) -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(16);
+/// What the values of an event of usual size need.
+const VALUES_BYTES: usize = 512;
+
+/// All values lie in one piece of memory: a message is copied for each try of it, which costs an allocation a header where
+/// they do not.
+fn add_attributes(event: &EventView<'_>, headers: &mut HeaderMap) {
     headers.insert(SPECVERSION, HeaderValue::from_static(event.spec_version.as_str()));
-    let attributes = [
-        (ID, Some(&event.id)),
-        (SOURCE, Some(&event.source)),
-        (TYPE, Some(&event.event_type)),
-        (SUBJECT, event.subject.as_ref()),
-        (TIME, event.time.as_ref()),
-        (DATASCHEMA, event.data_schema.as_ref()),
-    ];
-    for (name, value) in attributes {
-        if let Some(value) = value {
-            headers.insert(name, encode(value));
-        }
+    let mut memory = Vec::with_capacity(VALUES_BYTES);
+    let mut values: Vec<(HeaderName, Range<usize>)> = Vec::with_capacity(8 + event.extensions.len());
+    for (name, value) in event.attributes() {
+        let start = memory.len();
+        encode(&mut memory, &value);
+        values.push((name_of(name), start..memory.len()));
     }
-    for (name, value) in &event.extensions {
-        let value = match value {
-            ExtensionValue::String(text) => encode(text),
-            ExtensionValue::Boolean(true) => HeaderValue::from_static("true"),
-            ExtensionValue::Boolean(false) => HeaderValue::from_static("false"),
-            ExtensionValue::Integer(number) => encode(Buffer::new().format(*number)),
-        };
-        headers.insert(name_of(name), value);
+    let memory = Bytes::from(memory);
+    for (name, value) in values {
+        let value = HeaderValue::from_maybe_shared(memory.slice(value));
+        headers.insert(name, value.expect("only visible ASCII is left"));
     }
-    headers
 }
 
 /// A type that stands for an event would make another mode of the message, and one with bytes that no header may hold is

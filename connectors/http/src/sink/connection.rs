@@ -119,7 +119,7 @@ impl Connection {
                 Broken::Connection(format!("the exchange with {} failed: {error}", far.address.authority))
             };
             sender.ready().await.map_err(broken)?;
-            let response = sender.send_request(far.request(method, target, message)).await.map_err(broken)?;
+            let response = sender.send_request(request(method, target, message)).await.map_err(broken)?;
             read(response).await.map_err(broken)
         });
         match result.await {
@@ -138,6 +138,14 @@ impl Connection {
             }
         }
     }
+}
+
+fn request(method: &Method, target: &Uri, message: &Message) -> Request<Full<Bytes>> {
+    let mut request = Request::new(Full::new(message.body.clone()));
+    *request.method_mut() = method.clone();
+    request.uri_mut().clone_from(target);
+    request.headers_mut().clone_from(&message.headers);
+    request
 }
 
 /// Reads an answer; whether it was read to its end.
@@ -173,16 +181,6 @@ impl Far {
         }
         headers.extend(added);
         headers
-    }
-
-    fn request(&self, method: &Method, target: &Uri, message: &Message) -> Request<Full<Bytes>> {
-        let mut request = Request::new(Full::new(message.body.clone()));
-        *request.method_mut() = method.clone();
-        request.uri_mut().clone_from(target);
-        let headers = request.headers_mut();
-        headers.clone_from(&self.headers);
-        headers.extend(message.headers.iter().map(|(name, value)| (name.clone(), value.clone())));
-        request
     }
 
     async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, Failure> {

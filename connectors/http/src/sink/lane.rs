@@ -57,7 +57,7 @@ impl Lane {
         let mut groups: VecDeque<&[usize]> = groups(far, mode, events, indices);
         while let Some(group) = groups.pop_front() {
             let prepared = far.address.target(events[group[0]].topic);
-            let prepared = prepared.and_then(|target| Ok((target, message(mode, events, group)?)));
+            let prepared = prepared.and_then(|target| Ok((target, message(far, mode, events, group)?)));
             let (target, message) = match prepared {
                 Ok(prepared) => prepared,
                 Err(reason) => {
@@ -131,11 +131,12 @@ fn groups<'a>(
     groups
 }
 
-fn message(mode: Mode, events: &[DeliverEvent<'_>], group: &[usize]) -> Result<Message, String> {
+fn message(far: &Far, mode: Mode, events: &[DeliverEvent<'_>], group: &[usize]) -> Result<Message, String> {
+    let headers = far.headers.clone();
     let message = match mode {
-        Mode::Binary => write::binary(events[group[0]].json),
-        Mode::Structured => write::structured(events[group[0]].json),
-        Mode::Batch { .. } => write::batch(group.iter().map(|&index| events[index].json)),
+        Mode::Binary => write::binary(events[group[0]].json, headers),
+        Mode::Structured => write::structured(events[group[0]].json, headers),
+        Mode::Batch { .. } => write::batch(group.iter().map(|&index| events[index].json), headers),
     };
     message.map_err(|error| format!("it cannot be sent: {error}"))
 }

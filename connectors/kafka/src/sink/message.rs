@@ -1,78 +1,88 @@
 //! An event as a record of Kafka, by the CloudEvents binding in one of its two modes. No I/O.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use base64::Engine as _;
-use flowd_codec::event::carried;
+use bytes::Bytes;
+use flowd_codec::event::carried::{BASE64, KEY_ENCODING};
+use flowd_codec::event::content::STRUCTURED;
 use flowd_codec::event::view::{EventView, ExtensionValue};
+use flowd_sink::binding::Mode;
 
-use crate::{KEY_ENCODING, STRUCTURED};
+/// What the names of attributes begin with as headers.
+const PREFIX: &str = "ce_";
 
-/// How an event is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Mode {
-    /// The attributes are headers, the value is the data.
-    Binary,
-    /// The value is the whole event.
-    Structured,
-}
-
-/// A record to be produced.
+/// A record to be produced. All its parts lie in one piece of memory: the client shares each of them with its own threads,
+/// which costs an allocation a header where they do not.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Message {
-    pub(crate) key: Option<Vec<u8>>,
-    pub(crate) value: Option<Vec<u8>>,
-    pub(crate) headers: Vec<(String, Vec<u8>)>,
+    pub(crate) key: Option<Bytes>,
+    pub(crate) value: Option<Bytes>,
+    pub(crate) headers: Vec<(String, Option<Bytes>)>,
 }
 
 impl Message {
     /// Of an event in the form that it had before EventMesh; the error says why it can be none.
     pub(crate) fn write(event: &EventView<'_>, mode: Mode) -> Result<Self, String> {
-        let key = key(event)?;
-        Ok(match mode {
+        let mut memory = Vec::with_capacity(MEMORY_BYTES);
+        let key = key(event)?.map(|key| add(&mut memory, &key));
+        // An event without data is a record without value, which a compacted topic takes as a deletion.
+        let value = mode.body(event)?.map(|value| add(&mut memory, &value));
+        let headers = match mode {
             Mode::Structured => {
-                let mut value = Vec::new();
-                event.write_json(&mut value);
-                let headers = vec![header("content-type", &format!("{STRUCTURED}; charset=UTF-8"))];
-                Self { key, value: Some(value), headers }
+                let content_type = format!("{STRUCTURED}; charset=UTF-8");
+                vec![("content-type".to_owned(), add(&mut memory, content_type.as_bytes()))]
             }
-            // An event without data is a record without value, which a compacted topic takes as a deletion.
-            Mode::Binary => {
-                let value = carried::payload(event).map_err(|error| error.to_string())?;
-                Self { key, headers: headers(event), value: value.map(Cow::into_owned) }
-            }
+            Mode::Binary => headers(event, &mut memory),
+        };
+        let memory = Bytes::from(memory);
+        let part = |range| memory.slice(range);
+        Ok(Self {
+            key: key.map(part),
+            value: value.map(part),
+            headers: headers.into_iter().map(|(name, value)| (name, Some(part(value)))).collect(),
         })
     }
 }
 
-fn header(name: impl Into<String>, value: &str) -> (String, Vec<u8>) {
-    (name.into(), value.as_bytes().to_vec())
+/// What a record of usual size needs.
+const MEMORY_BYTES: usize = 1024;
+
+fn add(memory: &mut Vec<u8>, bytes: &[u8]) -> Range<usize> {
+    let start = memory.len();
+    memory.extend_from_slice(bytes);
+    start..memory.len()
 }
 
 /// `partitionkey`, as the bytes that it was before a source had to write it as base64.
-fn key(view: &EventView<'_>) -> Result<Option<Vec<u8>>, String> {
-    let Some(ExtensionValue::String(key)) = view.extension("partitionkey") else { return Ok(None) };
-    if view.extension(KEY_ENCODING) != Some(&ExtensionValue::String("base64".into())) {
-        return Ok(Some(key.as_bytes().to_vec()));
+fn key<'a>(event: &'a EventView<'_>) -> Result<Option<Cow<'a, [u8]>>, String> {
+    let Some(ExtensionValue::String(key)) = event.extension("partitionkey") else { return Ok(None) };
+    if event.extension(KEY_ENCODING) != Some(&ExtensionValue::String(BASE64.into())) {
+        return Ok(Some(Cow::Borrowed(key.as_bytes())));
     }
     let decoded = base64::engine::general_purpose::STANDARD.decode(key.as_bytes());
     decoded
-        .map(Some)
-        .map_err(|error| format!("its {KEY_ENCODING} is base64, but its partitionkey is not: {error}"))
+        .map(|key| Some(Cow::Owned(key)))
+        .map_err(|error| format!("its {KEY_ENCODING} is {BASE64}, but its partitionkey is not: {error}"))
 }
 
-fn headers(view: &EventView<'_>) -> Vec<(String, Vec<u8>)> {
-    let mut headers = Vec::with_capacity(8 + view.extensions.len());
-    if let Some(content_type) = &view.data_content_type {
-        headers.push(header("content-type", content_type));
+fn headers(event: &EventView<'_>, memory: &mut Vec<u8>) -> Vec<(String, Range<usize>)> {
+    let mut headers = Vec::with_capacity(8 + event.extensions.len());
+    if let Some(content_type) = &event.data_content_type {
+        headers.push(("content-type".to_owned(), add(memory, content_type.as_bytes())));
     }
-    headers.push(header("ce_specversion", view.spec_version.as_str()));
-    headers.extend(view.attributes().map(|(name, value)| header(format!("ce_{name}"), &value)));
+    let version = ("specversion", Cow::Borrowed(event.spec_version.as_str()));
+    for (name, value) in std::iter::once(version).chain(event.attributes()) {
+        headers.push(([PREFIX, name].concat(), add(memory, value.as_bytes())));
+    }
     headers
 }
 
 #[cfg(test)]
 mod tests {
+    use flowd_codec::event::carried;
+
     use super::*;
 
     fn write(event: &str, mode: Mode) -> Message {
@@ -80,8 +90,10 @@ mod tests {
     }
 
     fn names(message: &Message) -> Vec<(&str, &str)> {
-        let text = |value: &'_ Vec<u8>| std::str::from_utf8(value).unwrap().to_owned().leak() as &str;
-        message.headers.iter().map(|(name, value)| (name.as_str(), text(value))).collect()
+        let headers = message.headers.iter();
+        headers
+            .map(|(name, value)| (name.as_str(), std::str::from_utf8(value.as_ref().unwrap()).unwrap()))
+            .collect()
     }
 
     #[test]
@@ -129,7 +141,7 @@ mod tests {
                 r#"{{"specversion":"1.0","id":"1","source":"/a","type":"t","partitionkey":"{key}","{KEY_ENCODING}":"base64"}}"#
             )
         };
-        assert_eq!(write(&event("/wA="), Mode::Binary).key, Some(vec![0xff, 0]));
+        assert_eq!(write(&event("/wA="), Mode::Binary).key, Some(Bytes::from_static(&[0xff, 0])));
         let event = event("?");
         let error = Message::write(&carried::restore(event.as_bytes()).unwrap(), Mode::Binary).unwrap_err();
         assert!(error.contains("partitionkey"), "{error}");

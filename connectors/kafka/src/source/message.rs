@@ -5,14 +5,15 @@
 
 use std::borrow::Cow;
 
-use flowd_codec::event::view::is_attribute_name;
+use flowd_codec::event::carried::{BASE64, KEY_ENCODING};
 use flowd_codec::json;
-use flowd_codec::time::parse_rfc3339_us;
-use flowd_source::event::is_extension_name;
-use flowd_source::{Data, Event};
+use flowd_source::Data;
+use flowd_source::binding::{self, Attributes, Extension, Message, Parts, add_extension, extension_name};
 
 use super::RECORD_TYPE;
-use crate::{KEY_ENCODING, STRUCTURED};
+
+/// What the names of attributes begin with as headers.
+const PREFIX: &str = "ce_";
 
 /// A record as it came.
 #[derive(Debug, Clone, Copy)]
@@ -40,71 +41,17 @@ pub(crate) enum ValueForm {
     Binary,
 }
 
-/// A record read.
-#[derive(Debug)]
-pub(crate) enum Message<'a> {
-    /// The value is the event.
-    Whole(Cow<'a, [u8]>),
-    /// The event is to be written.
-    Parts(Parts<'a>),
-}
-
-/// What an event is written from.
-#[derive(Debug)]
-pub(crate) struct Parts<'a> {
-    id: Cow<'a, str>,
-    kind: &'a str,
-    source: Option<&'a str>,
-    time_us: Option<i64>,
-    key: Option<Cow<'a, str>>,
-    content_type: Option<&'a str>,
-    extensions: Vec<(Cow<'a, str>, &'a str)>,
-    data: Data<'a>,
-}
-
-impl<'a> Message<'a> {
-    /// Reads a record; the error says why it is no event.
-    pub(crate) fn read(record: &Record<'a>, form: ValueForm) -> Result<Self, String> {
-        let content_type = text_of(record, "content-type")?;
-        let essence = content_type.and_then(|text| text.split(';').next()).unwrap_or_default().trim();
-        if essence.eq_ignore_ascii_case(STRUCTURED) {
-            return with_key(record).map(Self::Whole);
-        }
-        if essence.to_ascii_lowercase().starts_with("application/cloudevents") {
-            return Err(format!(
-                "its content type is {essence}; of the formats of events, {STRUCTURED} is read"
-            ));
-        }
-        let parts = match header(record, "ce_specversion") {
-            Some(_) => attributes(record, content_type, form),
-            None => plain(record, content_type, form),
-        };
-        parts.map(Self::Parts)
+/// Reads a record; the error says why it is no event.
+pub(crate) fn read<'a>(record: &Record<'a>, form: ValueForm) -> Result<Message<'a>, String> {
+    let content_type = text_of(record, "content-type")?;
+    if binding::is_whole(content_type)? {
+        return with_key(record).map(Message::Whole);
     }
-
-    /// The event, for a topic of the mesh. `extensions` is only where they lie meanwhile.
-    pub(crate) fn event<'b>(
-        &'b self,
-        topic: &'b str,
-        extensions: &'b mut Vec<(&'b str, &'b str)>,
-    ) -> Event<'b> {
-        let parts = match self {
-            Self::Whole(json) => return Event::Structured { json, topic },
-            Self::Parts(parts) => parts,
-        };
-        extensions.extend(parts.extensions.iter().map(|(name, value)| (name.as_ref(), *value)));
-        Event::Parts {
-            id: &parts.id,
-            kind: parts.kind,
-            source: parts.source,
-            topic,
-            time_us: parts.time_us,
-            key: parts.key.as_deref(),
-            content_type: parts.content_type,
-            extensions,
-            data: parts.data,
-        }
-    }
+    let parts = match header(record, "ce_specversion") {
+        Some(_) => attributes(record, content_type, form),
+        None => plain(record, content_type, form),
+    };
+    parts.map(Message::Parts)
 }
 
 /// The last header of a name. A null value counts as no header.
@@ -156,7 +103,7 @@ fn with_key<'a>(record: &Record<'a>) -> Result<Cow<'a, [u8]>, String> {
     whole.extend_from_slice(br#"{"partitionkey":"#);
     json::write_string(&mut whole, &key);
     if is_encoded {
-        whole.extend_from_slice(format!(r#","{KEY_ENCODING}":"base64""#).as_bytes());
+        whole.extend_from_slice(format!(r#","{KEY_ENCODING}":"{BASE64}""#).as_bytes());
     }
     let rest = &event[begin + 1..];
     if rest.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'}') {
@@ -172,63 +119,35 @@ fn attributes<'a>(
     content_type: Option<&'a str>,
     form: ValueForm,
 ) -> Result<Parts<'a>, String> {
-    let version = text_of(record, "ce_specversion")?.unwrap_or_default();
-    if version != "1.0" && version != "0.3" {
-        return Err(format!("its header ce_specversion is {version:?}; 0.3 and 1.0 are known"));
+    let mut attributes = Attributes::new(PREFIX);
+    for (header, value) in record.headers {
+        let (Some(name), Some(value)) = (bound(header), value) else { continue };
+        attributes.add(name, || text(header, value).map(Cow::Borrowed))?;
     }
-    let required = |name: &str| {
-        text_of(record, name)?
-            .filter(|text| !text.is_empty())
-            .ok_or_else(|| format!("its header {name} is missing or empty"))
-    };
-    let time_us = match text_of(record, "ce_time")? {
-        Some(time) => Some(
-            parse_rfc3339_us(time)
-                .ok_or_else(|| format!("its header ce_time is {time:?}, which is no RFC 3339 time"))?,
-        ),
-        None => None,
-    };
-    let mut extensions: Vec<(Cow<'a, str>, &'a str)> = Vec::new();
-    let mut key = None;
-    for (full, value) in record.headers {
-        let (Some(name), Some(value)) = (full.strip_prefix("ce_"), value) else { continue };
-        match name {
-            "specversion" | "id" | "source" | "type" | "time" | "subject" | "datacontenttype" => {}
-            "partitionkey" => key = Some(text(full, value)?),
-            _ if is_attribute_name(name) => add(&mut extensions, Cow::Borrowed(name), text(full, value)?),
-            _ => return Err(format!("{full:?} is no name for an attribute: only a-z and 0-9 are allowed")),
-        }
+    let has_key = header(record, "ce_partitionkey").is_some();
+    let mut parts = attributes.into_parts(content_type, data(record.value, content_type, form)?)?;
+    if !has_key {
+        parts.key = key_of(record).map(|key| encoded_key(key, &mut parts.extensions));
     }
-    let key = match (key, key_of(record)) {
-        (Some(key), _) => Some(Cow::Borrowed(key)).filter(|key| !key.is_empty()),
-        (None, key) => key.map(|key| encoded_key(key, &mut extensions)),
-    };
-    Ok(Parts {
-        id: Cow::Borrowed(required("ce_id")?),
-        kind: required("ce_type")?,
-        source: Some(required("ce_source")?),
-        time_us,
-        key,
-        content_type,
-        extensions,
-        data: data(record.value, content_type, form)?,
-    })
+    Ok(parts)
 }
 
-fn encoded_key<'a>(key: &'a [u8], extensions: &mut Vec<(Cow<'a, str>, &'a str)>) -> Cow<'a, str> {
+/// The name of the attribute that a header of the binding is. Those that every event has are known however they are
+/// written.
+fn bound<'a>(header: &'a str) -> Option<&'a str> {
+    const KNOWN: [&str; 5] = ["specversion", "id", "source", "type", "time"];
+    let (prefix, name) = header.split_at_checked(PREFIX.len())?;
+    let known = || KNOWN.into_iter().find(|known| known.eq_ignore_ascii_case(name));
+    let is_known = prefix.eq_ignore_ascii_case(PREFIX).then(known).flatten();
+    is_known.or_else(|| (prefix == PREFIX).then_some(name))
+}
+
+fn encoded_key<'a>(key: &'a [u8], extensions: &mut Vec<Extension<'a>>) -> Cow<'a, str> {
     let (text, is_encoded) = key_text(key);
     if is_encoded {
-        add(extensions, Cow::Borrowed(KEY_ENCODING), "base64");
+        add_extension(extensions, Cow::Borrowed(KEY_ENCODING), Cow::Borrowed(BASE64));
     }
     text
-}
-
-/// The last value of a name holds, as Kafka's own `lastHeader` has it.
-fn add<'a>(extensions: &mut Vec<(Cow<'a, str>, &'a str)>, name: Cow<'a, str>, value: &'a str) {
-    match extensions.iter_mut().find(|(other, _)| *other == name) {
-        Some(known) => known.1 = value,
-        None => extensions.push((name, value)),
-    }
 }
 
 /// A record that is no event: its place is the id, its headers are extensions.
@@ -241,13 +160,13 @@ fn plain<'a>(
     for (name, value) in record.headers {
         let Some(value) = value.and_then(|value| std::str::from_utf8(value).ok()) else { continue };
         if let Some(name) = extension_name(name) {
-            add(&mut extensions, name, value);
+            add_extension(&mut extensions, name, Cow::Borrowed(value));
         }
     }
     let key = key_of(record).map(|key| encoded_key(key, &mut extensions));
     Ok(Parts {
         id: Cow::Owned(format!("{}-{}-{}", record.topic, record.partition, record.offset)),
-        kind: RECORD_TYPE,
+        kind: Cow::Borrowed(RECORD_TYPE),
         source: None,
         time_us: record.timestamp_ms.map(|time_ms| time_ms.saturating_mul(1000)),
         key,
@@ -255,32 +174,6 @@ fn plain<'a>(
         extensions,
         data: data(record.value, content_type, form)?,
     })
-}
-
-/// Extensions that say where an event stands in a sequence of flowd's, or what its key is: no header of a stranger may
-/// set them.
-const RESERVED: [&str; 10] = [
-    KEY_ENCODING,
-    "epoch",
-    "lane",
-    "sequence",
-    "snapshot",
-    "chunk",
-    "number",
-    "chunksize",
-    "after",
-    "contenttype",
-];
-
-/// The name under which a header's value is an extension: its letters and digits, in lower case.
-fn extension_name(header: &str) -> Option<Cow<'_, str>> {
-    let name = if is_attribute_name(header) {
-        Cow::Borrowed(header)
-    } else {
-        let letters = header.chars().filter(char::is_ascii_alphanumeric);
-        Cow::Owned(letters.map(|letter| letter.to_ascii_lowercase()).collect())
-    };
-    (is_extension_name(&name) && !RESERVED.contains(&name.as_ref())).then_some(name)
 }
 
 /// The value as data. A null value, a tombstone, is an event without data; one without a byte is an empty text.

@@ -12,7 +12,7 @@ use tracing::warn;
 
 use super::KafkaSource;
 use super::member::Member;
-use super::message::{Message, Record};
+use super::message::{self, Record};
 use super::offsets::Offsets;
 use super::poll::{CHUNKS_MAX, Chunk, Poll, join};
 
@@ -181,7 +181,7 @@ impl Reading {
             value: record.value.as_deref(),
             headers: &headers,
         };
-        match Message::read(&seen, self.source.value) {
+        match message::read(&seen, self.source.value) {
             Ok(message) => {
                 let topic = self.source.context.subject.topic(&[("topic", &record.topic)]);
                 feeder.push(&message.event(&topic, &mut Vec::new())).await

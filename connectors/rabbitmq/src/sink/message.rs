@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 
-use flowd_codec::event::carried;
+use flowd_codec::event::content::STRUCTURED;
 use flowd_codec::event::view::EventView;
+use flowd_sink::binding::Mode;
 use flowd_sink::deliver::DeliverEvent;
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
@@ -12,15 +13,6 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 const PREFIX: &str = "cloudEvents_";
 /// On disk before it is confirmed, where the queue is durable.
 const PERSISTENT: u8 = 2;
-
-/// How an event is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Mode {
-    /// The attributes are headers, the body is the data.
-    Binary,
-    /// The body is the whole event.
-    Structured,
-}
 
 /// A message to be published.
 #[derive(Debug)]
@@ -43,19 +35,19 @@ impl<'a> Message<'a> {
         if let Some(seconds) = view.time_us().and_then(|time_us| u64::try_from(time_us / 1_000_000).ok()) {
             properties = properties.with_timestamp(seconds);
         }
-        if mode == Mode::Structured {
-            let mut body = Vec::with_capacity(event.json.len());
-            view.write_json(&mut body);
-            let properties =
-                properties.with_content_type("application/cloudevents+json; charset=utf-8".into());
-            return Ok(Self { properties, body: Cow::Owned(body) });
+        match mode {
+            Mode::Structured => {
+                let content_type = format!("{STRUCTURED}; charset=utf-8");
+                properties = properties.with_content_type(content_type.into());
+            }
+            Mode::Binary => {
+                properties = properties.with_headers(headers(&view)?);
+                if let Some(content_type) = view.data_content_type.as_deref().and_then(short) {
+                    properties = properties.with_content_type(content_type);
+                }
+            }
         }
-        properties = properties.with_headers(headers(&view)?);
-        if let Some(content_type) = view.data_content_type.as_deref().and_then(short) {
-            properties = properties.with_content_type(content_type);
-        }
-        let body = carried::payload(&view).map_err(|error| error.to_string())?;
-        Ok(Self { properties, body: body.unwrap_or_default() })
+        Ok(Self { properties, body: mode.body(&view)?.unwrap_or_default() })
     }
 }
 
@@ -68,7 +60,7 @@ fn headers(view: &EventView<'_>) -> Result<FieldTable, String> {
     let mut headers = FieldTable::default();
     let version = ("specversion", Cow::Borrowed(view.spec_version.as_str()));
     for (name, value) in std::iter::once(version).chain(view.attributes()) {
-        let header = ShortString::try_new(format!("{PREFIX}{name}"));
+        let header = ShortString::try_new([PREFIX, name].concat());
         let header = header.map_err(|error| format!("its extension {name} can be no header: {error}"))?;
         headers.insert(header, AMQPValue::LongString(value.as_ref().into()));
     }

@@ -6,10 +6,9 @@
 
 use std::borrow::Cow;
 
-use flowd_codec::event::view::is_attribute_name;
-use flowd_codec::time::{parse_rfc3339_us, write_rfc3339_us};
-use flowd_source::event::is_extension_name;
-use flowd_source::{Data, Event};
+use flowd_codec::time::write_rfc3339_us;
+use flowd_source::Data;
+use flowd_source::binding::{self, Attributes, Extension, Message, Parts, extension_name};
 use lapin::BasicProperties;
 use lapin::message::Delivery;
 use lapin::types::{AMQPValue, ShortString};
@@ -49,72 +48,17 @@ impl<'a> Arrived<'a> {
     }
 }
 
-/// A message read.
-#[derive(Debug)]
-pub(crate) enum Message<'a> {
-    /// The body is the event.
-    Whole(&'a [u8]),
-    /// The event is to be written.
-    Parts(Parts<'a>),
-}
-
-/// What an event is written from.
-#[derive(Debug)]
-pub(crate) struct Parts<'a> {
-    id: Cow<'a, str>,
-    kind: Cow<'a, str>,
-    source: Option<Cow<'a, str>>,
-    time_us: Option<i64>,
-    key: Option<Cow<'a, str>>,
-    content_type: Option<&'a str>,
-    extensions: Vec<(Cow<'a, str>, Cow<'a, str>)>,
-    data: Data<'a>,
-}
-
-impl<'a> Message<'a> {
-    /// Reads a message; the error says why it is no event. `name` is the id of a message that has none.
-    pub(crate) fn read(
-        arrived: &Arrived<'a>,
-        key: &Key,
-        name: impl FnOnce() -> String,
-    ) -> Result<Self, String> {
-        let content_type = content_type(arrived.properties).unwrap_or_default();
-        let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-        if essence == "application/cloudevents+json" {
-            return Ok(Self::Whole(arrived.body));
-        }
-        if essence.starts_with("application/cloudevents") {
-            return Err(format!(
-                "its content type is {content_type}; of events as a whole, application/cloudevents+json is read"
-            ));
-        }
-        let is_event = headers(arrived.properties).any(|(header, _)| bound(header) == Some("specversion"));
-        if is_event { attributes(arrived) } else { plain(arrived, key, name) }.map(Self::Parts)
+/// Reads a message; the error says why it is no event. `name` is the id of a message that has none.
+pub(crate) fn read<'a>(
+    arrived: &Arrived<'a>,
+    key: &Key,
+    name: impl FnOnce() -> String,
+) -> Result<Message<'a>, String> {
+    if binding::is_whole(content_type(arrived.properties))? {
+        return Ok(Message::Whole(Cow::Borrowed(arrived.body)));
     }
-
-    /// The event, for a topic of the mesh. `extensions` is only where they lie meanwhile.
-    pub(crate) fn event<'b>(
-        &'b self,
-        topic: &'b str,
-        extensions: &'b mut Vec<(&'b str, &'b str)>,
-    ) -> Event<'b> {
-        let parts = match self {
-            Self::Whole(json) => return Event::Structured { json, topic },
-            Self::Parts(parts) => parts,
-        };
-        extensions.extend(parts.extensions.iter().map(|(name, value)| (name.as_ref(), value.as_ref())));
-        Event::Parts {
-            id: &parts.id,
-            kind: &parts.kind,
-            source: parts.source.as_deref(),
-            topic,
-            time_us: parts.time_us,
-            key: parts.key.as_deref(),
-            content_type: parts.content_type,
-            extensions,
-            data: parts.data,
-        }
-    }
+    let is_event = headers(arrived.properties).any(|(header, _)| bound(header) == Some("specversion"));
+    if is_event { attributes(arrived) } else { plain(arrived, key, name) }.map(Message::Parts)
 }
 
 /// A property that says something.
@@ -170,49 +114,17 @@ fn microseconds(seconds: u64) -> i64 {
 
 /// The binary mode of the binding.
 fn attributes<'a>(arrived: &Arrived<'a>) -> Result<Parts<'a>, String> {
-    let mut extensions = Vec::new();
-    let [mut version, mut id, mut source, mut kind, mut time, mut key] = [const { None }; 6];
+    let mut attributes = Attributes::new(PREFIXES[0]);
     for (header, value) in headers(arrived.properties) {
         let Some(name) = bound(header) else { continue };
-        let value =
-            text(value).ok_or_else(|| format!("its header {header} is no text, number or boolean"))?;
-        match name {
-            "specversion" => version = Some(value),
-            "id" => id = Some(value),
-            "source" => source = Some(value),
-            "type" => kind = Some(value),
-            "time" => time = Some(value),
-            "partitionkey" => key = Some(value).filter(|key| !key.is_empty()),
-            "subject" | "datacontenttype" => {}
-            _ if is_attribute_name(name) => extensions.push((Cow::Borrowed(name), value)),
-            _ => return Err(format!("{header:?} is no name for an attribute: only a-z and 0-9 are allowed")),
-        }
+        attributes.add(name, || text_of(header, value))?;
     }
-    match version.as_deref() {
-        Some("1.0" | "0.3") => {}
-        other => {
-            return Err(format!("its specversion is {:?}; 0.3 and 1.0 are known", other.unwrap_or_default()));
-        }
-    }
-    let required = |value: Option<Cow<'a, str>>, name: &str| {
-        value
-            .filter(|text| !text.is_empty())
-            .ok_or_else(|| format!("its attribute {name} is missing or empty"))
-    };
-    let time_us = time.map(|time| {
-        parse_rfc3339_us(&time)
-            .ok_or_else(|| format!("its attribute time is {time:?}, which is no RFC 3339 time"))
-    });
-    Ok(Parts {
-        id: required(id, "id")?,
-        kind: required(kind, "type")?,
-        source: Some(required(source, "source")?),
-        time_us: time_us.transpose()?,
-        key,
-        content_type: content_type(arrived.properties),
-        extensions,
-        data: data(arrived),
-    })
+    attributes.into_parts(content_type(arrived.properties), data(arrived))
+}
+
+/// A header's value, which must be one.
+fn text_of<'a>(header: &str, value: &'a AMQPValue) -> Result<Cow<'a, str>, String> {
+    text(value).ok_or_else(|| format!("its header {header} is no text, number or boolean"))
 }
 
 /// A message that is no event: its properties and headers say what they can.
@@ -236,9 +148,7 @@ fn key_of<'a>(arrived: &Arrived<'a>, key: &Key) -> Result<Option<Cow<'a, str>>, 
         Key::None => return Ok(None),
         Key::Routing => Some(Cow::Borrowed(arrived.routing_key)),
         Key::Header(name) => match headers(arrived.properties).find(|(header, _)| header == name) {
-            Some((_, value)) => {
-                Some(text(value).ok_or_else(|| format!("its header {name} is no text, number or boolean"))?)
-            }
+            Some((_, value)) => Some(text_of(name, value)?),
             None => None,
         },
     };
@@ -246,7 +156,7 @@ fn key_of<'a>(arrived: &Arrived<'a>, key: &Key) -> Result<Option<Cow<'a, str>>, 
 }
 
 /// Where the message was published, what its properties say, and its headers.
-fn extensions<'a>(arrived: &Arrived<'a>) -> Vec<(Cow<'a, str>, Cow<'a, str>)> {
+fn extensions<'a>(arrived: &Arrived<'a>) -> Vec<Extension<'a>> {
     let properties = arrived.properties;
     let own = [
         ("exchange", Some(arrived.exchange).filter(|name| !name.is_empty())),
@@ -258,7 +168,7 @@ fn extensions<'a>(arrived: &Arrived<'a>) -> Vec<(Cow<'a, str>, Cow<'a, str>)> {
         ("bodyencoding", property(properties.content_encoding())),
     ];
     let own = own.into_iter().filter_map(|(name, value)| Some((Cow::Borrowed(name), Cow::Borrowed(value?))));
-    let mut extensions: Vec<(Cow<'a, str>, Cow<'a, str>)> = own.collect();
+    let mut extensions: Vec<Extension<'a>> = own.collect();
     for (header, value) in headers(properties) {
         let Some((name, value)) = extension_name(header).zip(text(value)) else { continue };
         if !extensions.iter().any(|(other, _)| *other == name) {
@@ -266,20 +176,6 @@ fn extensions<'a>(arrived: &Arrived<'a>) -> Vec<(Cow<'a, str>, Cow<'a, str>)> {
         }
     }
     extensions
-}
-
-/// Where flowd's own events say which place of a sequence they have; no header of a stranger may set that.
-const COUNTED: [&str; 8] = ["epoch", "lane", "sequence", "snapshot", "chunk", "number", "chunksize", "after"];
-
-/// The name under which a header's value is an extension: its letters and digits, in lower case.
-fn extension_name(header: &str) -> Option<Cow<'_, str>> {
-    let name = if is_attribute_name(header) {
-        Cow::Borrowed(header)
-    } else {
-        let letters = header.chars().filter(char::is_ascii_alphanumeric);
-        Cow::Owned(letters.map(|letter| letter.to_ascii_lowercase()).collect())
-    };
-    (is_extension_name(&name) && !COUNTED.contains(&name.as_ref())).then_some(name)
 }
 
 /// The body as data, by its content type. What is compressed stays as it is.

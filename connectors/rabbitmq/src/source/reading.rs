@@ -17,7 +17,7 @@ use lapin::{Channel, Consumer};
 use tracing::{info, warn};
 
 use super::RabbitSource;
-use super::message::{Arrived, Message};
+use super::message::{self, Arrived};
 use crate::access;
 
 /// What a lost connection is made again after at first, and at most.
@@ -134,7 +134,7 @@ impl<'a> Reading<'a> {
                 source.queue
             )));
         }
-        let pushed = match Message::read(&arrived, &source.key, || format!("{}-{number}", self.run)) {
+        let pushed = match message::read(&arrived, &source.key, || format!("{}-{number}", self.run)) {
             Ok(message) => {
                 let values = [
                     ("queue", source.queue.as_str()),

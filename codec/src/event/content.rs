@@ -1,13 +1,14 @@
-//! What a content type says about a body: which of the three modes it is in, and what kind of data it holds.
+//! What a content type says about a message of the CloudEvents bindings: which of the three modes it is in, and what kind of
+//! data it holds.
 
 /// The body is an event.
-pub(crate) const STRUCTURED: &str = "application/cloudevents+json";
+pub const STRUCTURED: &str = "application/cloudevents+json";
 /// The body is an array of events.
-pub(crate) const BATCH: &str = "application/cloudevents-batch+json";
+pub const BATCH: &str = "application/cloudevents-batch+json";
 
 /// The content mode of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Mode {
+pub enum Mode {
     /// The attributes are headers, the body is the data.
     Binary,
     /// The body is an event in JSON.
@@ -20,7 +21,7 @@ pub(crate) enum Mode {
 
 impl Mode {
     /// The mode of a message of this content type.
-    pub(crate) fn of(content_type: &str) -> Self {
+    pub fn of(content_type: &str) -> Self {
         let essence = essence(content_type);
         if essence.eq_ignore_ascii_case(STRUCTURED) {
             Self::Structured
@@ -36,7 +37,7 @@ impl Mode {
 
 /// How data of a content type stands in an event's JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Form {
+pub enum Form {
     /// As JSON itself.
     Json,
     /// As a text.
@@ -47,15 +48,15 @@ pub(crate) enum Form {
 
 impl Form {
     /// The form for data of this content type. A text in another encoding than UTF-8 is binary: its bytes stay.
-    pub(crate) fn of(content_type: &str) -> Self {
-        let essence = essence(content_type).to_ascii_lowercase();
-        let (_, subtype) = essence.split_once('/').unwrap_or_default();
+    pub fn of(content_type: &str) -> Self {
         let is_utf8 = charset(content_type).is_none_or(|charset| {
             ["utf-8", "us-ascii"].iter().any(|known| charset.eq_ignore_ascii_case(known))
         });
-        if subtype == "json" || subtype.ends_with("+json") {
+        let essence = essence(content_type);
+        let is_xml = ends(essence, "/xml") || ends(essence, "+xml");
+        if is_json(content_type) {
             Self::Json
-        } else if is_utf8 && (essence.starts_with("text/") || subtype == "xml" || subtype.ends_with("+xml")) {
+        } else if is_utf8 && (is_text(content_type) || is_xml) {
             Self::Text
         } else {
             Self::Binary
@@ -63,15 +64,35 @@ impl Form {
     }
 }
 
+/// Whether a content type is JSON's: `…/json` or `…+json`.
+pub fn is_json(content_type: &str) -> bool {
+    let essence = essence(content_type);
+    ends(essence, "/json") || ends(essence, "+json")
+}
+
+/// Whether a content type is `text/…`.
+pub fn is_text(content_type: &str) -> bool {
+    begins(essence(content_type), "text/")
+}
+
 /// Whether a content type stands for an event, or several, in whatever format.
-pub(crate) fn is_of_event(content_type: &str) -> bool {
-    let name = "application/cloudevents";
-    content_type.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name))
+pub fn is_of_event(content_type: &str) -> bool {
+    begins(content_type, "application/cloudevents")
 }
 
 /// The type without its parameters.
 fn essence(content_type: &str) -> &str {
     content_type.split(';').next().unwrap_or_default().trim()
+}
+
+fn begins(text: &str, with: &str) -> bool {
+    text.as_bytes().get(..with.len()).is_some_and(|start| start.eq_ignore_ascii_case(with.as_bytes()))
+}
+
+/// With something before it.
+fn ends(text: &str, with: &str) -> bool {
+    let text = text.as_bytes();
+    text.len() > with.len() && text[text.len() - with.len()..].eq_ignore_ascii_case(with.as_bytes())
 }
 
 fn charset(content_type: &str) -> Option<&str> {

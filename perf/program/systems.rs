@@ -1,5 +1,6 @@
 //! The systems that connectors are measured on, a file each, and what a bare loop of the client does there.
 
+mod broker;
 mod eventmesh;
 mod file;
 mod http;

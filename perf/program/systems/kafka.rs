@@ -1,21 +1,18 @@
 //! Kafka: the bare loop of a source reads a topic in a group and commits, that of a sink produces and waits for all replicas.
 
-use std::fs::File;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use krafka::admin::{CreateTopicsOptions, ListOffsetsOptions, NewTopic, OffsetSpec, TopicPartition};
 use krafka::consumer::{AutoOffsetReset, IsolationLevel};
 use krafka::{Kafka, Record};
 
+use super::broker::Process;
 use super::{Connector, System, Way, Work, message};
 use crate::Failure;
 use crate::port::free_port;
 
 const PARTITIONS: i32 = 4;
-/// How long the broker may take to come up.
-const START: Duration = Duration::from_secs(60);
 
 pub(crate) const SOURCE: Connector = Connector {
     name: "kafka-source",
@@ -36,32 +33,16 @@ pub(crate) const SINK: Connector = Connector {
 struct Broker {
     way: Way,
     address: String,
-    child: Child,
+    _process: Process,
     /// Counts topics of a sink and groups of a source: each run has its own.
     run: u32,
 }
 
 impl Broker {
     fn begin(directory: &Path, way: Way) -> Result<Box<dyn System>, Failure> {
-        let (port, log) = (free_port()?, directory.join("broker.log"));
-        let output = File::create(&log)?;
-        let child = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/kafka.sh"))
-            .arg("run")
-            .arg(directory.join("broker"))
-            .arg(port.to_string())
-            .stdin(Stdio::null())
-            .stdout(output.try_clone()?)
-            .stderr(output)
-            .spawn()?;
-        let broker = Self { way, address: format!("127.0.0.1:{port}"), child, run: 0 };
-        let begin = Instant::now();
-        while !std::fs::read_to_string(&log)?.contains("Kafka Server started") {
-            if begin.elapsed() > START {
-                return Err(format!("Kafka did not come up: {}", std::fs::read_to_string(&log)?).into());
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        Ok(Box::new(broker))
+        let port = free_port()?;
+        let process = Process::start("kafka.sh", directory, &[port], "Kafka Server started")?;
+        Ok(Box::new(Self { way, address: format!("127.0.0.1:{port}"), _process: process, run: 0 }))
     }
 
     fn topic(&self) -> String {
@@ -122,14 +103,6 @@ impl System for Broker {
             }
             Ok(count)
         })
-    }
-}
-
-impl Drop for Broker {
-    fn drop(&mut self) {
-        // An error means that it ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

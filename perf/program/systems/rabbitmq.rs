@@ -1,9 +1,6 @@
 //! RabbitMQ: the bare loop of a source consumes a queue and acknowledges in runs, that of a sink publishes with confirms.
 
-use std::fs::File;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
 use lapin::options::{
@@ -13,6 +10,7 @@ use lapin::options::{
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties};
 
+use super::broker::Process;
 use super::{Connector, System, Way, Work, message};
 use crate::Failure;
 use crate::port::free_port;
@@ -24,8 +22,6 @@ const PREFETCH: u16 = 1_000;
 const ACK_EVERY: u64 = 256;
 /// Messages that wait for their confirms together, as in a put of the connector.
 const UNCONFIRMED_MAX: u64 = 8_192;
-/// How long the broker may take to come up.
-const START: Duration = Duration::from_secs(60);
 
 pub(crate) const SOURCE: Connector = Connector {
     name: "rabbitmq-source",
@@ -46,30 +42,14 @@ pub(crate) const SINK: Connector = Connector {
 struct Broker {
     way: Way,
     port: u16,
-    child: Child,
+    _process: Process,
 }
 
 impl Broker {
     fn begin(directory: &Path, way: Way) -> Result<Box<dyn System>, Failure> {
-        let (port, log) = (free_port()?, directory.join("broker.log"));
-        let output = File::create(&log)?;
-        let child = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/rabbitmq.sh"))
-            .arg("run")
-            .arg(directory.join("broker"))
-            .args([port, free_port()?, free_port()?].map(|port| port.to_string()))
-            .stdin(Stdio::null())
-            .stdout(output.try_clone()?)
-            .stderr(output)
-            .spawn()?;
-        let broker = Self { way, port, child };
-        let begin = Instant::now();
-        while !std::fs::read_to_string(&log)?.contains("Server startup complete") {
-            if begin.elapsed() > START {
-                return Err(format!("RabbitMQ did not come up: {}", std::fs::read_to_string(&log)?).into());
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        Ok(Box::new(broker))
+        let ports = [free_port()?, free_port()?, free_port()?];
+        let process = Process::start("rabbitmq.sh", directory, &ports, "Server startup complete")?;
+        Ok(Box::new(Self { way, port: ports[0], _process: process }))
     }
 }
 
@@ -109,14 +89,6 @@ impl System for Broker {
             let queue = channel.queue_declare(QUEUE.into(), options, FieldTable::default()).await?;
             Ok(u64::from(queue.message_count()))
         })
-    }
-}
-
-impl Drop for Broker {
-    fn drop(&mut self) {
-        // An error means that it ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

@@ -135,6 +135,21 @@ impl Setting {
     }
 }
 
+/// Settings that several connectors share, and behind them one's own: for a constant, `&joined::<COUNT>(…)`.
+///
+/// # Panics
+/// Where `COUNT` is not the number of both; in a constant the compiler says so.
+pub const fn joined<const COUNT: usize>(shared: &[Setting], own: &[Setting]) -> [Setting; COUNT] {
+    assert!(COUNT == shared.len() + own.len(), "COUNT is the number of all settings");
+    let mut all = [Setting::new("", Kind::Text, Preset::Required, ""); COUNT];
+    let mut index = 0;
+    while index < COUNT {
+        all[index] = if index < shared.len() { shared[index] } else { own[index - shared.len()] };
+        index += 1;
+    }
+    all
+}
+
 /// A text that is never printed.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Secret(String);

@@ -7,32 +7,36 @@ use flowd_engine::failure::Failure;
 use flowd_engine::setting::{Kind, Preset, Setting, Settings, Wrong};
 use flowd_tls::client::{Authorities, ClientTls, TlsMode};
 use flowd_tls::pem::{KeyPair, PemFile};
+use flowd_tls::settings::{SSL_CERT, SSL_KEY, SSL_MODE};
 use krafka::auth::{AuthConfig, TlsConfig};
 use krafka::error::{ErrorCode, KrafkaError};
 use krafka::{Kafka, KafkaBuilder};
 
-pub(crate) const BOOTSTRAP_SERVERS: Setting = Setting::new(
+const BOOTSTRAP_SERVERS: Setting = Setting::new(
     "bootstrapServers",
     Kind::List,
     Preset::Required,
     "brokers to begin with, each host:port; the others are learned from them",
 );
-pub(crate) const SSL_CA: Setting = Setting::new(
+const SSL_CA: Setting = Setting::new(
     "sslCa",
     Kind::Path,
     Preset::Without("the roots of the web"),
     "certificates (PEM) that a broker's must be signed by",
 );
-pub(crate) const SASL_MECHANISM: Setting = Setting::new(
+const SASL_MECHANISM: Setting = Setting::new(
     "saslMechanism",
     Kind::Choice(&["none", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]),
     Preset::Value("none"),
     "how user and password are proved; PLAIN sends them as they are, so use it with sslMode",
 );
-pub(crate) const USER: Setting =
+const USER: Setting =
     Setting::new("user", Kind::Text, Preset::Without("only for a saslMechanism, which needs it"), "account");
-pub(crate) const PASSWORD: Setting =
-    Setting::new("password", Kind::Secret, Preset::Value(""), "its password");
+const PASSWORD: Setting = Setting::new("password", Kind::Secret, Preset::Value(""), "its password");
+
+/// What source and sink both are told.
+pub(crate) const SETTINGS: [Setting; 8] =
+    [BOOTSTRAP_SERVERS, SSL_MODE, SSL_CA, SSL_CERT, SSL_KEY, SASL_MECHANISM, USER, PASSWORD];
 
 /// How long a connection may take, and one request.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -155,17 +159,12 @@ pub(crate) fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> R
 
 #[cfg(test)]
 mod tests {
-    use flowd_tls::settings::{SSL_CERT, SSL_KEY, SSL_MODE};
-
     use super::*;
-
-    const KNOWN: &[Setting] =
-        &[BOOTSTRAP_SERVERS, SSL_MODE, SSL_CA, SSL_CERT, SSL_KEY, SASL_MECHANISM, USER, PASSWORD];
 
     fn access(given: &[(&str, &str)]) -> Result<Access, Wrong> {
         let mut all = vec![("bootstrapServers", "a:9092, b:9093")];
         all.extend(given);
-        Access::of(&Settings::of("orders", KNOWN, &all).unwrap())
+        Access::of(&Settings::of("orders", &SETTINGS, &all).unwrap())
     }
 
     #[test]

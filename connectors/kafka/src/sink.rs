@@ -7,12 +7,11 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use flowd_engine::failure::Failure;
-use flowd_engine::setting::{Kind, Preset, Setting, Settings, Wrong};
+use flowd_engine::setting::{Kind, Preset, Setting, Settings, Wrong, joined};
 use flowd_sink::binding::Mode;
 use flowd_sink::deliver::{Connector, Context, DeliverEvent, EventSink, Opened, Refused};
 use flowd_source::Subject;
 use flowd_source::subject::is_topic;
-use flowd_tls::settings::{SSL_CERT, SSL_KEY, SSL_MODE};
 use krafka::error::{ErrorCode, KrafkaError};
 use krafka::producer::{DeliveryHandle, Producer, Record};
 use krafka::{CloseOptions, Compression};
@@ -29,40 +28,35 @@ use message::Message;
 pub const CONNECTOR: Connector = Connector {
     name: "kafka-sink",
     help: "records of Kafka topics, each held by all in-sync replicas",
-    settings: &[
-        access::BOOTSTRAP_SERVERS,
-        SSL_MODE,
-        access::SSL_CA,
-        SSL_CERT,
-        SSL_KEY,
-        access::SASL_MECHANISM,
-        access::USER,
-        access::PASSWORD,
-        Setting::new(
-            "topic",
-            Kind::Form("a topic: letters, digits, `.`, `_`, `-`, and the field {topic}"),
-            Preset::Value("{topic}"),
-            "Kafka's topic: a fixed name, or a template of the topic at EventMesh",
-        ),
-        Setting::new(
-            "mode",
-            Kind::Choice(&["binary", "structured"]),
-            Preset::Value("binary"),
-            "the value is the data and headers say the rest, or the value is the whole CloudEvent",
-        ),
-        Setting::new(
-            "compression",
-            Kind::Choice(&["none", "gzip", "snappy", "lz4"]),
-            Preset::Value("none"),
-            "how batches of records are compressed",
-        ),
-        Setting::new(
-            "createTopics",
-            Kind::Switch,
-            Preset::Value("false"),
-            "lets the brokers create a topic that does not exist, where they are set to",
-        ),
-    ],
+    settings: &joined::<12>(
+        &access::SETTINGS,
+        &[
+            Setting::new(
+                "topic",
+                Kind::Form("a topic: letters, digits, `.`, `_`, `-`, and the field {topic}"),
+                Preset::Value("{topic}"),
+                "Kafka's topic: a fixed name, or a template of the topic at EventMesh",
+            ),
+            Setting::new(
+                "mode",
+                Kind::Choice(&["binary", "structured"]),
+                Preset::Value("binary"),
+                "the value is the data and headers say the rest, or the value is the whole CloudEvent",
+            ),
+            Setting::new(
+                "compression",
+                Kind::Choice(&["none", "gzip", "snappy", "lz4"]),
+                Preset::Value("none"),
+                "how batches of records are compressed",
+            ),
+            Setting::new(
+                "createTopics",
+                Kind::Switch,
+                Preset::Value("false"),
+                "lets the brokers create a topic that does not exist, where they are set to",
+            ),
+        ],
+    ),
     open: |settings, context| Ok(Opened::Events(Box::new(KafkaSink::open(settings, context)?))),
 };
 

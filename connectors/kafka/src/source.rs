@@ -7,12 +7,12 @@
 
 use std::sync::Arc;
 
+use flowd_engine::setting::joined;
 use flowd_source::subject::is_topic;
 use flowd_source::{
     Connector, Context, EventSource, Events, Failure, Kind, Position, Preset, Progress, Setting, Settings,
     SourceEnd, Wrong, run_async,
 };
-use flowd_tls::settings::{SSL_CERT, SSL_KEY, SSL_MODE};
 use krafka::admin::{
     AdminClient, DescribeTopicsOptions, ListConsumerGroupOffsetsOptions, ListOffsetsOptions, OffsetSpec,
 };
@@ -37,53 +37,48 @@ const RECORD_TYPE: &str = "flowd.kafka.record";
 pub const CONNECTOR: Connector = Connector {
     name: "kafka-source",
     help: "records of Kafka topics, in a consumer group, committed to it once the mesh has them",
-    settings: &[
-        access::BOOTSTRAP_SERVERS,
-        SSL_MODE,
-        access::SSL_CA,
-        SSL_CERT,
-        SSL_KEY,
-        access::SASL_MECHANISM,
-        access::USER,
-        access::PASSWORD,
-        Setting::new("topics", Kind::List, Preset::Required, "what is read; each must exist"),
-        Setting::new(
-            "groupId",
-            Kind::Text,
-            Preset::Without("the connectorName"),
-            "the consumer group; instances of one group share the partitions",
-        ),
-        Setting::new(
-            "groupInstanceId",
-            Kind::Text,
-            Preset::Without("after a kill, the group waits ten seconds for the lost instance"),
-            "a name of this instance alone, which gets its partitions back at once when it starts again",
-        ),
-        Setting::new(
-            "startAt",
-            Kind::Choice(&["earliest", "latest"]),
-            Preset::Value("earliest"),
-            "where a first start begins; later ones where the group or the registry says",
-        ),
-        Setting::new(
-            "follow",
-            Kind::Switch,
-            Preset::Value("true"),
-            "false ends the run once everything that was there at its start is acknowledged",
-        ),
-        Setting::new(
-            "value",
-            Kind::Choice(&["auto", "json", "text", "binary"]),
-            Preset::Value("auto"),
-            "what the value of a record is that does not say it; auto looks at it",
-        ),
-        Setting::new(
-            "onGap",
-            Kind::Choice(&["stop", "skip"]),
-            Preset::Value("stop"),
-            "what to do where Kafka deleted records that were not read yet",
-        ),
-    ],
+    settings: &joined::<15>(
+        &access::SETTINGS,
+        &[
+            Setting::new("topics", Kind::List, Preset::Required, "what is read; each must exist"),
+            Setting::new(
+                "groupId",
+                Kind::Text,
+                Preset::Without("the connectorName"),
+                "the consumer group; instances of one group share the partitions",
+            ),
+            Setting::new(
+                "groupInstanceId",
+                Kind::Text,
+                Preset::Without("after a kill, the group waits ten seconds for the lost instance"),
+                "a name of this instance alone, which gets its partitions back at once when it starts again",
+            ),
+            Setting::new(
+                "startAt",
+                Kind::Choice(&["earliest", "latest"]),
+                Preset::Value("earliest"),
+                "where a first start begins; later ones where the group or the registry says",
+            ),
+            Setting::new(
+                "follow",
+                Kind::Switch,
+                Preset::Value("true"),
+                "false ends the run once everything that was there at its start is acknowledged",
+            ),
+            Setting::new(
+                "value",
+                Kind::Choice(&["auto", "json", "text", "binary"]),
+                Preset::Value("auto"),
+                "what the value of a record is that does not say it; auto looks at it",
+            ),
+            Setting::new(
+                "onGap",
+                Kind::Choice(&["stop", "skip"]),
+                Preset::Value("stop"),
+                "what to do where Kafka deleted records that were not read yet",
+            ),
+        ],
+    ),
     fields: &["topic"],
     subject: Preset::Value("{topic}"),
     progress: Progress::Registry(|position| {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use flowd_engine::failure::Failure;
 use flowd_engine::setting::{Kind, Preset, Setting, Settings, Wrong};
 use flowd_tls::client::{ClientTls, TlsMode};
+use flowd_tls::settings::{SSL_CA, SSL_CERT, SSL_KEY, SSL_MODE};
 use lapin::runtime::default_runtime;
 use lapin::tcp::{AsyncTcpStream, RustlsConnector};
 use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo};
@@ -27,22 +28,27 @@ const PLAIN_PORT: u16 = 5672;
 const TLS_PORT: u16 = 5671;
 
 /// The broker's host name or address.
-pub(crate) const HOSTNAME: Setting =
+const HOSTNAME: Setting =
     Setting::new("hostname", Kind::Text, Preset::Required, "the broker's host name or address");
 /// Its port.
-pub(crate) const PORT: Setting =
+const PORT: Setting =
     Setting::new("port", Kind::Integer(1, 65_535), Preset::Without("5672, or 5671 with TLS"), "its TCP port");
 /// The virtual host.
-pub(crate) const VHOST: Setting = Setting::new("vhost", Kind::Text, Preset::Value("/"), "the virtual host");
+const VHOST: Setting = Setting::new("vhost", Kind::Text, Preset::Value("/"), "the virtual host");
 /// The account.
-pub(crate) const USER: Setting = Setting::new("user", Kind::Text, Preset::Required, "the account");
+const USER: Setting = Setting::new("user", Kind::Text, Preset::Required, "the account");
 /// Its password.
-pub(crate) const PASSWORD: Setting = Setting::new(
+const PASSWORD: Setting = Setting::new(
     "password",
     Kind::Secret,
     Preset::Without("empty"),
     "its password; ${VAR} and file:PATH keep it out of the file",
 );
+
+/// What source and sink both are told.
+pub(crate) const SETTINGS: [Setting; 9] =
+    [HOSTNAME, PORT, VHOST, USER, PASSWORD, SSL_MODE, SSL_CA, SSL_CERT, SSL_KEY];
+
 /// What a connection needs.
 #[derive(Clone)]
 pub(crate) struct Access {
@@ -193,16 +199,12 @@ pub(crate) fn runtime() -> Result<Runtime, Failure> {
 
 #[cfg(test)]
 mod tests {
-    use flowd_tls::settings::{SSL_CA, SSL_CERT, SSL_KEY, SSL_MODE};
-
     use super::*;
-
-    const KNOWN: &[Setting] = &[HOSTNAME, PORT, VHOST, USER, PASSWORD, SSL_MODE, SSL_CA, SSL_CERT, SSL_KEY];
 
     fn access(given: &[(&str, &str)]) -> Result<Access, Wrong> {
         let mut all = vec![("hostname", "mq"), ("user", "guest")];
         all.extend(given);
-        Access::of(&Settings::of("orders", KNOWN, &all).unwrap())
+        Access::of(&Settings::of("orders", &SETTINGS, &all).unwrap())
     }
 
     #[test]

@@ -10,10 +10,9 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use flowd_engine::failure::Failure;
-use flowd_engine::setting::{Kind, Preset, Setting, Settings, Wrong};
+use flowd_engine::setting::{Kind, Preset, Setting, Settings, Wrong, joined};
 use flowd_sink::binding::Mode;
 use flowd_sink::deliver::{Connector, DeliverEvent, EventSink, Opened, Refused};
-use flowd_tls::settings::{SSL_CA, SSL_CERT, SSL_KEY, SSL_MODE};
 use futures_util::FutureExt as _;
 use futures_util::future::{MaybeDone, maybe_done};
 use lapin::message::BasicReturnMessage;
@@ -36,41 +35,35 @@ use template::Template;
 pub const CONNECTOR: Connector = Connector {
     name: "rabbitmq-sink",
     help: "messages of a RabbitMQ exchange, each confirmed by the server",
-    settings: &[
-        access::HOSTNAME,
-        access::PORT,
-        access::VHOST,
-        access::USER,
-        access::PASSWORD,
-        SSL_MODE,
-        SSL_CA,
-        SSL_CERT,
-        SSL_KEY,
-        Setting::new(
-            "exchange",
-            Kind::Text,
-            Preset::Without("the default exchange, to which a routing key is the name of a queue"),
-            "where events are published; it must exist",
-        ),
-        Setting::new(
-            "routingKey",
-            Kind::Form("text, in which {topic} and {key} stand for those of the event"),
-            Preset::Value("{topic}"),
-            "what the exchange routes by",
-        ),
-        Setting::new(
-            "mode",
-            Kind::Choice(&["binary", "structured"]),
-            Preset::Value("binary"),
-            "the body is the data and headers say the rest, or the body is the whole CloudEvent",
-        ),
-        Setting::new(
-            "confirmMs",
-            Kind::Integer(100, 600_000),
-            Preset::Value("30000"),
-            "how long a confirm may take before the connection counts as lost",
-        ),
-    ],
+    settings: &joined::<13>(
+        &access::SETTINGS,
+        &[
+            Setting::new(
+                "exchange",
+                Kind::Text,
+                Preset::Without("the default exchange, to which a routing key is the name of a queue"),
+                "where events are published; it must exist",
+            ),
+            Setting::new(
+                "routingKey",
+                Kind::Form("text, in which {topic} and {key} stand for those of the event"),
+                Preset::Value("{topic}"),
+                "what the exchange routes by",
+            ),
+            Setting::new(
+                "mode",
+                Kind::Choice(&["binary", "structured"]),
+                Preset::Value("binary"),
+                "the body is the data and headers say the rest, or the body is the whole CloudEvent",
+            ),
+            Setting::new(
+                "confirmMs",
+                Kind::Integer(100, 600_000),
+                Preset::Value("30000"),
+                "how long a confirm may take before the connection counts as lost",
+            ),
+        ],
+    ),
     open: |settings, _context| Ok(Opened::Events(Box::new(RabbitSink::open(settings)?))),
 };
 

@@ -4,11 +4,11 @@
 //! number of a delivery, and acknowledges all deliveries up to it. A lost connection is made again; what was under way
 //! then comes again, and keeps its id where the message has one.
 
+use flowd_engine::setting::joined;
 use flowd_source::{
     Connector, Context, EventSource, Events, Failure, Kind, Position, Preset, Progress, Setting, Settings,
     SourceEnd, Wrong, position, run_async,
 };
-use flowd_tls::settings::{SSL_CA, SSL_CERT, SSL_KEY, SSL_MODE};
 use lapin::options::{BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
 use lapin::{Channel, Connection, Consumer};
@@ -24,35 +24,29 @@ use reading::Reading;
 pub const CONNECTOR: Connector = Connector {
     name: "rabbitmq-source",
     help: "messages of a RabbitMQ queue, acknowledged to it once the mesh has them",
-    settings: &[
-        access::HOSTNAME,
-        access::PORT,
-        access::VHOST,
-        access::USER,
-        access::PASSWORD,
-        SSL_MODE,
-        SSL_CA,
-        SSL_CERT,
-        SSL_KEY,
-        Setting::new(
-            "queue",
-            Kind::Text,
-            Preset::Required,
-            "what is read; classic or quorum, and it must exist",
-        ),
-        Setting::new(
-            "prefetch",
-            Kind::Integer(1, 65_535),
-            Preset::Value("1000"),
-            "messages that the queue gives before the first of them is acknowledged",
-        ),
-        Setting::new(
-            "key",
-            Kind::Form("none, routingKey, or header:NAME"),
-            Preset::Value("none"),
-            "what becomes the order key of a message that is no CloudEvent",
-        ),
-    ],
+    settings: &joined::<12>(
+        &access::SETTINGS,
+        &[
+            Setting::new(
+                "queue",
+                Kind::Text,
+                Preset::Required,
+                "what is read; classic or quorum, and it must exist",
+            ),
+            Setting::new(
+                "prefetch",
+                Kind::Integer(1, 65_535),
+                Preset::Value("1000"),
+                "messages that the queue gives before the first of them is acknowledged",
+            ),
+            Setting::new(
+                "key",
+                Kind::Form("none, routingKey, or header:NAME"),
+                Preset::Value("none"),
+                "what becomes the order key of a message that is no CloudEvent",
+            ),
+        ],
+    ),
     fields: FIELDS,
     subject: Preset::Value("{queue}"),
     progress: Progress::Outside,

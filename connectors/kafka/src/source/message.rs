@@ -134,7 +134,7 @@ fn attributes<'a>(
 
 /// The name of the attribute that a header of the binding is. Those that every event has are known however they are
 /// written.
-fn bound<'a>(header: &'a str) -> Option<&'a str> {
+fn bound(header: &str) -> Option<&str> {
     const KNOWN: [&str; 5] = ["specversion", "id", "source", "type", "time"];
     let (prefix, name) = header.split_at_checked(PREFIX.len())?;
     let known = || KNOWN.into_iter().find(|known| known.eq_ignore_ascii_case(name));

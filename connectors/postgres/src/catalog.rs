@@ -3,13 +3,13 @@
 use std::time::Instant;
 
 use flowd_sink::rows::mapping::TableName;
+use flowd_sink::rows::table::Definition;
 use tokio_postgres::Row;
 
-use crate::config::PostgresConfig;
+use crate::dialect::{Column, DataType, Known, Table};
 use crate::fault::Fault;
 use crate::session::{Session, text};
 use crate::sql;
-use crate::table::{Column, Table, Traits};
 use crate::value::{Form, Precision};
 
 /// The relation of that name, or of the name in lower case.
@@ -61,7 +61,7 @@ struct Index {
 pub(crate) fn read(
     session: &mut Session,
     name: &TableName,
-    config: &PostgresConfig,
+    is_replica: bool,
     now: Instant,
 ) -> Result<Option<Table>, Fault> {
     let relations = session.query(RELATION, &[&name.schema, &name.table])?;
@@ -71,20 +71,46 @@ pub(crate) fn read(
     let numbers: Vec<&str> = columns.iter().map(|row| text(row, 11)).collect();
     let indexes: Vec<Index> =
         session.query(INDEXES, &[oid])?.iter().map(|row| index(row, &numbers)).collect();
-    let columns: Vec<Column> = columns.iter().map(column).collect();
+    let columns: Vec<(Column, bool)> = columns.iter().map(column).collect();
     let key = indexes.iter().position(|index| {
         index.is_whole
-            && index.columns.iter().all(|column| columns.get(*column).is_some_and(|one| !one.nullable))
+            && index.columns.iter().all(|column| columns.get(*column).is_some_and(|(_, nullable)| !nullable))
     });
     let key_index = key.map(|key| &indexes[key]);
     let traits = Traits {
         delicate: text(relation, 2) != "0" || key_index.is_some_and(|index| !index.is_immediate),
         has_other_unique: indexes.len() > usize::from(key.is_some()),
-        is_linked: text(relation, 3) != "0" && !config.is_replica,
+        is_linked: text(relation, 3) != "0" && !is_replica,
     };
     let key = key_index.map(|index| index.columns.clone()).unwrap_or_default();
     let name = TableName { schema: name.schema.clone(), table: text(relation, 1).to_owned() };
-    Ok(Some(Table::new(name, columns, key, traits, now)))
+    let columns = columns.into_iter().map(|(column, _)| column).collect();
+    Ok(Some(defined(name, columns, key, traits, now)))
+}
+
+/// What else is known of a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Traits {
+    /// ON CONFLICT cannot be used: a trigger before INSERT would fire where only an UPDATE is meant, or the key is
+    /// deferrable.
+    pub(crate) delicate: bool,
+    /// There is a unique index or an exclusion besides the key.
+    pub(crate) has_other_unique: bool,
+    /// It refers to a table by a foreign key that is checked, or is referred to.
+    pub(crate) is_linked: bool,
+}
+
+pub(crate) fn defined(
+    name: TableName,
+    columns: Vec<Column>,
+    key: Vec<usize>,
+    traits: Traits,
+    now: Instant,
+) -> Table {
+    let Traits { delicate, has_other_unique, is_linked } = traits;
+    let is_told = |index: &usize| !columns[*index].folds;
+    let independent = !key.is_empty() && key.iter().all(is_told) && !has_other_unique && !is_linked;
+    Table::new(Definition { name, columns, key, delicate, independent, known: Known { is_linked } }, now)
 }
 
 fn index(row: &Row, numbers: &[&str]) -> Index {
@@ -97,7 +123,8 @@ fn index(row: &Row, numbers: &[&str]) -> Index {
     }
 }
 
-fn column(row: &Row) -> Column {
+/// A column, and whether it can be NULL.
+fn column(row: &Row) -> (Column, bool) {
     let is = |index| text(row, index) == "true";
     let described = Described {
         name: if is(10) { text(row, 2) } else { "" },
@@ -107,16 +134,15 @@ fn column(row: &Row) -> Column {
     };
     let form = described.form();
     let name = text(row, 0).to_owned();
-    Column {
+    let column = Column {
         quoted: sql::identifier(&name),
-        cast: text(row, 1).to_owned(),
+        data_type: DataType { cast: text(row, 1).to_owned(), form },
         folds: !described.is_told_by_text(form) || !is(9),
-        form,
-        nullable: text(row, 6) != "true",
         generated: is(7),
         identity: is(8),
         name,
-    }
+    };
+    (column, text(row, 6) != "true")
 }
 
 /// A type as the catalog has it.

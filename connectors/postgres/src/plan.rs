@@ -5,11 +5,11 @@
 
 use std::fmt::Write as _;
 
-use crate::change::{Change, Images, Step, Told};
-use crate::layout::Layout;
-use crate::table::{Column, Table};
+use flowd_sink::rows::change::{Change, Images, Step, Told};
+
+use crate::dialect::{Column, Layout, Table};
 use crate::texts::Texts;
-use crate::value::Form;
+use crate::value::{self, Form};
 
 /// A statement.
 #[derive(Debug)]
@@ -31,22 +31,20 @@ struct Param {
     column: usize,
 }
 
-impl Table {
-    /// The index of the statement for this change.
-    pub(crate) fn plan(&mut self, change: &Change, images: &Images<'_>) -> Result<usize, String> {
-        let is_whole = matches!(change.step, Step::UpdateMatching | Step::DeleteMatching);
-        let nulls: Vec<bool> = match is_whole {
-            true => images.before.iter().map(|(_, raw)| *raw == "null").collect(),
-            false => Vec::new(),
-        };
-        let found = self.plans.iter().rposition(|plan| plan.change == *change && plan.nulls == nulls);
-        if let Some(index) = found {
-            return Ok(index);
-        }
-        let plan = Writer { table: self, change, nulls: &nulls, params: Vec::new() }.plan()?;
-        self.plans.push(plan);
-        Ok(self.plans.len() - 1)
+/// The index of the statement for this change, among those of its table.
+pub(crate) fn plan(table: &mut Table, change: &Change, images: &Images<'_>) -> Result<usize, String> {
+    let is_whole = matches!(change.step, Step::UpdateMatching | Step::DeleteMatching);
+    let nulls: Vec<bool> = match is_whole {
+        true => images.before.iter().map(|(_, raw)| *raw == "null").collect(),
+        false => Vec::new(),
+    };
+    let found = table.statements.iter().rposition(|plan| plan.change == *change && plan.nulls == nulls);
+    if let Some(index) = found {
+        return Ok(index);
     }
+    let plan = Writer { table, change, nulls: &nulls, params: Vec::new() }.plan()?;
+    table.statements.push(plan);
+    Ok(table.statements.len() - 1)
 }
 
 impl Plan {
@@ -57,7 +55,7 @@ impl Plan {
 
     /// Whether keys may be equal although their texts differ.
     pub(crate) fn key_folds(&self, table: &Table) -> bool {
-        self.key.iter().any(|param| table.columns[self.params[*param].column].folds)
+        self.key.iter().any(|param| table.definition.columns[self.params[*param].column].folds)
     }
 
     /// Appends an event's values, one to each of `row`.
@@ -68,11 +66,12 @@ impl Plan {
         row: &mut [Texts],
     ) -> Result<(), String> {
         for (param, texts) in self.params.iter().zip(row) {
-            let (layout, members) = match param.image {
-                Told::ByAfter => (&table.layouts[self.change.after], &images.after),
-                Told::ByBefore => (&table.layouts[self.change.before], &images.before),
-            };
-            layout.push(table, members, param.member, texts)?;
+            let (members, layout) = self.change.image(param.image, images);
+            let reading = table.layouts[layout].shape;
+            let column = &table.definition.columns[param.column];
+            texts
+                .push(|out| value::write(column.data_type.form, members[param.member].1, reading, out))
+                .map_err(|why| format!("column {} of {}: {why}", column.quoted, table.definition.name))?;
         }
         Ok(())
     }
@@ -81,7 +80,7 @@ impl Plan {
     pub(crate) fn told_key(&self, table: &Table, row: &[Texts]) -> Option<String> {
         let told = |index: &usize| {
             let value = row[*index].iter().next().flatten().map_or("NULL".into(), String::from_utf8_lossy);
-            format!("{}={value}", table.columns[self.params[*index].column].quoted)
+            format!("{}={value}", table.definition.columns[self.params[*index].column].quoted)
         };
         let all: Vec<String> = self.key.iter().map(told).collect();
         (!all.is_empty()).then(|| all.join(" and "))
@@ -89,8 +88,8 @@ impl Plan {
 
     /// A statement that does nothing but cast one parameter, and the name of its column.
     pub(crate) fn probe(&self, table: &Table, param: usize) -> (String, String) {
-        let column = &table.columns[self.params[param].column];
-        let sql = format!("SELECT count(v::{}) FROM unnest($1::text[]) AS n(v)", column.cast);
+        let column = &table.definition.columns[self.params[param].column];
+        let sql = format!("SELECT count(v::{}) FROM unnest($1::text[]) AS n(v)", column.data_type.cast);
         (sql, column.quoted.clone())
     }
 }
@@ -108,7 +107,7 @@ impl Writer<'_> {
         let sql = match self.change.step {
             Step::Insert => self.insert(),
             Step::Upsert => self.insert() + &self.on_conflict(),
-            Step::UpdateFirst => self.update_first(),
+            Step::UpdateFirst | Step::InsertFirst => self.update_first(),
             Step::UpdateOnly => self.update_only(),
             Step::Move => self.moved(),
             Step::Delete => self.delete(),
@@ -117,7 +116,7 @@ impl Writer<'_> {
             Step::Truncate => format!("DELETE FROM {}", self.table.quoted),
         };
         if self.params.is_empty() && self.change.step != Step::Truncate {
-            return Err(format!("the event has no column of {} that is written", self.table.name));
+            return Err(format!("the event has no column of {} that is written", self.table.definition.name));
         }
         let key = match self.change.step {
             Step::Insert | Step::UpdateMatching | Step::DeleteMatching | Step::Truncate => Vec::new(),
@@ -146,12 +145,12 @@ impl Writer<'_> {
     }
 
     fn column(&self, param: usize) -> &Column {
-        &self.table.columns[self.params[param].column]
+        &self.table.definition.columns[self.params[param].column]
     }
 
     /// `n.c0::integer`
     fn value(&self, param: usize) -> String {
-        format!("n.c{param}::{}", self.column(param).cast)
+        format!("n.c{param}::{}", self.column(param).data_type.cast)
     }
 
     /// The parameters of what is written.
@@ -201,8 +200,13 @@ impl Writer<'_> {
     }
 
     fn on_conflict(&mut self) -> String {
-        let key: Vec<&str> =
-            self.table.key.iter().map(|key| self.table.columns[*key].quoted.as_str()).collect();
+        let key: Vec<&str> = self
+            .table
+            .definition
+            .key
+            .iter()
+            .map(|key| self.table.definition.columns[*key].quoted.as_str())
+            .collect();
         let names: Vec<String> =
             self.set(|column, _| format!("{}=EXCLUDED.{}", column.quoted, column.quoted));
         match names.is_empty() {
@@ -246,7 +250,7 @@ impl Writer<'_> {
     }
 
     fn update_only(&mut self) -> String {
-        let casts = |column: &Column, param: usize| format!("n.c{param}::{}", column.cast);
+        let casts = |column: &Column, param: usize| format!("n.c{param}::{}", column.data_type.cast);
         let (set, key) = (self.assignments(casts), self.key_is(Self::value));
         format!("UPDATE {} AS t SET {set} FROM {} WHERE {key}", self.table.quoted, self.rows())
     }
@@ -279,7 +283,7 @@ impl Writer<'_> {
         let set = self.assignments(|_, param| format!("n.c{param}"));
         let is_it = self.key_is(|_, param| format!("n.c{param}"));
         let values: Vec<String> = written.iter().map(|param| format!("n.c{param}")).collect();
-        let conflict = if self.table.traits.delicate { String::new() } else { self.on_conflict() };
+        let conflict = if self.table.definition.delicate { String::new() } else { self.on_conflict() };
         format!(
             "WITH {}, done AS (UPDATE {} AS t SET {set} FROM n WHERE {is_it} RETURNING 1) \
              {} SELECT {} FROM n WHERE NOT EXISTS (SELECT FROM done){conflict}",
@@ -296,7 +300,7 @@ impl Writer<'_> {
     }
 
     fn update_matching(&mut self) -> String {
-        let casts = |column: &Column, param: usize| format!("n.c{param}::{}", column.cast);
+        let casts = |column: &Column, param: usize| format!("n.c{param}::{}", column.data_type.cast);
         let (set, whole) = (self.assignments(casts), self.whole());
         let place = self.place(&whole);
         format!("UPDATE {} AS t SET {set} FROM {}{place}", self.table.quoted, self.rows())
@@ -326,7 +330,7 @@ impl Writer<'_> {
             let param = self.param(Told::ByBefore, member);
             let (column, value) = (self.column(param), self.value(param));
             let name = &column.quoted;
-            let written = match column.form {
+            let written = match column.data_type.form {
                 _ if self.nulls[member] => write!(out, "x.{name} IS NULL"),
                 // A date may be NULL although its member is not.
                 Form::Date | Form::Timestamp { .. } => write!(out, "x.{name} IS NOT DISTINCT FROM {value}"),

@@ -7,10 +7,10 @@
 use std::ops::Range;
 
 use ahash::{AHashMap, AHashSet, RandomState};
+use flowd_sink::rows::change::{Change, Images, Step, Told};
 
-use crate::change::{Change, Images, Step, Told};
-use crate::table::Table;
-use crate::tables::Tables;
+use crate::dialect::{Table, Tables};
+use crate::plan;
 use crate::texts::Texts;
 
 /// How many statements back a row may join one.
@@ -71,7 +71,7 @@ impl Runs {
         images: &Images<'_>,
         tables: &mut Tables,
     ) -> Result<(), String> {
-        let plan = tables.at_mut(change.table).plan(change, images)?;
+        let plan = plan::plan(tables.at_mut(change.table), change, images)?;
         let table = tables.at(change.table);
         self.write_row(plan, images, table)?;
         let touched = self.touched(plan, change, table);
@@ -82,7 +82,7 @@ impl Runs {
                 table: change.table,
                 step: change.step,
                 plan,
-                params: vec![Texts::default(); table.plans[plan].width()],
+                params: vec![Texts::default(); table.statements[plan].width()],
                 events: Vec::new(),
                 keys: AHashSet::new(),
                 passable: true,
@@ -103,7 +103,7 @@ impl Runs {
     }
 
     fn list_of(&mut self, index: usize, table: &Table) -> usize {
-        let index = if table.traits.is_linked { LINKED } else { index };
+        let index = if table.definition.known.is_linked { LINKED } else { index };
         *self.by_table.entry(index).or_insert_with(|| {
             self.lists.push(Vec::new());
             self.lists.len() - 1
@@ -111,33 +111,38 @@ impl Runs {
     }
 
     fn write_row(&mut self, plan: usize, images: &Images<'_>, table: &Table) -> Result<(), String> {
-        let plan = &table.plans[plan];
+        let plan = &table.statements[plan];
         self.row.resize_with(plan.width(), Texts::default);
         self.row.iter_mut().for_each(Texts::clear);
         plan.push_row(table, images, &mut self.row)
     }
 
     fn touched(&mut self, plan: usize, change: &Change, table: &Table) -> Touched {
-        let key = &table.plans[plan].key;
+        let key = &table.statements[plan].key;
         if key.is_empty() {
-            return Touched { key: None, alone: false, joins: change.step.joins() };
+            return Touched { key: None, alone: false, joins: joins(change.step) };
         }
         self.key.clear();
         key.iter().for_each(|param| self.key.extend_from_slice(self.row[*param].as_bytes()));
         // A plain event's key may be other columns than the table's.
         let told = if change.told == Told::ByAfter { change.after } else { change.before };
-        let is_own = table.layouts[told].is_by_own_key(table);
+        let is_own = table.layouts[told].is_by_key(&table.definition.key);
         let moves = change.step != Step::Delete
             && change.told == Told::ByBefore
             && !table.layouts[change.after].key.is_empty();
         Touched {
             key: Some(self.hasher.hash_one(&self.key)),
-            alone: table.independent && is_own && !moves,
+            alone: table.definition.independent && is_own && !moves,
             // Of two texts of one key its UPDATE would take either, and tell nobody.
-            joins: change.step.joins()
-                && !(change.step == Step::UpdateFirst && table.plans[plan].key_folds(table)),
+            joins: joins(change.step)
+                && !(change.step == Step::UpdateFirst && table.statements[plan].key_folds(table)),
         }
     }
+}
+
+/// Whether several rows can go in one statement.
+fn joins(step: Step) -> bool {
+    matches!(step, Step::Upsert | Step::Insert | Step::UpdateFirst | Step::UpdateOnly | Step::Delete)
 }
 
 /// The run that an event can join without passing one that touches its row.

@@ -1,6 +1,9 @@
 //! Names as SQL. Values never stand in SQL: they are parameters.
 
 use flowd_sink::rows::mapping::TableName;
+use flowd_sink::rows::table::quoted;
+
+use crate::dialect::Postgres;
 
 /// A name in double quotes.
 pub(crate) fn identifier(name: &str) -> String {
@@ -9,7 +12,7 @@ pub(crate) fn identifier(name: &str) -> String {
 
 /// A table's name with its schema's.
 pub(crate) fn table(name: &TableName) -> String {
-    format!("{}.{}", identifier(&name.schema), identifier(&name.table))
+    quoted::<Postgres>(name)
 }
 
 /// A text in single quotes, for the few statements that take no parameters. The session's standard_conforming_strings

@@ -8,9 +8,9 @@ use flowd_sink::store::{Applied, Refused, Store, StoreEvent};
 
 use crate::applied::Record;
 use crate::config::PostgresConfig;
+use crate::dialect::{Postgres, Tables};
 use crate::fault::Fault;
 use crate::session::Session;
-use crate::tables::Tables;
 use crate::write::Writer;
 
 /// Puts change events into a PostgreSQL database.
@@ -45,7 +45,8 @@ impl Store for PostgresStore {
         let context = |failure: Failure| failure.context(&self.config.address());
         self.record.create(&mut session).map_err(context)?;
         let applied = self.record.load(&mut session).map_err(Fault::into_failure).map_err(context)?;
-        self.open = Some(Open { session, tables: Tables::new(self.config.clone()) });
+        let tables = Tables::new(Postgres::new(&self.config), self.config.mapping.clone());
+        self.open = Some(Open { session, tables });
         Ok(applied)
     }
 

@@ -4,9 +4,9 @@
 //! say the same. What the server would round, cut or guess at is found here, before it does. Invariant: a text that is
 //! written here either is stored as what the event says or the server refuses it.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use flowd_sink::image::{self, Value};
+use flowd_sink::rows::layout::Origin;
+use flowd_sink::rows::value::{self, base64, is_no, shown};
 use memchr::memchr;
 
 use crate::config::ZeroDates;
@@ -58,13 +58,6 @@ pub(crate) struct Precision {
     pub(crate) digits: i64,
     /// Less than zero where digits before the point are not kept either.
     pub(crate) scale: i64,
-}
-
-/// Whose values they are; a text in a JSON column is a document's text in a change event, and a string else.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Origin {
-    Change,
-    Plain,
 }
 
 /// How values are read.
@@ -123,38 +116,15 @@ pub(crate) fn write(form: Form, raw: &str, reading: Reading, out: &mut Vec<u8>) 
         Form::Text { chars_max } => text(&value, chars_max, out),
         Form::Bytes => bytes(&value, out),
         Form::Uuid => uuid(&value, out),
-        Form::Json => json(&value, raw, reading.origin, out),
+        Form::Json => push(value::document(&value, raw, reading.origin), out),
         Form::Other => other(&value, out),
         Form::Unwritten => Err("flowd writes no values of the column's type".into()),
     }
     .map(|()| Written::Text)
 }
 
-/// A value that is too long to be shown is cut.
-fn shown(value: &Value<'_>) -> String {
-    const CHARS_MAX: usize = 60;
-    let text = match value {
-        Value::Null => "null".into(),
-        Value::Bool(value) => value.to_string(),
-        Value::Number(text) | Value::Structure(text) => (*text).to_owned(),
-        Value::Text(text) => format!("\"{text}\""),
-    };
-    if text.chars().count() <= CHARS_MAX {
-        return text;
-    }
-    text.chars().take(CHARS_MAX).chain(['…']).collect()
-}
-
-fn is_no(value: &Value<'_>, what: &str) -> String {
-    format!("{} is no {what}", shown(value))
-}
-
 fn text(value: &Value<'_>, chars_max: Option<usize>, out: &mut Vec<u8>) -> Result<(), String> {
-    let text = match value {
-        Value::Text(text) => text,
-        Value::Number(text) | Value::Structure(text) => *text,
-        _ => return Err(is_no(value, "text")),
-    };
+    let text = value::text(value)?;
     // Characters are at most bytes: most texts need no count.
     if let Some(most) = chars_max.filter(|most| text.len() > *most) {
         let chars = text.chars().count();
@@ -172,11 +142,6 @@ fn push(text: &str, out: &mut Vec<u8>) -> Result<(), String> {
     }
     out.extend_from_slice(text.as_bytes());
     Ok(())
-}
-
-fn base64(value: &Value<'_>) -> Result<Vec<u8>, String> {
-    let Value::Text(text) = value else { return Err(is_no(value, "bytes in base64")) };
-    STANDARD.decode(text.as_bytes()).map_err(|_| is_no(value, "bytes in base64"))
 }
 
 fn bytes(value: &Value<'_>, out: &mut Vec<u8>) -> Result<(), String> {
@@ -223,21 +188,11 @@ fn uuid(value: &Value<'_>, out: &mut Vec<u8>) -> Result<(), String> {
 /// Characters of 16 bytes in base64.
 const STANDARD_SIZE_OF_16: usize = 24;
 
-/// A change event holds the document's text as a string.
-fn json(value: &Value<'_>, raw: &str, origin: Origin, out: &mut Vec<u8>) -> Result<(), String> {
-    match (value, origin) {
-        (Value::Text(text), Origin::Change) => push(text, out),
-        _ => push(raw, out),
-    }
-}
-
 fn other(value: &Value<'_>, out: &mut Vec<u8>) -> Result<(), String> {
     match value {
-        Value::Text(text) => push(text, out),
-        Value::Number(text) | Value::Structure(text) => push(text, out),
         Value::Bool(true) => push("true", out),
         Value::Bool(false) => push("false", out),
-        Value::Null => Err(is_no(value, "value")),
+        _ => push(value::text(value)?, out),
     }
 }
 

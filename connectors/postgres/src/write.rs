@@ -9,14 +9,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use flowd_engine::failure::Failure;
+use flowd_sink::rows::change::{Change, Images, Step};
 use flowd_sink::store::{Applied, Op, Refused, StoreEvent};
 
 use crate::applied::Record;
-use crate::change::{Images, understand};
+use crate::dialect::Tables;
 use crate::fault::Fault;
 use crate::run::{Run, Runs};
 use crate::session::{Call, Session};
-use crate::tables::{Tables, Trouble};
 use crate::texts::Texts;
 
 /// One put under way.
@@ -49,27 +49,11 @@ impl Writer<'_> {
             return self.truncate(event, applied);
         }
         let refused = self.attempt(events, applied)?;
-        if !self.may_be_outdated(events, &refused) {
+        if !self.tables.may_be_outdated(self.session, events, &refused, self.now) {
             return Ok(refused);
         }
         self.tables.forget();
         self.attempt(events, applied)
-    }
-
-    /// Whether an event could have been refused over a definition that is no longer true: any that this put did not read.
-    fn may_be_outdated(&mut self, events: &[StoreEvent<'_>], refused: &[Refused]) -> bool {
-        let mut is_old = |event: &StoreEvent<'_>| {
-            let table = match (&event.plain, self.tables.config().mapping.plain()) {
-                (None, _) => self.tables.of(self.session, event.db, event.table, self.now),
-                (Some(_), Some(plain)) => {
-                    let name = plain.table.clone();
-                    self.tables.named(self.session, name, self.now)
-                }
-                (Some(_), None) => return false,
-            };
-            table.is_ok_and(|table| self.tables.at(table).read_at < self.now)
-        };
-        refused.iter().filter(|refused| !refused.later).any(|refused| is_old(&events[refused.index]))
     }
 
     fn attempt(&mut self, events: &[StoreEvent<'_>], applied: &Applied) -> Result<Vec<Refused>, Failure> {
@@ -87,17 +71,11 @@ impl Writer<'_> {
     }
 
     fn gather(&mut self, events: &[StoreEvent<'_>], refused: &mut Vec<Refused>) -> Result<Vec<Run>, Failure> {
-        let mut images = Images::default();
         let mut runs = Runs::default();
-        for (index, event) in events.iter().enumerate() {
-            let added = understand(event, &mut images, self.tables, self.session, self.now)
-                .and_then(|change| runs.add(index, &change, &images, self.tables).map_err(Trouble::Refused));
-            match added {
-                Ok(()) => {}
-                Err(Trouble::Refused(reason)) => refused.push(Refused { index, reason, later: false }),
-                Err(Trouble::Failed(failure)) => return Err(failure),
-            }
-        }
+        let add = |index, change: &Change, images: &Images<'_>, tables: &mut Tables| {
+            runs.add(index, change, images, tables)
+        };
+        self.tables.gather(self.session, events, self.now, refused, add)?;
         Ok(runs.into_list())
     }
 
@@ -144,7 +122,7 @@ impl Writer<'_> {
         let mut calls = Vec::with_capacity(runs.len() + 2);
         calls.push(begin);
         for run in runs {
-            let sql = &self.tables.at(run.table).plans[run.plan].sql;
+            let sql = &self.tables.at(run.table).statements[run.plan].sql;
             let statement = self.session.prepare(sql)?;
             calls.push(Call { statement, params: run.params.as_slice().into() });
         }
@@ -208,7 +186,7 @@ impl Writer<'_> {
         count: usize,
         params: &Arc<[Texts]>,
     ) -> Result<Result<(), Unput>, Failure> {
-        let sql = self.tables.at(run.table).plans[run.plan].sql.clone();
+        let sql = self.tables.at(run.table).statements[run.plan].sql.clone();
         self.session.run("SAVEPOINT row").map_err(Fault::into_failure)?;
         let called = self
             .session
@@ -228,11 +206,11 @@ impl Writer<'_> {
     }
 
     fn blame(&mut self, run: &Run, index: usize, params: &[Texts], unput: Unput) -> Result<Refused, Failure> {
-        let name = self.tables.at(run.table).name.clone();
+        let name = self.tables.at(run.table).definition.name.clone();
         let (reason, later) = match unput {
             Unput::Missing => {
                 let table = self.tables.at(run.table);
-                let told = table.plans[run.plan].told_key(table, params);
+                let told = table.statements[run.plan].told_key(table, params);
                 let told = told.map_or("that is `before`".into(), |key| format!("with {key}"));
                 (format!("there is no row {told}"), false)
             }
@@ -250,7 +228,7 @@ impl Writer<'_> {
     fn column_to_blame(&mut self, run: &Run, params: &[Texts]) -> Result<Option<String>, Failure> {
         for (param, texts) in params.iter().enumerate() {
             let table = self.tables.at(run.table);
-            let (sql, column) = table.plans[run.plan].probe(table, param);
+            let (sql, column) = table.statements[run.plan].probe(table, param);
             self.session.run("SAVEPOINT value").map_err(Fault::into_failure)?;
             let called = self.session.prepare(&sql).and_then(|statement| {
                 self.session.call(&Call { statement, params: Arc::new([texts.clone()]) })
@@ -270,9 +248,11 @@ impl Writer<'_> {
     fn truncate(&mut self, event: &StoreEvent<'_>, applied: &Applied) -> Result<Vec<Refused>, Failure> {
         let refused = |reason| vec![Refused { index: 0, reason, later: false }];
         let (name, quoted) = match self.tables.of(self.session, event.db, event.table, self.now) {
-            Ok(table) => (self.tables.at(table).name.clone(), self.tables.at(table).quoted.clone()),
-            Err(Trouble::Refused(reason)) => return Ok(refused(reason)),
-            Err(Trouble::Failed(failure)) => return Err(failure),
+            Ok(table) => {
+                let table = self.tables.at(table);
+                (table.definition.name.clone(), table.quoted.clone())
+            }
+            Err(trouble) => return Ok(vec![trouble.refuse(0)?]),
         };
         let result = self.try_truncate(&quoted, applied);
         if result.is_err() {
@@ -311,7 +291,8 @@ impl Writer<'_> {
 
 /// Whether a statement met all the rows that must be there.
 fn finds_all(run: &Run, rows: usize, found: u64) -> bool {
-    !run.step.must_find() || usize::try_from(found) == Ok(rows)
+    let must_find = matches!(run.step, Step::UpdateOnly | Step::UpdateMatching | Step::DeleteMatching);
+    !must_find || usize::try_from(found) == Ok(rows)
 }
 
 /// Without its record the data may not be committed, and no event is to blame.

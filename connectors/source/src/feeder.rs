@@ -6,7 +6,7 @@
 use std::future::poll_fn;
 use std::task::{Context, Poll};
 use std::thread;
-use std::time::{Duration};
+use std::time::Duration;
 
 use flowd_engine::ack::Confirmed;
 use flowd_engine::arrival::thread_waker;

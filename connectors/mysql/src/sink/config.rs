@@ -165,7 +165,7 @@ impl TryFrom<MySqlSinkSettings> for MySqlSinkConfig {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::config::tests::Fields;
 
@@ -176,7 +176,7 @@ mod tests {
         assert_eq!(SINK_SETTINGS.iter().map(|setting| setting.name).collect::<Vec<_>>(), fields);
     }
 
-    fn with(more: &str) -> Result<MySqlSinkConfig, String> {
+    pub(in crate::sink) fn with(more: &str) -> Result<MySqlSinkConfig, String> {
         let text =
             format!(r#"{{"connectorName":"copy","hostname":"db2","user":"sink","database":"shop"{more}}}"#);
         serde_json::from_str(&text).map_err(|error| error.to_string())

@@ -5,9 +5,9 @@
 //! not guessed; then the put begins anew, one statement after the other.
 
 use flowd_engine::failure::Failure;
+use flowd_sink::rows::change::{Change, Images, Step, understand};
 use flowd_sink::store::{Refused, StoreEvent};
 
-use crate::sink::change::{Change, Images, Step, understand};
 use crate::sink::fault::Fault;
 use crate::sink::session::Strictness;
 use crate::sink::single;
@@ -29,12 +29,10 @@ pub(super) enum Line {
     Again,
 }
 
-impl Step {
-    /// Whether it can be sent before the answer to the one before is there.
-    pub(super) fn lines_up(self) -> bool {
-        // Not UpdateMatching: a later one of the line may change the row that tells whether it found its own.
-        matches!(self, Self::UpdateFirst | Self::UpdateOnly | Self::DeleteMatching)
-    }
+/// Whether it can be sent before the answer to the one before is there.
+pub(super) fn lines_up(step: Step) -> bool {
+    // Not UpdateMatching: a later one of the line may change the row that tells whether it found its own.
+    matches!(step, Step::UpdateFirst | Step::UpdateOnly | Step::DeleteMatching)
 }
 
 impl Writer<'_> {
@@ -87,7 +85,11 @@ impl Writer<'_> {
             };
             let single = single.ok()?;
             let fits = self.sql.len() <= LINE_BYTES_MAX.min(self.session.statement_bytes_max);
-            if single.strictness == Strictness::Loose || single.is_idle || table.warns || !fits {
+            if single.strictness == Strictness::Loose
+                || single.is_idle
+                || table.definition.known.warns
+                || !fits
+            {
                 return None;
             }
             ends.push(self.sql.len());
@@ -141,13 +143,13 @@ impl Writer<'_> {
         fault: Fault,
     ) -> Result<Refused, Failure> {
         let change = self.understood(event, images)?;
-        refused_over(index, &self.tables.at(change.table).name, fault)
+        refused_over(index, &self.tables.at(change.table).definition.name, fault)
     }
 
     /// The table's statements warn: they go one by one from now on, so that each warning can be read.
     fn note_warnings<'a>(&mut self, event: &StoreEvent<'a>, images: &mut Images<'a>) {
         if let Ok(change) = understand(event, images, self.tables, self.session, self.now) {
-            self.tables.at_mut(change.table).warns = true;
+            self.tables.at_mut(change.table).definition.known.warns = true;
         }
     }
 }

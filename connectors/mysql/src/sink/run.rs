@@ -4,12 +4,11 @@
 //! an earlier statement past later ones that do not touch its key. Invariant: the order of the changes of a key is kept.
 
 use ahash::{AHashMap, AHashSet, RandomState};
+use flowd_sink::rows::change::{Change, Images, Step, Told};
 
-use crate::sink::change::{Change, Images, Step, Told};
-use crate::sink::layout::Layout;
+use crate::sink::dialect::{Layout, Table, Tables};
+use crate::sink::row::{Row, key_name};
 use crate::sink::session::Strictness;
-use crate::sink::table::Table;
-use crate::sink::tables::Tables;
 
 /// How many statements back a row may join one.
 const LOOK_BACK: usize = 4;
@@ -74,7 +73,7 @@ impl Runs {
         tables: &Tables,
     ) -> Result<(), String> {
         let table = tables.at(change.table);
-        let mut alone = !change.step.joins();
+        let mut alone = !joins(change.step);
         if !alone {
             alone = self.write_row(change, images, table)? == Strictness::Loose;
         }
@@ -113,18 +112,15 @@ impl Runs {
         table: &Table,
     ) -> Result<Strictness, String> {
         self.row.clear();
-        let (members, layout) = match change.step {
-            Step::Delete => (&images.before, &table.layouts[change.before]),
-            _ => (&images.after, &table.layouts[change.after]),
-        };
         if change.step != Step::Delete {
-            return layout.tuple(table, members, &mut self.row);
+            return Row::of(table, change, Told::ByAfter, images).tuple(&mut self.row);
         }
-        if layout.key_name(table).is_some() {
-            layout.key_literal(table, members, &mut self.row)?;
+        let row = Row::of(table, change, Told::ByBefore, images);
+        if key_name(table, row.layout).is_some() {
+            row.key_literal(&mut self.row)?;
         } else {
             self.row.push(b'(');
-            layout.key_condition(table, members, &mut self.row)?;
+            row.key_condition(&mut self.row)?;
             self.row.push(b')');
         }
         Ok(Strictness::Strict)
@@ -138,22 +134,26 @@ impl Runs {
         table: &Table,
     ) -> Result<Option<u64>, String> {
         let one_row = !matches!(change.step, Step::Move | Step::Truncate);
-        if !table.independent
+        if !table.definition.independent
             || !one_row
             || (change.told == Told::ByBefore && change.step == Step::UpdateMatching)
         {
             return Ok(None);
         }
-        let (members, layout) = change.teller(images);
-        let layout = &table.layouts[layout];
+        let row = Row::of(table, change, change.told, images);
         // A plain event's key may be other columns than the table's.
-        if layout.key.is_empty() || !layout.is_by_own_key(table) {
+        if row.layout.key.is_empty() || !row.layout.is_by_key(&table.definition.key) {
             return Ok(None);
         }
         self.key.clear();
-        layout.key_condition(table, members, &mut self.key)?;
+        row.key_condition(&mut self.key)?;
         Ok(Some(self.hasher.hash_one(&self.key)))
     }
+}
+
+/// Whether several rows can go in one statement.
+fn joins(step: Step) -> bool {
+    matches!(step, Step::Upsert | Step::Insert | Step::InsertFirst | Step::Delete)
 }
 
 fn layout_of(change: &Change) -> usize {
@@ -213,7 +213,7 @@ impl Run {
         let layout = &table.layouts[self.layout];
         if self.step == Step::Delete {
             sql.extend_from_slice(format!("DELETE FROM {} WHERE ", table.quoted).as_bytes());
-            match layout.key_name(table) {
+            match key_name(table, layout) {
                 Some(name) => {
                     let parts: [&[u8]; 4] = [name.as_bytes(), b" IN (", &self.rows, b")"];
                     parts.iter().for_each(|part| sql.extend_from_slice(part));
@@ -222,10 +222,10 @@ impl Run {
             }
             return;
         }
-        sql.extend_from_slice(&layout.insert);
+        sql.extend_from_slice(&layout.shape.insert);
         sql.extend_from_slice(&self.rows);
         if self.step == Step::Upsert {
-            sql.extend_from_slice(&layout.upsert);
+            sql.extend_from_slice(&layout.shape.upsert);
         }
     }
 }
@@ -234,21 +234,22 @@ impl Run {
 mod tests {
     use std::time::Instant;
 
+    use flowd_sink::rows::layout::Origin;
     use flowd_sink::rows::mapping::TableName;
 
     use super::*;
-    use crate::sink::layout::NewRow;
-    use crate::sink::table::tests::{made, table_of};
-    use crate::sink::tables::tests::tables_of;
-    use crate::sink::value::{Form, Origin};
+    use crate::sink::config::tests::with;
+    use crate::sink::table::tests::{MARIADB, made, table_of};
+    use crate::sink::value::Form;
 
     /// What `c1 d1 …` become: a DELETE or an upsert of which keys. Keys are numbers, or texts that may fold.
     fn check(key: &Form, changes: &str, expected: &str) {
         let name = TableName { schema: "s".into(), table: "t".into() };
         let mut table = table_of(name, vec![made("id", key.clone())], vec![0], Instant::now());
         let member = |id: &'static str| vec![(std::borrow::Cow::Borrowed("id"), id)];
-        let layout = table.layout(&member("1"), Origin::Change, &[], NewRow::Values).expect("a shape");
-        let mut tables = tables_of(table);
+        let layout = table.layout(&MARIADB, &member("1"), Origin::Change, &[]).expect("a shape");
+        let mut tables = Tables::new(MARIADB, with("").expect("possible settings").mapping);
+        tables.add(table.definition.name.clone(), table);
         let mut runs = Runs::new(1 << 20);
         for (index, change) in changes.split(' ').enumerate() {
             let (what, id) = change.split_at(1);

@@ -1,8 +1,10 @@
 //! The statement of one event: an UPDATE or a DELETE by its key or by its whole row.
 
-use crate::sink::change::{Change, Images, Step};
+use flowd_sink::rows::change::{Change, Images, Step, Told};
+
+use crate::sink::dialect::Table;
+use crate::sink::row::Row;
 use crate::sink::session::Strictness;
-use crate::sink::table::Table;
 
 /// What was appended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +27,7 @@ pub(super) fn update(
     let parts: [&[u8]; 3] = [b"UPDATE ", table.quoted.as_bytes(), b" SET "];
     parts.iter().for_each(|part| out.extend_from_slice(part));
     let head = out.len();
-    let strictness = table.layouts[change.after].assignments(table, &images.after, out)?;
+    let strictness = Row::of(table, change, Told::ByAfter, images).assignments(out)?;
     let (condition, is_idle) = (out.len(), out.len() == head);
     where_it_is(table, change, images, out)?;
     Ok(Single { strictness, condition, is_idle })
@@ -46,13 +48,12 @@ pub(super) fn delete(
 }
 
 fn where_it_is(table: &Table, change: &Change, images: &Images<'_>, out: &mut Vec<u8>) -> Result<(), String> {
-    let (members, layout) = change.teller(images);
-    let layout = &table.layouts[layout];
+    let row = Row::of(table, change, change.told, images);
     out.extend_from_slice(b" WHERE ");
     if matches!(change.step, Step::UpdateMatching | Step::DeleteMatching) {
-        layout.whole_condition(table, members, out)?;
+        row.whole_condition(out)?;
         out.extend_from_slice(b" LIMIT 1");
         return Ok(());
     }
-    layout.key_condition(table, members, out)
+    row.key_condition(out)
 }

@@ -1,8 +1,9 @@
 //! Pieces of SQL text: names and literals. What stands in them means the same under every sql_mode that we set.
 
 use flowd_sink::rows::mapping::TableName;
+use flowd_sink::rows::table::quoted;
 
-use crate::query::identifier;
+use crate::sink::dialect::MySql;
 
 /// Writes text as a string literal. The session's sql_mode leaves the backslash its meaning.
 pub(super) fn text(value: &str, out: &mut Vec<u8>) {
@@ -38,7 +39,7 @@ pub(super) fn hexadecimal(value: &[u8], out: &mut Vec<u8>) {
 
 /// A table's name as SQL.
 pub(super) fn table(name: &TableName) -> String {
-    format!("{}.{}", identifier(&name.schema), identifier(&name.table))
+    quoted::<MySql>(name)
 }
 
 #[cfg(test)]

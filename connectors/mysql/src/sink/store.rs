@@ -7,9 +7,8 @@ use flowd_sink::store::{Applied, Refused, Store, StoreEvent};
 
 use crate::sink::applied::Record;
 use crate::sink::config::MySqlSinkConfig;
-use crate::sink::layout::NewRow;
+use crate::sink::dialect::{MySql, NewRow, Tables};
 use crate::sink::session::Session;
-use crate::sink::tables::Tables;
 use crate::sink::truncate::finish_truncates;
 use crate::sink::write::Writer;
 
@@ -50,7 +49,8 @@ impl Store for MySqlStore {
         // The view of that reading must not stay open while nothing comes.
         session.run(b"ROLLBACK")?;
         let new_row = if session.names_new_row() { NewRow::Named } else { NewRow::Values };
-        self.open = Some(Open { session, tables: Tables::new(self.config.clone(), new_row) });
+        self.open =
+            Some(Open { session, tables: Tables::new(MySql { new_row }, self.config.mapping.clone()) });
         Ok(applied)
     }
 

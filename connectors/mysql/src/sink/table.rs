@@ -1,97 +1,45 @@
-//! A table of the target: its columns, the key by which rows are found, and what makes a write to it delicate.
+//! A table's definition, read from the server's catalog.
 
 use std::time::Instant;
 
-use ahash::AHashMap;
 use flowd_binlog::catalog::CatalogColumn;
 use flowd_sink::rows::mapping::TableName;
+use flowd_sink::rows::table::Definition;
 
 use crate::error::WireError;
 use crate::query::{ResultSet, Row, identifier, literal, text};
-use crate::sink::layout::Layout;
+use crate::sink::dialect::{Column, Known, Table};
 use crate::sink::session::Session;
 use crate::sink::sql;
 use crate::sink::value::Form;
 
-/// A column.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Column {
-    pub(super) name: String,
-    /// Its name as SQL.
-    pub(super) quoted: String,
-    pub(super) form: Form,
-    /// The server computes it: it is never written.
-    pub(super) generated: bool,
-    /// Text that compares equal although its bytes differ.
-    pub(super) folds: bool,
+/// Reads a definition; `None` where there is no such table, or the account may not see it.
+pub(super) fn read(
+    session: &mut Session,
+    name: &TableName,
+    now: Instant,
+) -> Result<Option<Table>, WireError> {
+    let columns = read_columns(session, name)?;
+    if columns.is_empty() {
+        return Ok(None);
+    }
+    let indexes = session.connection().query(&format!("SHOW INDEX FROM {}", sql::table(name)))?;
+    let indexes = unique_indexes(&indexes);
+    let key = key(&indexes, &columns);
+    let others = indexes.len() - usize::from(key.is_some());
+    let key: Vec<usize> = key.unwrap_or_default();
+    let columns: Vec<Column> = columns.into_iter().map(|(column, _)| column).collect();
+    let delicate = others > 0 || has_trigger(session, name)?;
+    warn_without_transactions(session, name)?;
+    Ok(Some(defined(name.clone(), columns, key, delicate, now)))
 }
 
-/// A table, as it was defined when it was read.
-#[derive(Debug)]
-pub(super) struct Table {
-    pub(super) name: TableName,
-    /// Its name as SQL.
-    pub(super) quoted: String,
-    pub(super) columns: Vec<Column>,
-    by_name: AHashMap<String, usize>,
-    /// The primary key, else the first unique index whose columns are all NOT NULL; empty where there is neither.
-    pub(super) key: Vec<usize>,
-    /// An upsert could change another row than the key's, or do more than it says: there is a unique index besides the
-    /// key, or a trigger before INSERT, which an upsert fires also where it updates.
-    pub(super) delicate: bool,
-    /// Rows whose keys differ in writing are different rows, so that their changes may change places.
-    pub(super) independent: bool,
-    pub(super) read_at: Instant,
-    /// Statements on it were seen to warn.
-    pub(super) warns: bool,
-    /// The shapes of rows seen so far.
-    pub(super) layouts: Vec<Layout>,
-}
-
-impl Table {
-    /// Reads a definition; `None` where there is no such table, or the account may not see it.
-    pub(super) fn read(
-        session: &mut Session,
-        name: TableName,
-        now: Instant,
-    ) -> Result<Option<Self>, WireError> {
-        let columns = read_columns(session, &name)?;
-        if columns.is_empty() {
-            return Ok(None);
-        }
-        let indexes = session.connection().query(&format!("SHOW INDEX FROM {}", sql::table(&name)))?;
-        let indexes = unique_indexes(&indexes);
-        let key = key(&indexes, &columns);
-        let others = indexes.len() - usize::from(key.is_some());
-        let key: Vec<usize> = key.unwrap_or_default();
-        let columns: Vec<Column> = columns.into_iter().map(|(column, _)| column).collect();
-        let delicate = others > 0 || has_trigger(session, &name)?;
-        warn_without_transactions(session, &name)?;
-        Ok(Some(Self::new(name, columns, key, delicate, now)))
-    }
-
-    fn new(name: TableName, columns: Vec<Column>, key: Vec<usize>, delicate: bool, now: Instant) -> Self {
-        let by_name = columns.iter().enumerate().map(|(index, column)| (column.name.to_lowercase(), index));
-        let told = key.iter().all(|index| is_told_by_its_literal(&columns[*index]));
-        Self {
-            quoted: sql::table(&name),
-            by_name: by_name.collect(),
-            independent: told && !key.is_empty() && !delicate,
-            delicate,
-            columns,
-            key,
-            name,
-            read_at: now,
-            warns: false,
-            layouts: Vec::new(),
-        }
-    }
-
-    /// The column of that name; names differ by more than case.
-    pub(super) fn column(&self, name: &str) -> Option<usize> {
-        let found = self.by_name.get(name);
-        found.or_else(|| self.by_name.get(&name.to_lowercase())).copied()
-    }
+/// `delicate`: there is a unique index besides the key, or a trigger before INSERT, which an upsert fires also where it
+/// updates.
+fn defined(name: TableName, columns: Vec<Column>, key: Vec<usize>, delicate: bool, now: Instant) -> Table {
+    let told = key.iter().all(|index| is_told_by_its_literal(&columns[*index]));
+    let independent = told && !key.is_empty() && !delicate;
+    Table::new(Definition { name, columns, key, delicate, independent, known: Known::default() }, now)
 }
 
 /// Each column, and whether it can be NULL.
@@ -119,9 +67,9 @@ fn column(row: &Row) -> (Column, bool) {
         nullable,
     };
     let number = |index| text(row, index).parse().ok();
-    let form = form(&described, number);
+    let data_type = form(&described, number);
     let folds = !collation.is_empty() && collation != "binary" && !collation.ends_with("_bin");
-    (Column { quoted: identifier(&name), name, form, generated, folds }, nullable)
+    (Column { quoted: identifier(&name), name, data_type, generated, identity: false, folds }, nullable)
 }
 
 /// `number` gives a field of the catalog's row: 5 the length, 6 the precision, 7 the scale, 8 the fraction's digits.
@@ -198,7 +146,7 @@ fn key(indexes: &[(String, Vec<Option<String>>)], columns: &[(Column, bool)]) ->
 /// Two literals that differ are two values.
 fn is_told_by_its_literal(column: &Column) -> bool {
     matches!(
-        column.form,
+        column.data_type,
         Form::Integer { .. } | Form::Binary { .. } | Form::Bit { .. } | Form::Year | Form::Date
     )
 }
@@ -229,14 +177,18 @@ fn warn_without_transactions(session: &mut Session, name: &TableName) -> Result<
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::sink::dialect::{MySql, NewRow};
+
+    pub(in crate::sink) const MARIADB: MySql = MySql { new_row: NewRow::Values };
 
     pub(in crate::sink) fn made(name: &str, form: Form) -> Column {
         Column {
             name: name.into(),
             quoted: identifier(name),
             folds: form == Form::Text,
-            form,
+            data_type: form,
             generated: false,
+            identity: false,
         }
     }
 
@@ -246,7 +198,7 @@ pub(super) mod tests {
         key: Vec<usize>,
         now: Instant,
     ) -> Table {
-        Table::new(name, columns, key, false, now)
+        defined(name, columns, key, false, now)
     }
 
     fn column(name: &str, nullable: bool) -> (Column, bool) {

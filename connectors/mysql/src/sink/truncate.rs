@@ -15,7 +15,6 @@ use crate::sink::applied::Record;
 use crate::sink::fault::Fault;
 use crate::sink::session::Session;
 use crate::sink::sql;
-use crate::sink::tables::Trouble;
 use crate::sink::write::{Writer, unrecorded};
 
 /// How long all rows of a table may take to go.
@@ -29,9 +28,8 @@ impl Writer<'_> {
         applied: &Applied,
     ) -> Result<Vec<Refused>, Failure> {
         let table = match self.tables.of(self.session, event.db, event.table, self.now) {
-            Ok(table) => self.tables.at(table).name.clone(),
-            Err(Trouble::Refused(reason)) => return Ok(vec![Refused { index: 0, reason, later: false }]),
-            Err(Trouble::Failed(failure)) => return Err(failure),
+            Ok(table) => self.tables.at(table).definition.name.clone(),
+            Err(trouble) => return Ok(vec![trouble.refuse(0)?]),
         };
         if !applied.lanes.is_empty() {
             self.session.run(b"START TRANSACTION")?;

@@ -3,9 +3,9 @@
 //! Only a column's type decides how a value is read; the forms are those of the event format, and numbers and texts that
 //! say the same. Invariant: a literal that is written here either is stored as it is or the server refuses it.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use flowd_sink::image::{self, Value};
+use flowd_sink::rows::layout::Origin;
+use flowd_sink::rows::value::{self, base64, is_no};
 
 use crate::sink::sql;
 
@@ -52,13 +52,6 @@ pub(super) enum Form {
     Other,
 }
 
-/// Whose values they are; a text in a JSON column is a document's text in a change event, and a string else.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Origin {
-    Change,
-    Plain,
-}
-
 /// How the server must take a literal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Written {
@@ -85,48 +78,18 @@ pub(super) fn write(form: &Form, raw: &str, origin: Origin, out: &mut Vec<u8>) -
         Form::Date => temporal::date(&value, out),
         Form::Time { fraction } => temporal::time(&value, *fraction, out),
         Form::DateTime { fraction } => temporal::date_time(&value, *fraction, out),
-        Form::Text | Form::Other => text(&value, out),
+        Form::Text | Form::Other => value::text(&value).map(|text| sql::text(text, out)),
         Form::Binary { width } => binary(&value, *width, out),
         Form::Enum(labels) => return label(&value, labels, out),
         Form::Set(labels) => set(&value, labels, out),
-        Form::Json => json(&value, raw, origin, out),
+        Form::Json => {
+            sql::text(value::document(&value, raw, origin), out);
+            Ok(())
+        }
         Form::Geometry => space::geometry(&value, out),
         Form::Vector => space::vector(&value, out),
     }
     .map(|()| Written::Exact)
-}
-
-/// A value that is too long to be shown is cut.
-fn shown(value: &Value<'_>) -> String {
-    const CHARS_MAX: usize = 60;
-    let text = match value {
-        Value::Null => "null".into(),
-        Value::Bool(value) => value.to_string(),
-        Value::Number(text) | Value::Structure(text) => (*text).to_owned(),
-        Value::Text(text) => format!("\"{text}\""),
-    };
-    if text.chars().count() <= CHARS_MAX {
-        return text;
-    }
-    text.chars().take(CHARS_MAX).chain(['…']).collect()
-}
-
-fn is_no(value: &Value<'_>, what: &str) -> String {
-    format!("{} is no {what}", shown(value))
-}
-
-fn text(value: &Value<'_>, out: &mut Vec<u8>) -> Result<(), String> {
-    match value {
-        Value::Text(text) => sql::text(text, out),
-        Value::Number(text) | Value::Structure(text) => sql::text(text, out),
-        _ => return Err(is_no(value, "text")),
-    }
-    Ok(())
-}
-
-fn base64(value: &Value<'_>) -> Result<Vec<u8>, String> {
-    let Value::Text(text) = value else { return Err(is_no(value, "bytes in base64")) };
-    STANDARD.decode(text.as_bytes()).map_err(|_| is_no(value, "bytes in base64"))
 }
 
 fn binary(value: &Value<'_>, width: Option<usize>, out: &mut Vec<u8>) -> Result<(), String> {
@@ -156,15 +119,6 @@ fn set(value: &Value<'_>, labels: &[String], out: &mut Vec<u8>) -> Result<(), St
         return Err(is_no(value, "list of labels of the SET"));
     }
     sql::text(text, out);
-    Ok(())
-}
-
-/// A change event holds the document's text as a string.
-fn json(value: &Value<'_>, raw: &str, origin: Origin, out: &mut Vec<u8>) -> Result<(), String> {
-    match (value, origin) {
-        (Value::Text(text), Origin::Change) => sql::text(text, out),
-        _ => sql::text(raw, out),
-    }
     Ok(())
 }
 

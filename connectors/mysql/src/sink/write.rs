@@ -6,18 +6,19 @@
 use std::time::Instant;
 
 use flowd_engine::failure::Failure;
+use flowd_sink::rows::change::{Change, Images, Step, Told, understand};
 use flowd_sink::rows::mapping::TableName;
 use flowd_sink::store::{Applied, Op, Refused, StoreEvent};
 
 use crate::error::WireError;
 use crate::sink::applied::Record;
-use crate::sink::change::{Change, Images, Step, Told, understand};
+use crate::sink::dialect::Tables;
 use crate::sink::fault::{Fault, alters, is_empty_label};
-use crate::sink::line::{LINE_MAX, Line};
+use crate::sink::line::{LINE_MAX, Line, lines_up};
+use crate::sink::row::Row;
 use crate::sink::run::{Run, Runs};
 use crate::sink::session::{Session, Strictness, Warning};
 use crate::sink::single;
-use crate::sink::tables::{Tables, Trouble};
 use crate::sink::truncate::TRUNCATE_WAIT;
 
 /// The most text of rows in one statement, bytes; less where the server takes less.
@@ -73,7 +74,7 @@ impl Writer<'_> {
                 Attempt::Committed => return Ok(Vec::new()),
                 Attempt::Altered => joining = Joining::Single,
                 Attempt::Refused(refused) => {
-                    if fresh || !self.may_be_outdated(events, &refused) {
+                    if fresh || !self.tables.may_be_outdated(self.session, events, &refused, self.now) {
                         return Ok(refused);
                     }
                     self.tables.forget();
@@ -81,22 +82,6 @@ impl Writer<'_> {
                 }
             }
         }
-    }
-
-    /// Whether an event could have been refused over a definition that is no longer true: any that this put did not read.
-    fn may_be_outdated(&mut self, events: &[StoreEvent<'_>], refused: &[Refused]) -> bool {
-        let mut is_old = |event: &StoreEvent<'_>| {
-            let table = match (&event.plain, self.tables.config().mapping.plain()) {
-                (None, _) => self.tables.of(self.session, event.db, event.table, self.now),
-                (Some(_), Some(plain)) => {
-                    let name = plain.table.clone();
-                    self.tables.named(self.session, name, self.now)
-                }
-                (Some(_), None) => return false,
-            };
-            table.is_ok_and(|table| self.tables.at(table).read_at < self.now)
-        };
-        refused.iter().filter(|refused| !refused.later).any(|refused| is_old(&events[refused.index]))
     }
 
     fn attempt(
@@ -107,7 +92,7 @@ impl Writer<'_> {
     ) -> Result<Attempt, Failure> {
         let mut images = Images::default();
         let mut refused = Vec::new();
-        let runs = self.gather(events, &mut images, &mut refused)?;
+        let runs = self.gather(events, &mut refused)?;
         self.session.run(b"START TRANSACTION")?;
         let runs: Vec<&Run> = runs.iter().collect();
         let mut next = 0;
@@ -138,23 +123,13 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn gather<'a>(
-        &mut self,
-        events: &[StoreEvent<'a>],
-        images: &mut Images<'a>,
-        refused: &mut Vec<Refused>,
-    ) -> Result<Runs, Failure> {
+    fn gather(&mut self, events: &[StoreEvent<'_>], refused: &mut Vec<Refused>) -> Result<Runs, Failure> {
         let bytes_max = ROWS_BYTES_MAX.min(self.session.statement_bytes_max / 2);
         let mut runs = Runs::new(bytes_max);
-        for (index, event) in events.iter().enumerate() {
-            let added = understand(event, images, self.tables, self.session, self.now)
-                .and_then(|change| runs.add(index, &change, images, self.tables).map_err(Trouble::Refused));
-            match added {
-                Ok(()) => {}
-                Err(Trouble::Refused(reason)) => refused.push(Refused { index, reason, later: false }),
-                Err(Trouble::Failed(failure)) => return Err(failure),
-            }
-        }
+        let add = |index, change: &Change, images: &Images<'_>, tables: &mut Tables| {
+            runs.add(index, change, images, tables)
+        };
+        self.tables.gather(self.session, events, self.now, refused, add)?;
         Ok(runs)
     }
 
@@ -216,14 +191,13 @@ impl Writer<'_> {
     ) -> Result<(), Failure> {
         let change = match understand(event, images, self.tables, self.session, self.now) {
             Ok(change) => change,
-            Err(Trouble::Refused(reason)) => {
-                refused.push(Refused { index, reason, later: false });
+            Err(trouble) => {
+                refused.push(trouble.refuse(index)?);
                 return Ok(());
             }
-            Err(Trouble::Failed(failure)) => return Err(failure),
         };
         if let Err(fault) = self.one_row(&change, images) {
-            refused.push(refused_over(index, &self.tables.at(change.table).name, fault)?);
+            refused.push(refused_over(index, &self.tables.at(change.table).definition.name, fault)?);
         }
         Ok(())
     }
@@ -269,11 +243,10 @@ impl Writer<'_> {
 
     pub(super) fn no_row(&self, change: &Change, images: &Images<'_>) -> Fault {
         let table = self.tables.at(change.table);
-        let (members, layout) = change.teller(images);
-        let layout = &table.layouts[layout];
+        let row = Row::of(table, change, change.told, images);
         let mut condition = Vec::new();
         // It was written before without fault.
-        if layout.key.is_empty() || layout.key_condition(table, members, &mut condition).is_err() {
+        if row.layout.key.is_empty() || row.key_condition(&mut condition).is_err() {
             return Fault::Refused("there is no row that is `before`".into());
         }
         Fault::Refused(format!("there is no row with {}", String::from_utf8_lossy(&condition)))
@@ -281,12 +254,12 @@ impl Writer<'_> {
 
     fn insert(&mut self, change: &Change, images: &Images<'_>) -> Result<(), Fault> {
         let table = self.tables.at(change.table);
-        let layout = &table.layouts[change.after];
+        let row = Row::of(table, change, Told::ByAfter, images);
         self.sql.clear();
-        self.sql.extend_from_slice(&layout.insert);
-        let strictness = layout.tuple(table, &images.after, self.sql).map_err(Fault::Refused)?;
+        self.sql.extend_from_slice(&row.layout.shape.insert);
+        let strictness = row.tuple(self.sql).map_err(Fault::Refused)?;
         if change.step == Step::Upsert {
-            self.sql.extend_from_slice(&layout.upsert);
+            self.sql.extend_from_slice(&row.layout.shape.upsert);
         }
         self.statement_under(strictness).map(drop)
     }
@@ -357,7 +330,7 @@ impl Writer<'_> {
 
 /// The runs that go in one line: several of one event each, or one.
 fn line_of<'r>(runs: &'r [&'r Run], joining: Joining) -> &'r [&'r Run] {
-    let lines_up = |run: &&&Run| run.step.lines_up();
+    let lines_up = |run: &&&Run| lines_up(run.step);
     let count = runs.iter().take(LINE_MAX).take_while(lines_up).count();
     if joining == Joining::Single { &runs[..1] } else { &runs[..count.max(1)] }
 }

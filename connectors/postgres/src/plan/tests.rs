@@ -3,15 +3,13 @@
 use std::time::Instant;
 
 use flowd_sink::image;
+use flowd_sink::rows::layout::Origin;
 use flowd_sink::rows::mapping::TableName;
 
 use super::*;
-use crate::config::ZeroDates;
-use crate::table::Traits;
-use crate::table::tests::made;
-use crate::value::{Origin, Reading};
+use crate::catalog::{Traits, defined};
+use crate::dialect::tests::{DIALECT, made};
 
-const READING: Reading = Reading { origin: Origin::Change, zero_dates: ZeroDates::Reject };
 const ROW: &[u8] = br#"{"id":1,"g":9,"b":"x","c":null}"#;
 
 fn table(key: Vec<usize>) -> Table {
@@ -23,7 +21,7 @@ fn table(key: Vec<usize>) -> Table {
     ];
     columns[1].generated = true;
     let name = TableName { schema: "s".into(), table: "t".into() };
-    Table::new(name, columns, key, Traits::default(), Instant::now())
+    defined(name, columns, key, Traits::default(), Instant::now())
 }
 
 /// The statement of a step, and its row of values.
@@ -32,11 +30,11 @@ fn check(step: Step, told: Told, key: Vec<usize>, sql: &str, values: &[&str]) {
     let mut images = Images::default();
     image::read(ROW, &mut images.after).unwrap();
     image::read(ROW, &mut images.before).unwrap();
-    let layout = table.layout(&images.after, READING, &[]).unwrap();
+    let layout = table.layout(&DIALECT, &images.after, Origin::Change, &[]).unwrap();
     let change = Change { table: 0, step, after: layout, before: layout, told };
-    let index = table.plan(&change, &images).unwrap();
-    assert_eq!(table.plan(&change, &images), Ok(index), "made once");
-    let plan = &table.plans[index];
+    let index = plan(&mut table, &change, &images).unwrap();
+    assert_eq!(plan(&mut table, &change, &images), Ok(index), "made once");
+    let plan = &table.statements[index];
     assert_eq!(plan.sql, sql);
     let mut row = vec![Texts::default(); plan.width()];
     plan.push_row(&table, &images, &mut row).unwrap();

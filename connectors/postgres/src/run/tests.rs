@@ -3,21 +3,23 @@
 use std::time::Instant;
 
 use flowd_sink::image;
+use flowd_sink::rows::layout::Origin;
 use flowd_sink::rows::mapping::TableName;
 
 use super::*;
-use crate::config::ZeroDates;
-use crate::table::Traits;
-use crate::table::tests::made;
-use crate::tables::tests::tables_of;
-use crate::value::{Form, Origin, Reading};
+use crate::catalog::{Traits, defined};
+use crate::config;
+use crate::dialect::tests::{DIALECT, made};
+use crate::value::Form;
 
 /// `c` upserts a key, `f` does it without ON CONFLICT, `d` deletes one; statements come back with their keys.
 fn check(folds: bool, traits: Traits, changes: &str, expected: &str) {
     let mut key = made("id", "integer", Form::Integer { min: 0, max: 99 });
     key.folds = folds;
     let name = TableName { schema: "s".into(), table: "t".into() };
-    let mut tables = tables_of(Table::new(name, vec![key], vec![0], traits, Instant::now()));
+    let table = defined(name.clone(), vec![key], vec![0], traits, Instant::now());
+    let mut tables = Tables::new(DIALECT, config::tests::with(&[]).unwrap().mapping);
+    tables.add(name, table);
     let mut runs = Runs::default();
     for (index, change) in changes.split(' ').enumerate() {
         let (what, id) = change.split_at(1);
@@ -25,8 +27,7 @@ fn check(folds: bool, traits: Traits, changes: &str, expected: &str) {
         let mut images = Images::default();
         image::read(json.as_bytes(), &mut images.after).unwrap();
         image::read(json.as_bytes(), &mut images.before).unwrap();
-        let reading = Reading { origin: Origin::Change, zero_dates: ZeroDates::Reject };
-        let layout = tables.at_mut(0).layout(&images.after, reading, &[]).unwrap();
+        let layout = tables.at_mut(0).layout(&DIALECT, &images.after, Origin::Change, &[]).unwrap();
         let (step, told) = match what {
             "c" => (Step::Upsert, Told::ByAfter),
             "f" => (Step::UpdateFirst, Told::ByAfter),

@@ -1,8 +1,7 @@
 //! BIT values: true and false for one bit, else bytes in base64, the lowest first.
 
 use flowd_sink::image::Value;
-
-use super::{base64, is_no};
+use flowd_sink::rows::value::{base64, is_no};
 
 /// Writes zeros and ones, the highest first; a `bit` is filled up to its width.
 pub(super) fn bits(

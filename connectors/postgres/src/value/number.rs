@@ -1,29 +1,11 @@
 //! Numbers: exact or refused.
 
-use std::fmt;
-use std::io::Write as _;
-
 use flowd_sink::image::Value;
+use flowd_sink::rows::value::{self, append, digits, finite, is_no};
 
-use super::{Precision, is_no};
+use super::Precision;
 
 type Done = Result<(), String>;
-
-/// The text of a number, or of a text that may be one.
-fn digits<'v>(value: &'v Value<'_>, what: &str) -> Result<&'v str, String> {
-    match value {
-        Value::Bool(true) => Ok("1"),
-        Value::Bool(false) => Ok("0"),
-        Value::Number(text) => Ok(text),
-        Value::Text(text) => Ok(text),
-        _ => Err(is_no(value, what)),
-    }
-}
-
-/// Appends without a copy in between.
-fn append(out: &mut Vec<u8>, text: fmt::Arguments<'_>) {
-    out.write_fmt(text).expect("a vector takes all");
-}
 
 pub(super) fn boolean(value: &Value<'_>, out: &mut Vec<u8>) -> Done {
     match digits(value, "boolean")? {
@@ -35,23 +17,9 @@ pub(super) fn boolean(value: &Value<'_>, out: &mut Vec<u8>) -> Done {
 }
 
 pub(super) fn integer(value: &Value<'_>, min: i64, max: i64, out: &mut Vec<u8>) -> Done {
-    let text = digits(value, "whole number")?;
-    // What other writers of JSON make of a whole number: 1.0, 1e3.
-    let number = text.parse::<i128>().ok().or_else(|| whole(text));
-    let number = number.ok_or_else(|| is_no(value, "whole number"))?;
-    if !(i128::from(min)..=i128::from(max)).contains(&number) {
-        return Err(format!("{number} is out of range: {min} to {max}"));
-    }
+    let number = value::integer(value, min.into()..=max.into())?;
     append(out, format_args!("{number}"));
     Ok(())
-}
-
-/// A number that is written with a point or an exponent, and is whole and exact as a double.
-fn whole(text: &str) -> Option<i128> {
-    const EXACT: f64 = 9_007_199_254_740_992.0;
-    let number: f64 = text.parse().ok()?;
-    #[expect(clippy::cast_possible_truncation, reason = "whole and far within the bounds")]
-    (number.fract() == 0.0 && number.abs() <= EXACT).then_some(number as i128)
 }
 
 pub(super) fn numeric(value: &Value<'_>, precision: Option<Precision>, out: &mut Vec<u8>) -> Done {
@@ -129,8 +97,4 @@ pub(super) fn real(value: &Value<'_>, out: &mut Vec<u8>) -> Done {
     }
     append(out, format_args!("{single:e}"));
     Ok(())
-}
-
-fn finite(value: &Value<'_>, number: f64) -> Done {
-    if number.is_finite() { Ok(()) } else { Err(is_no(value, "number that the column can hold")) }
 }

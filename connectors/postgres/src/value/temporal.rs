@@ -5,19 +5,19 @@
 //! zeros; zeros at the end are left out, so that a time has one text.
 
 use flowd_sink::image::Value;
+use flowd_sink::rows::value::is_no;
+use flowd_sink::rows::value::temporal::{Moment, Span, not_kept, point};
 
-use super::{Done, Written, is_no};
+use super::{Done, Written};
 use crate::config::ZeroDates;
 
 pub(super) fn date(value: &Value<'_>, zero_dates: ZeroDates, out: &mut Vec<u8>) -> Done {
-    let moment = Moment::read(value, "date")?;
-    if moment.clock.bytes().chain(moment.fraction.bytes()).any(|byte| !matches!(byte, b'0' | b':')) {
-        return Err(is_no(value, "date alone"));
-    }
-    if moment.is_zero_date(value, zero_dates)? {
+    let moment = moment(value, "date")?;
+    let date = moment.date_alone(value)?;
+    if is_zero_date(value, date, zero_dates)? {
         return Ok(Written::Null);
     }
-    out.extend_from_slice(moment.date.as_bytes());
+    out.extend_from_slice(date.as_bytes());
     Ok(Written::Text)
 }
 
@@ -28,20 +28,19 @@ pub(super) fn timestamp(
     zero_dates: ZeroDates,
     out: &mut Vec<u8>,
 ) -> Done {
-    let moment = Moment::read(value, "date and time")?;
+    let moment = moment(value, "date and time")?;
     let kept = kept(value, moment.fraction, fraction)?;
-    if moment.is_zero_date(value, zero_dates)? {
+    if is_zero_date(value, moment.date, zero_dates)? {
         return Ok(Written::Null);
     }
-    let clock = if moment.clock.is_empty() { "00:00:00" } else { moment.clock };
     let zone = if zoned { "+00" } else { "" };
-    append(&[moment.date, " ", clock, point(kept), kept, zone], out);
+    append(&[moment.date, " ", moment.clock(), point(kept), kept, zone], out);
     Ok(Written::Text)
 }
 
 /// Within a day.
 pub(super) fn time(value: &Value<'_>, fraction: usize, out: &mut Vec<u8>) -> Result<(), String> {
-    let span = Span::read(value)?;
+    let span = span(value)?;
     if span.sign == "-" || !is_clock(span.clock) {
         return Err(is_no(value, "time of a day, from 00:00:00 to 23:59:59; an `interval` column takes it"));
     }
@@ -52,80 +51,38 @@ pub(super) fn time(value: &Value<'_>, fraction: usize, out: &mut Vec<u8>) -> Res
 
 /// A TIME of MySQL: up to 838:59:59, also below zero.
 pub(super) fn interval(value: &Value<'_>, fraction: usize, out: &mut Vec<u8>) -> Result<(), String> {
-    let span = Span::read(value)?;
+    let span = span(value)?;
     let kept = kept(value, span.fraction, fraction)?;
     append(&[span.sign, span.clock, point(kept), kept], out);
     Ok(())
 }
 
-/// The parts of a time.
-struct Span<'v> {
-    sign: &'static str,
-    /// `hh:mm:ss` or `hhh:mm:ss`.
-    clock: &'v str,
-    fraction: &'v str,
+/// Minutes and seconds are below sixty.
+fn span<'v>(value: &'v Value<'_>) -> Result<Span<'v>, String> {
+    let span = Span::read(value)?;
+    if is_below_sixty(&span.clock[span.clock.len() - 5..]) { Ok(span) } else { Err(is_no(value, "time")) }
 }
 
-impl<'v> Span<'v> {
-    fn read(value: &'v Value<'_>) -> Result<Self, String> {
-        let wrong = || is_no(value, "time");
-        let Value::Text(text) = value else { return Err(wrong()) };
-        let (sign, rest) = text.strip_prefix('-').map_or(("", &**text), |rest| ("-", rest));
-        let (clock, fraction) = split_fraction(rest).ok_or_else(wrong)?;
-        let (hours, rest) = clock.split_once(':').ok_or_else(wrong)?;
-        let is_hours = matches!(hours.len(), 2 | 3) && is_digits(hours);
-        if !is_hours || !is_below_sixty(rest) {
-            return Err(wrong());
-        }
-        Ok(Self { sign, clock, fraction })
-    }
+/// Its time is one of a day.
+fn moment<'v>(value: &'v Value<'_>, what: &str) -> Result<Moment<'v>, String> {
+    let moment = Moment::read(value, what)?;
+    if is_clock(moment.clock()) { Ok(moment) } else { Err(is_no(value, what)) }
 }
 
-/// The parts of a date with or without a time.
-struct Moment<'v> {
-    date: &'v str,
-    /// `hh:mm:ss`, or empty.
-    clock: &'v str,
-    /// The digits behind the point.
-    fraction: &'v str,
-}
-
-impl<'v> Moment<'v> {
-    /// `2018-06-20`, `2018-06-20T06:37:03`, with a fraction, with `Z`; a blank instead of the T.
-    fn read(value: &'v Value<'_>, what: &str) -> Result<Self, String> {
-        let wrong = || is_no(value, what);
-        let Value::Text(text) = value else { return Err(wrong()) };
-        let (date, rest) = text.split_at_checked(10).ok_or_else(wrong)?;
-        if !fits(date, "0000-00-00") {
-            return Err(wrong());
-        }
-        if rest.is_empty() {
-            return Ok(Self { date, clock: "", fraction: "" });
-        }
-        let rest = rest.strip_prefix(['T', ' ']).ok_or_else(wrong)?;
-        let rest = rest.strip_suffix('Z').unwrap_or(rest);
-        let (clock, fraction) = split_fraction(rest).ok_or_else(wrong)?;
-        if !is_clock(clock) {
-            return Err(wrong());
-        }
-        Ok(Self { date, clock, fraction })
+/// Whether NULL stands for it; the error names a date that is none.
+fn is_zero_date(value: &Value<'_>, date: &str, zero_dates: ZeroDates) -> Result<bool, String> {
+    let number = |from: usize, to: usize| date[from..to].parse::<u16>().unwrap_or(0);
+    let (year, month, day) = (number(0, 4), number(5, 7), number(8, 10));
+    if year == 0 || month == 0 || day == 0 {
+        return match zero_dates {
+            ZeroDates::Null => Ok(true),
+            ZeroDates::Reject => Err(format!(
+                "{}: PostgreSQL has no zero and no partial dates (connectorConfig.zeroDates: asNull stores NULL)",
+                is_no(value, "date")
+            )),
+        };
     }
-
-    /// Whether NULL stands for it; the error names a date that is none.
-    fn is_zero_date(&self, value: &Value<'_>, zero_dates: ZeroDates) -> Result<bool, String> {
-        let number = |from: usize, to: usize| self.date[from..to].parse::<u16>().unwrap_or(0);
-        let (year, month, day) = (number(0, 4), number(5, 7), number(8, 10));
-        if year == 0 || month == 0 || day == 0 {
-            return match zero_dates {
-                ZeroDates::Null => Ok(true),
-                ZeroDates::Reject => Err(format!(
-                    "{}: PostgreSQL has no zero and no partial dates (connectorConfig.zeroDates: asNull stores NULL)",
-                    is_no(value, "date")
-                )),
-            };
-        }
-        if day > days(year, month) { Err(is_no(value, "date of the calendar")) } else { Ok(false) }
-    }
+    if day > days(year, month) { Err(is_no(value, "date of the calendar")) } else { Ok(false) }
 }
 
 /// Days of a month; none where there is no such month.
@@ -139,49 +96,23 @@ fn days(year: u16, month: u16) -> u16 {
     }
 }
 
-/// What stands before the point and behind it.
-fn split_fraction(text: &str) -> Option<(&str, &str)> {
-    match text.split_once('.') {
-        None => Some((text, "")),
-        Some((clock, fraction)) if (1..=9).contains(&fraction.len()) && is_digits(fraction) => {
-            Some((clock, fraction))
-        }
-        Some(_) => None,
-    }
-}
-
-/// `hh:mm:ss` of a day.
+/// A time that has the shape `hh:mm:ss` or `hhh:mm:ss` is one of a day.
 fn is_clock(text: &str) -> bool {
-    fits(text, "00:00:00") && &text[..2] < "24" && is_below_sixty(&text[3..])
+    text.len() == 8 && &text[..2] < "24" && is_below_sixty(&text[3..])
 }
 
-/// `mm:ss`.
+/// The same of `mm:ss`.
 fn is_below_sixty(text: &str) -> bool {
-    fits(text, "00:00") && text.as_bytes()[0] < b'6' && text.as_bytes()[3] < b'6'
-}
-
-/// Whether the text has the shape: a digit for each 0, the rest as it is.
-fn fits(text: &str, shape: &str) -> bool {
-    let alike = |(byte, shape): (u8, u8)| if shape == b'0' { byte.is_ascii_digit() } else { byte == shape };
-    text.len() == shape.len() && text.bytes().zip(shape.bytes()).all(alike)
-}
-
-fn is_digits(text: &str) -> bool {
-    text.bytes().all(|byte| byte.is_ascii_digit())
+    text.as_bytes()[0] < b'6' && text.as_bytes()[3] < b'6'
 }
 
 /// The digits that the column keeps, without zeros at their end.
 fn kept<'v>(value: &Value<'_>, digits: &'v str, column: usize) -> Result<&'v str, String> {
     let digits = digits.trim_end_matches('0');
     if digits.len() > column {
-        let what = format!("time of {column} digits behind the second, which is what the column keeps");
-        return Err(is_no(value, &what));
+        return Err(not_kept(value, column));
     }
     Ok(digits)
-}
-
-fn point(kept: &str) -> &'static str {
-    if kept.is_empty() { "" } else { "." }
 }
 
 fn append(parts: &[&str], out: &mut Vec<u8>) {

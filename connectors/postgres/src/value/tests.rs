@@ -1,5 +1,7 @@
 //! Tests of the texts, without a server; on servers: `tests/suite/connectors/postgres/values.rs`.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
 
 use super::*;

@@ -1,49 +1,14 @@
 //! Numbers: exact or refused. What the server would round is found here, before it does.
 
-use std::fmt;
-use std::io::Write as _;
-
 use flowd_sink::image::Value;
-
-use crate::sink::value::{base64, is_no};
+use flowd_sink::rows::value::{self, append, base64, digits, finite, is_no};
 
 type Written = Result<(), String>;
 
-/// The text of a number, or of a text that may be one.
-fn digits<'v>(value: &'v Value<'_>, what: &str) -> Result<&'v str, String> {
-    match value {
-        Value::Bool(true) => Ok("1"),
-        Value::Bool(false) => Ok("0"),
-        Value::Number(text) => Ok(text),
-        Value::Text(text) => Ok(text),
-        _ => Err(is_no(value, what)),
-    }
-}
-
 pub(super) fn integer(value: &Value<'_>, min: i128, max: i128, out: &mut Vec<u8>) -> Written {
-    let text = digits(value, "whole number")?;
-    // What other writers of JSON make of a whole number: 1.0, 1e3.
-    let short = text.parse::<i64>().ok().map(i128::from);
-    let number = short.or_else(|| text.parse().ok()).or_else(|| whole(text));
-    let number = number.ok_or_else(|| is_no(value, "whole number"))?;
-    if !(min..=max).contains(&number) {
-        return Err(format!("{number} is out of range: {min} to {max}"));
-    }
+    let number = value::integer(value, min..=max)?;
     append(out, format_args!("{number}"));
     Ok(())
-}
-
-/// Appends without a copy in between.
-fn append(out: &mut Vec<u8>, text: fmt::Arguments<'_>) {
-    out.write_fmt(text).expect("a vector takes all");
-}
-
-/// A number that is written with a point or an exponent, and is whole and exact as a double.
-fn whole(text: &str) -> Option<i128> {
-    const EXACT: f64 = 9_007_199_254_740_992.0;
-    let number: f64 = text.parse().ok()?;
-    #[expect(clippy::cast_possible_truncation, reason = "whole and far within the bounds")]
-    (number.fract() == 0.0 && number.abs() <= EXACT).then_some(number as i128)
 }
 
 /// DECIMAL from its text. Digits behind the column's last are refused unless they are zeros.
@@ -74,20 +39,18 @@ pub(super) fn decimal(value: &Value<'_>, integer: usize, fraction: usize, out: &
 
 pub(super) fn double(value: &Value<'_>, out: &mut Vec<u8>) -> Written {
     let number: f64 = digits(value, "number")?.parse().map_err(|_| is_no(value, "number"))?;
-    finite(value, number, out)
+    exponential(value, number, out)
 }
 
 /// Single precision is written as the double that it is: so it is stored, and so it is found again in a comparison.
 pub(super) fn float(value: &Value<'_>, out: &mut Vec<u8>) -> Written {
     let number: f32 = digits(value, "number")?.parse().map_err(|_| is_no(value, "number"))?;
-    finite(value, f64::from(number), out)
+    exponential(value, f64::from(number), out)
 }
 
 /// With an exponent the server takes it for a double, without one for a decimal.
-fn finite(value: &Value<'_>, number: f64, out: &mut Vec<u8>) -> Written {
-    if !number.is_finite() {
-        return Err(is_no(value, "number that the column can hold"));
-    }
+fn exponential(value: &Value<'_>, number: f64, out: &mut Vec<u8>) -> Written {
+    finite(value, number)?;
     append(out, format_args!("{number:e}"));
     Ok(())
 }

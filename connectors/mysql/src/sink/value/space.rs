@@ -3,10 +3,10 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use flowd_sink::image::Value;
+use flowd_sink::rows::value::is_no;
 use serde::Deserialize;
 
 use crate::sink::sql;
-use crate::sink::value::is_no;
 
 /// `{"wkb":…,"srid":…}`; x and y of a point say nothing more.
 #[derive(Deserialize)]

@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 mod scan;
 
 pub use scan::{Elements, elements, find_top_level_string};
-pub(crate) use scan::{quote_or_slash, string_end, unquote};
+pub(crate) use scan::{string_end, unquote};
 
 /// What follows the backslash for a byte: 0 = not escaped, `u` = as `\u00XX`, else the letter itself.
 static ESCAPES: [u8; 256] = escapes();
@@ -116,6 +116,20 @@ fn escape_words(out: &mut Vec<u8>, bytes: &[u8]) {
     } else {
         rest.iter().for_each(|&byte| write_byte(out, byte));
     }
+}
+
+/// The first byte that no JSON string holds as it is: `"`, `\` or a control character.
+pub(crate) fn first_special(bytes: &[u8]) -> Option<usize> {
+    let mut rest = bytes;
+    while let Some((word, later)) = rest.split_first_chunk::<WORD>() {
+        let mask = special_mask(u64::from_le_bytes(*word));
+        if mask != 0 {
+            return Some(bytes.len() - rest.len() + (mask.trailing_zeros() / 8) as usize);
+        }
+        rest = later;
+    }
+    let found = rest.iter().position(|&byte| ESCAPES[byte as usize] != 0);
+    found.map(|at| bytes.len() - rest.len() + at)
 }
 
 /// Fewer than eight bytes as the low bytes of a word, put together in registers: through memory, two short stores
@@ -260,6 +274,21 @@ mod tests {
                 word[place] = byte;
                 let expected = if ESCAPES[byte as usize] == 0 { 0 } else { 0x80_u64 << (8 * place) };
                 assert_eq!(special_mask(u64::from_le_bytes(word)), expected, "byte {byte} at {place}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_special_byte_is_found_at_every_place_of_every_length() {
+        for length in 0..40 {
+            assert_eq!(first_special(&vec![b'\xff'; length]), None);
+            for at in 0..length {
+                for special in [b'"', b'\\', 0, 0x1f] {
+                    let mut text = vec![b'y'; length];
+                    text[length - 1] = b'"';
+                    text[at] = special;
+                    assert_eq!(first_special(&text), Some(at));
+                }
             }
         }
     }

@@ -256,17 +256,10 @@ fn read_plain(json: &[u8]) -> Option<Incoming<'_>> {
     let mut members = Members::of(json)?;
     let (mut plain, mut data) = (Plain::default(), None);
     while let Some(name) = members.name()? {
-        if name == "data" {
-            set(&mut data, members.value()?)?;
-            continue;
-        }
-        let text = members.text()?;
-        if name == "partitionkey" {
-            set(&mut plain.partition_key, text)?;
-        } else if memchr::memchr(b'\\', text.as_bytes()).is_some() {
-            return None;
-        } else {
-            plain.add(name, text)?;
+        match name {
+            "data" => set(&mut data, members.value()?)?,
+            "partitionkey" => set(&mut plain.partition_key, members.escaped_text()?)?,
+            _ => plain.add(name, members.text()?)?,
         }
     }
     plain.into_event(data?)

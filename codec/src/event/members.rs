@@ -31,19 +31,23 @@ impl<'a> Members<'a> {
             false => self.rest.strip_prefix(',')?,
         };
         let rest = rest.strip_prefix('"')?;
-        let (name, rest) = rest.split_at(json::quote_or_slash(rest.as_bytes())?);
+        let (name, rest) = rest.split_at(json::first_special(rest.as_bytes())?);
         self.rest = rest.strip_prefix("\":")?;
         Some(Some(name))
     }
 
-    /// The inside of a string, without control characters; its escapes are whole and of one letter. `None` leaves the
-    /// place where it is.
+    /// A string without escapes. `None` leaves the place where it is.
     pub(super) fn text(&mut self) -> Option<&'a str> {
         let rest = self.rest.strip_prefix('"')?;
+        let (text, rest) = rest.split_at(json::first_special(rest.as_bytes())?);
+        self.rest = rest.strip_prefix('"')?;
+        Some(text)
+    }
+
+    /// The inside of a string; its escapes are whole and of one letter. `None` leaves the place where it is.
+    pub(super) fn escaped_text(&mut self) -> Option<&'a str> {
+        let rest = self.rest.strip_prefix('"')?;
         let (text, rest) = rest.split_at(string_end(rest.as_bytes())?);
-        if text.bytes().fold(false, |found, byte| found | (byte < 0x20)) {
-            return None;
-        }
         self.rest = &rest[1..];
         Some(text)
     }
@@ -56,17 +60,16 @@ impl<'a> Members<'a> {
     }
 }
 
-/// Where a string ends whose inside begins here: the place of its quote. `None` for escapes that are not of one letter.
+/// Where a string ends whose inside begins here: the place of its quote. `None` for control characters, and for escapes that
+/// are not of one letter.
 fn string_end(text: &[u8]) -> Option<usize> {
     let mut at = 0;
     loop {
-        at += json::quote_or_slash(&text[at..])?;
-        if text[at] == b'"' {
-            return Some(at);
+        at += json::first_special(&text[at..])?;
+        match (text[at], text.get(at + 1)) {
+            (b'"', _) => return Some(at),
+            (b'\\', Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't')) => at += 2,
+            _ => return None,
         }
-        if !matches!(text.get(at + 1)?, b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') {
-            return None;
-        }
-        at += 2;
     }
 }

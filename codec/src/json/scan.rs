@@ -51,7 +51,7 @@ pub(crate) fn string_end(inside: &[u8]) -> Option<usize> {
 }
 
 /// The first `"` or `\`. Most strings are short: a vector search pays only behind their usual length.
-pub(crate) fn quote_or_slash(bytes: &[u8]) -> Option<usize> {
+fn quote_or_slash(bytes: &[u8]) -> Option<usize> {
     const SHORT: usize = 16;
     let (short, long) = bytes.split_at(bytes.len().min(SHORT));
     let found = short.iter().position(|byte| matches!(byte, b'"' | b'\\'));

@@ -28,7 +28,7 @@ fn decode_usual(json: &[u8]) -> Option<EventView<'_>> {
     while let Some(name) = members.name()? {
         let text = match name {
             "data" | "data_base64" => None,
-            _ => members.text().filter(|text| memchr::memchr(b'\\', text.as_bytes()).is_none()),
+            _ => members.text(),
         };
         match text {
             Some(text) => parts.add_text(Cow::Borrowed(name), Cow::Borrowed(text)),

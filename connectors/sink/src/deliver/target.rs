@@ -18,8 +18,9 @@ use super::{DeliverEvent, EventSink, Refused};
 use crate::letter::letter;
 use crate::stats::SinkStats;
 
-/// The most events of a put.
-pub const EVENTS_MAX: usize = 8_192;
+/// The most events of a put: half of what EventMesh has on its way at most (4,096), so that the other half comes and is read
+/// while a put waits for its answer.
+pub const EVENTS_MAX: usize = 2_048;
 /// A put takes no further parcel once it holds so many bytes; a parcel is about 256 KiB.
 pub const BYTES_FULL: usize = 2 * 1024 * 1024;
 

@@ -8,6 +8,9 @@
 #   debian_bind DIR HOME                                 lets the programs of DIR, which will be moved to HOME, start with
 #                                                        its loader and libraries by themselves, as programs must that
 #                                                        others of the tree start; patchelf is among the PACKAGEs
+#   debian_fetch [NAME...]                               prepares these of the script's NAMES (default: all), by its own
+#                                                        `describe`, which sets TREE, and `prepare`
+#   usage                                                prints the head of the script, and ends it
 #
 # The archive is the one in the host's apt sources. A host whose sources name none (Ubuntu): set FLOWD_DEBIAN_ARCHIVE to
 # one; the package debian-archive-keyring must be there.
@@ -15,6 +18,8 @@ DEBIAN_KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg
 MULTIARCH=$(uname -m)-linux-gnu
 
 die() { echo "${0##*/}: $*" >&2; exit 1; }
+
+usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0" >&2; exit 2; }
 
 # The first address in the host's apt sources whose last path component is $1.
 debian_archive() {
@@ -68,6 +73,17 @@ debian_unpack() {
   for deb in "$work"/archives/*.deb; do dpkg-deb -x "$deb" "$root" || die "cannot unpack ${deb##*/}"; done
   dpkg-deb -f "$work/archives/$1"_*.deb Version
   rm -rf "$root"/usr/share/{doc,man,locale,perl,icu} "$work"
+}
+
+debian_fetch() {
+  local name
+  # shellcheck disable=SC2086 # words on purpose
+  [ $# -gt 0 ] || set -- $NAMES
+  for name in "$@"; do
+    describe "$name"
+    prepare
+    echo "$name $(cat "$TREE/version")"
+  done
 }
 
 debian_libraries() { echo "$1/usr/lib/$MULTIARCH:$1/lib/$MULTIARCH"; }

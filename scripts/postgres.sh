@@ -98,21 +98,12 @@ run() {
     -c max_wal_size=256MB "$@"
 }
 
-usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0" >&2; exit 2; }
-
 [ $# -ge 1 ] || usage
 verb=$1
 shift
 case $verb in
   names) echo "$NAMES" ;;
-  fetch)
-    # shellcheck disable=SC2086 # words on purpose
-    [ $# -gt 0 ] || set -- $NAMES
-    for name in "$@"; do
-      describe "$name"
-      prepare
-      echo "$name $(cat "$TREE/version")"
-    done ;;
+  fetch) debian_fetch "$@" ;;
   run)
     [ $# -ge 3 ] || usage
     describe "$1"

@@ -70,8 +70,6 @@ ctl() {
   ERL_EPMD_PORT=$(cat "$DATA/epmd") exec "$RABBITMQ_HOME/sbin/rabbitmqctl" -q "$@"
 }
 
-usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0" >&2; exit 2; }
-
 [ $# -ge 1 ] || usage
 verb=$1
 shift

@@ -178,21 +178,12 @@ stop() {
   rm -f "$data/pid"
 }
 
-usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0" >&2; exit 2; }
-
 [ $# -ge 1 ] || usage
 verb=$1
 shift
 case $verb in
   names) echo "$NAMES" ;;
-  fetch)
-    # shellcheck disable=SC2086
-    [ $# -gt 0 ] || set -- $NAMES
-    for name in "$@"; do
-      describe "$name"
-      prepare
-      echo "$NAME $(cat "$TREE/version")"
-    done ;;
+  fetch) debian_fetch "$@" ;;
   start | run)
     [ $# -ge 3 ] || usage
     describe "$1"

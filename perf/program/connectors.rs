@@ -12,20 +12,18 @@
 mod flows;
 mod measure;
 mod mesh;
+mod outcome;
 mod port;
 mod systems;
 
-use std::error::Error;
 use std::fs;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
 use crate::flows::{Bench, Pass};
+use crate::outcome::Failure;
 use crate::systems::{Connector, Way, Work};
-
-/// Why a measurement ended early.
-type Failure = Box<dyn Error>;
 
 /// What is to be reached, of the bare loop's rate.
 const RATIO_MIN: f64 = 0.8;
@@ -62,14 +60,7 @@ enum Role {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    match run(&arguments) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            eprintln!("connectors: {failure}");
-            ExitCode::FAILURE
-        }
-    }
+    outcome::of(run)
 }
 
 fn run(arguments: &Arguments) -> Result<(), Failure> {

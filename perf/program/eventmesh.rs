@@ -10,21 +10,19 @@ mod arrivals;
 mod database;
 mod measure;
 mod mesh;
+mod outcome;
 mod port;
 mod publishers;
 mod rates;
 mod subscriber;
 
-use std::error::Error;
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
 
+use crate::outcome::Failure;
 use crate::publishers::Bench;
 use crate::rates::Rates;
-
-/// Why a measurement ended early.
-type Failure = Box<dyn Error>;
 
 /// Who publishes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -74,14 +72,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    match run(&arguments) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            eprintln!("eventmesh: {failure}");
-            ExitCode::FAILURE
-        }
-    }
+    outcome::of(run)
 }
 
 fn run(arguments: &Arguments) -> Result<(), Failure> {

@@ -11,22 +11,20 @@ mod database;
 mod dropped;
 mod measure;
 mod mesh;
+mod outcome;
 mod port;
 mod report;
 mod runs;
 mod subscriber;
 
-use std::error::Error;
 use std::process::ExitCode;
 
 use clap::Parser;
 
 use crate::backlog::Workload;
+use crate::outcome::Failure;
 use crate::report::Report;
 use crate::runs::Bench;
-
-/// Why a measurement ended early.
-type Failure = Box<dyn Error>;
 
 #[derive(Debug, Clone, Parser)]
 #[command(name = "drain", about = "Measures flowd catching up with a backlog, and counts what arrived")]
@@ -61,14 +59,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    match run(&arguments) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            eprintln!("drain: {failure}");
-            ExitCode::FAILURE
-        }
-    }
+    outcome::of(run)
 }
 
 fn run(arguments: &Arguments) -> Result<(), Failure> {

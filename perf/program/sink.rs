@@ -11,18 +11,16 @@ mod applying;
 mod database;
 mod measure;
 mod mesh;
+mod outcome;
 mod port;
 
-use std::error::Error;
 use std::fs;
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
 
 use crate::applying::{Bench, Pass};
-
-/// Why a measurement ended early.
-type Failure = Box<dyn Error>;
+use crate::outcome::Failure;
 
 /// What waits in the mesh.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -55,14 +53,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    match run(&arguments) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            eprintln!("sink: {failure}");
-            ExitCode::FAILURE
-        }
-    }
+    outcome::of(run)
 }
 
 fn run(arguments: &Arguments) -> Result<(), Failure> {

@@ -13,22 +13,20 @@ mod dropped;
 mod figures;
 mod measure;
 mod mesh;
+mod outcome;
 mod passes;
 mod port;
 mod subscriber;
 mod tables;
 
-use std::error::Error;
 use std::process::ExitCode;
 
 use clap::Parser;
 
 use crate::figures::Figures;
+use crate::outcome::Failure;
 use crate::passes::Passes;
 use crate::tables::{Size, Tables, Workload};
-
-/// Why a measurement ended early.
-type Failure = Box<dyn Error>;
 
 #[derive(Debug, Clone, Parser)]
 #[command(name = "snapshot", about = "Measures flowd reading whole tables, and checks every row")]
@@ -70,14 +68,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    match run(&arguments) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            eprintln!("snapshot: {failure}");
-            ExitCode::FAILURE
-        }
-    }
+    outcome::of(run)
 }
 
 fn run(arguments: &Arguments) -> Result<(), Failure> {

@@ -121,6 +121,26 @@ fn lines(directory: &Directory) -> (Mesh, Job) {
     (mesh, job)
 }
 
+/// A file-source that follows a directory, and who hears what it reads.
+struct Following {
+    flowd: Flowd,
+    tail: Flowd,
+    job: Job,
+    _mesh: Mesh,
+    directory: Directory,
+}
+
+/// One that was started on this text in `a.log`, of which these lines have arrived.
+fn following(text: &str, expected: &[&str]) -> Following {
+    let directory = Directory::begin();
+    let (mesh, job) = lines(&directory);
+    let tail = mesh.tail("lines");
+    directory.append("a.log", text);
+    let flowd = job.start(&[]);
+    arrive(&tail, expected);
+    Following { flowd, tail, job, _mesh: mesh, directory }
+}
+
 /// The texts of the first `count` events of `lines` and of those that follow at once, sorted.
 fn texts(events: &Events) -> Vec<String> {
     let mut texts: Vec<String> =
@@ -143,74 +163,54 @@ fn stop(flowd: Flowd) {
 
 #[test]
 fn a_half_line_waits_for_its_other_half() {
-    let directory = Directory::begin();
-    let (mesh, job) = lines(&directory);
-    let tail = mesh.tail("lines");
-    directory.append("a.log", "one\ntw");
-    let flowd = job.start(&[]);
-    arrive(&tail, &["one"]);
-    directory.append("a.log", "o\r\n");
-    arrive(&tail, &["one", "two"]);
-    directory.append("a.log", "thr");
-    stop(flowd);
-    let flowd = job.start(&[]);
-    directory.append("a.log", "ee\n");
-    arrive(&tail, &["one", "three", "two"]);
+    let run = following("one\ntw", &["one"]);
+    run.directory.append("a.log", "o\r\n");
+    arrive(&run.tail, &["one", "two"]);
+    run.directory.append("a.log", "thr");
+    stop(run.flowd);
+    let flowd = run.job.start(&[]);
+    run.directory.append("a.log", "ee\n");
+    arrive(&run.tail, &["one", "three", "two"]);
     stop(flowd);
 }
 
 #[test]
 fn a_file_that_is_renamed_is_read_to_its_end_and_the_new_one_from_its_beginning() {
-    let directory = Directory::begin();
-    let (mesh, job) = lines(&directory);
-    let tail = mesh.tail("lines");
-    directory.append("a.log", "1\n2\n");
-    let flowd = job.start(&[]);
-    arrive(&tail, &["1", "2"]);
+    let run = following("1\n2\n", &["1", "2"]);
     // The writer goes on for a while in the file that it has open.
-    let mut writer = OpenOptions::new().append(true).open(directory.path("a.log")).unwrap();
-    fs::rename(directory.path("a.log"), directory.path("a.log.1")).unwrap();
+    let mut writer = OpenOptions::new().append(true).open(run.directory.path("a.log")).unwrap();
+    fs::rename(run.directory.path("a.log"), run.directory.path("a.log.1")).unwrap();
     writer.write_all(b"3\n").unwrap();
-    directory.append("a.log", "4\n");
-    arrive(&tail, &["1", "2", "3", "4"]);
+    run.directory.append("a.log", "4\n");
+    arrive(&run.tail, &["1", "2", "3", "4"]);
     writer.write_all(b"5\n").unwrap();
-    arrive(&tail, &["1", "2", "3", "4", "5"]);
-    stop(flowd);
+    arrive(&run.tail, &["1", "2", "3", "4", "5"]);
+    stop(run.flowd);
 }
 
 #[test]
 fn a_file_that_is_renamed_while_flowd_is_down_is_read_to_its_end() {
-    let directory = Directory::begin();
-    let (mesh, job) = lines(&directory);
-    let tail = mesh.tail("lines");
-    directory.append("a.log", "1\n2\n");
-    let flowd = job.start(&[]);
-    arrive(&tail, &["1", "2"]);
-    stop(flowd);
-    directory.append("a.log", "3\n");
-    fs::rename(directory.path("a.log"), directory.path("a.log.1")).unwrap();
-    directory.append("a.log", "4\n");
-    let flowd = job.start(&[]);
-    arrive(&tail, &["1", "2", "3", "4"]);
+    let run = following("1\n2\n", &["1", "2"]);
+    stop(run.flowd);
+    run.directory.append("a.log", "3\n");
+    fs::rename(run.directory.path("a.log"), run.directory.path("a.log.1")).unwrap();
+    run.directory.append("a.log", "4\n");
+    let flowd = run.job.start(&[]);
+    arrive(&run.tail, &["1", "2", "3", "4"]);
     stop(flowd);
 }
 
 #[test]
 fn a_file_that_is_copied_and_cut_is_read_from_its_new_beginning() {
-    let directory = Directory::begin();
-    let (mesh, job) = lines(&directory);
-    let tail = mesh.tail("lines");
-    directory.append("a.log", "1\n2\n");
-    let flowd = job.start(&[]);
-    arrive(&tail, &["1", "2"]);
-    fs::copy(directory.path("a.log"), directory.path("a.log.1")).unwrap();
-    File::create(directory.path("a.log")).unwrap();
+    let run = following("1\n2\n", &["1", "2"]);
+    fs::copy(run.directory.path("a.log"), run.directory.path("a.log.1")).unwrap();
+    File::create(run.directory.path("a.log")).unwrap();
     // Longer than what was there before: its size alone does not tell.
-    directory.append("a.log", "3, which is longer\n");
-    arrive(&tail, &["1", "2", "3, which is longer"]);
-    let events = Events::parse(&tail.output());
+    run.directory.append("a.log", "3, which is longer\n");
+    arrive(&run.tail, &["1", "2", "3, which is longer"]);
+    let events = Events::parse(&run.tail.output());
     assert_eq!(events.first_occurrences().len(), 3, "each has an id of its own");
-    stop(flowd);
+    stop(run.flowd);
 }
 
 #[test]

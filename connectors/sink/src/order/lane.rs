@@ -151,10 +151,12 @@ impl<T> Lane<T> {
             return 0;
         }
         first.get_mut().place.gap = Some(Gap { first: self.next });
-        if needs > self.next {
-            self.given_up.append(self.next, needs - 1, GIVEN_UP_MAX);
+        // A run may be given up already, for one that was of no more use then or waited when the process ended.
+        let missing = self.given_up.end().map_or(self.next, |end| self.next.max(end))..needs;
+        if !missing.is_empty() {
+            self.given_up.append(missing.start, needs - 1, GIVEN_UP_MAX);
         }
-        needs.saturating_sub(self.next)
+        needs.saturating_sub(missing.start)
     }
 
     /// The first that waits.

@@ -142,9 +142,14 @@ impl Ranges {
         self.0.insert(start, behind.unwrap_or(number));
     }
 
+    /// What comes behind all numbers that are there.
+    pub(crate) fn end(&self) -> Option<u64> {
+        self.0.last_key_value().map(|(_, last)| last + 1)
+    }
+
     /// Adds a run that is beyond all that is there; the lowest runs go where there are too many.
     pub(crate) fn append(&mut self, start: u64, last: u64, runs_max: usize) {
-        debug_assert!(self.0.last_key_value().is_none_or(|(_, before)| *before < start));
+        debug_assert!(self.end().is_none_or(|end| end <= start));
         self.0.insert(start, last);
         while self.0.len() > runs_max {
             self.0.pop_first();

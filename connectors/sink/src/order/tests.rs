@@ -191,6 +191,29 @@ fn what_was_given_up_is_told_from_a_repeat_after_a_restart_too() {
 }
 
 #[test]
+fn what_is_given_up_before_one_that_did_not_go_is_not_given_up_again_after_a_restart() {
+    let mut first = Case::new(false);
+    let [one, four] = [1, 4].map(|n| first.counted(0, EPOCH, n));
+    first.arrive(one, 1);
+    first.arrive(four, 4);
+    first.now_ms += 300_000;
+    assert_eq!((first.released(), first.missing()), (vec![4], 2));
+    for (place, name) in [(four, 4), (one, 1)] {
+        first.order.give_back(place, 10, name, first.now_ms, first.now_ms + 500);
+    }
+    first.now_ms += 500;
+    assert_eq!(first.order.release(first.now_ms, true).map(|(_, name)| name), Some(1));
+
+    let mut second = Case::new(false);
+    second.order.load(&first.order.records(&[one.lane], &[]));
+    let [two, three, four] = [2, 3, 4].map(|n| second.counted(0, EPOCH, n));
+    assert_eq!(second.arrive(four, 4), Verdict::Wait);
+    second.now_ms += 300_000;
+    assert_eq!((second.released(), second.missing()), (vec![4], 0));
+    assert_eq!([two, three].map(|place| second.arrive(place, 0)), [LATE, LATE]);
+}
+
+#[test]
 fn published_delivery_gives_the_oldest_gap_up_when_the_buffer_is_full() {
     let mut case = Case::new(false);
     for lane in [1, 0] {

@@ -16,6 +16,7 @@ mod postgres;
 mod rabbitmq;
 mod replica;
 mod server;
+mod session;
 mod sink;
 mod sql;
 mod wait;

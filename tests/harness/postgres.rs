@@ -2,11 +2,11 @@
 //! with it through its own client program.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use super::session::{Dialect, Session};
 use super::{Job, free_port};
 
 /// The versions that the promises are tested on, as `scripts/postgres.sh` knows them.
@@ -160,48 +160,19 @@ fn log(directory: &Path) -> String {
 }
 
 /// A session: settings and open transactions last as long as the value.
-pub struct Psql {
-    child: Child,
-    input: ChildStdin,
-    output: BufReader<ChildStdout>,
-    statements: u64,
-}
+pub struct Psql(Session);
 
 impl Psql {
     fn open(version: &str, datadir: &Path) -> Self {
-        let mut child = client(version, datadir)
-            .args(["--no-align", "--tuples-only", "--field-separator=\u{1f}", "--pset=null=NULL"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("psql starts");
-        let (input, output) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
-        Self { child, input, output, statements: 0 }
+        let mut client = client(version, datadir);
+        client.args(["--no-align", "--tuples-only", "--field-separator=\u{1f}", "--pset=null=NULL"]);
+        let echo = |mark: &str| format!("\\echo {mark}");
+        Self(Session::open(&mut client, Dialect { separator: '\u{1f}', echo }))
     }
 
     /// Runs statements separated by `;` and gives all rows of all results, NULL as the word; panics on an SQL error.
     pub fn run(&mut self, sql: &str) -> Vec<Vec<String>> {
-        self.statements += 1;
-        let mark = format!("-- done {}", self.statements);
-        // A failed write means that the client gave up; reading then tells why.
-        let _ = writeln!(self.input, "{sql};\n\\echo {mark}").and_then(|()| self.input.flush());
-        let mut rows = Vec::new();
-        let mut line = String::new();
-        loop {
-            line.clear();
-            if self.output.read_line(&mut line).unwrap() == 0 {
-                let mut why = String::new();
-                self.child.stderr.take().unwrap().read_to_string(&mut why).unwrap();
-                let shown: String = sql.chars().take(2000).collect();
-                panic!("SQL failed: {why}\n{shown}");
-            }
-            let text = line.trim_end_matches('\n');
-            if text == mark {
-                return rows;
-            }
-            rows.push(text.split('\u{1f}').map(str::to_owned).collect());
-        }
+        self.0.run(sql)
     }
 
     /// The first field of the first row.
@@ -212,7 +183,6 @@ impl Psql {
 
 impl Drop for Psql {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.0.kill();
     }
 }

@@ -425,6 +425,12 @@ mod tests {
     }
 
     #[test]
+    fn shared_settings_stand_before_ones_own() {
+        const ALL: &[Setting] = &joined::<8>(KNOWN.split_at(3).0, KNOWN.split_at(3).1);
+        assert_eq!(ALL, KNOWN);
+    }
+
+    #[test]
     fn what_is_not_allowed_names_the_setting_and_what_is() {
         for (name, text, expected) in [
             ("mode", "c", "mode \"c\" is not allowed; allowed: a, b"),

@@ -11,8 +11,6 @@ use flowd_mysql::check::{Ourselves, check};
 use flowd_mysql::config::SnapshotMode;
 use flowd_mysql::connection::Connection;
 use flowd_mysql::dump::Replica;
-use flowd_mysql::sink::config::MySqlSinkConfig;
-use flowd_mysql::sink::look;
 use flowd_sink::deliver::Opened;
 use flowd_sink::file::FileSettings;
 use flowd_source::Progress;
@@ -27,7 +25,6 @@ pub(crate) fn command(args: &RunArgs, flags: Vec<Flag>) -> Result<(), Ending> {
     let config = load(args, flags, Naming::Optional)?;
     match &config.connector {
         Connector::MySqlCdc(source) => of_source(source),
-        Connector::MySqlSink(reading, database) => of_database(reading, &database.mysql),
         Connector::FileSink(_, file) => of_file(file),
         Connector::StdoutSink(_) => tell("standard output", "target", &[]),
         Connector::Messages(messages) => of_messages(messages),
@@ -51,15 +48,14 @@ fn of_messages(messages: &Messages) -> Result<(), Ending> {
 
 /// The same, but a target of rows is looked at without its lock.
 fn of_delivery(reading: &Reading, delivery: &Delivery) -> Result<(), Ending> {
-    let findings = match delivery.open().map_err(|wrong| Ending::Misfit(wrong.to_string()))? {
-        Opened::Rows { look, .. } => look.check(&reading.topics)?,
+    match delivery.open().map_err(|wrong| Ending::Misfit(wrong.to_string()))? {
+        Opened::Rows { look, .. } => tell(&look.address(), "target", &look.check(&reading.topics)?),
         Opened::Events(mut sink) => {
             sink.start()?;
             sink.close();
-            Vec::new()
+            tell(delivery.connector.name, "target", &[])
         }
-    };
-    tell(delivery.connector.name, "target", &findings)
+    }
 }
 
 fn of_source(source: &Source) -> Result<(), Ending> {
@@ -73,12 +69,6 @@ fn of_source(source: &Source) -> Result<(), Ending> {
         .map_err(|error| Ending::Unusable(format!("{address}: {error}")))?;
     connection.close();
     tell(&address, "source", &findings)
-}
-
-/// Topics that are named as a source names them by itself, `db.table`, tell which tables there must be.
-fn of_database(reading: &Reading, database: &MySqlSinkConfig) -> Result<(), Ending> {
-    let tables: Vec<_> = reading.topics.iter().filter_map(|topic| topic.split_once('.')).collect();
-    tell(&database.server.address(), "target", &look::check(database, &tables)?)
 }
 
 /// Whether the file can be opened for writing; one that is not there is not made for it.

@@ -24,12 +24,7 @@ static TABLE: &[Entry] = &[
     Entry::source(&flowd_mesh::bridge::CONNECTOR),
     #[cfg(feature = "rabbitmq")]
     Entry::source(&flowd_rabbitmq::source::CONNECTOR),
-    Entry::own(
-        "mysql-sink",
-        Direction::Sink,
-        "tables of MySQL and MariaDB: each change applied once, in the order of its lane",
-        Way::MySqlSink,
-    ),
+    Entry::sink(&flowd_mysql::sink::CONNECTOR),
     Entry::own(
         "file-sink",
         Direction::Sink,
@@ -79,8 +74,6 @@ struct Entry {
 pub(crate) enum Way {
     /// The binlog source has an engine source of its own.
     MySqlCdc,
-    /// The database sink has settings of its own kind.
-    MySqlSink,
     /// Files of JSON lines are written parcel by parcel.
     FileSink,
     /// Lines on standard output, likewise.
@@ -88,7 +81,6 @@ pub(crate) enum Way {
     /// Any source of messages.
     Source(&'static flowd_source::Connector),
     /// Any sink of messages or rows.
-    #[allow(dead_code, reason = "a build without features has none")]
     Sink(&'static deliver::Connector),
 }
 
@@ -102,7 +94,6 @@ impl Entry {
         Self { name, direction: Direction::Source, help, way: Way::Source(connector) }
     }
 
-    #[allow(dead_code, reason = "a build without features has no such sink")]
     const fn sink(connector: &'static deliver::Connector) -> Self {
         let (name, help) = (connector.name, connector.help);
         Self { name, direction: Direction::Sink, help, way: Way::Sink(connector) }

@@ -23,7 +23,6 @@ pub(crate) fn command(args: &PositionArgs, flags: Vec<Flag>) -> Result<(), Endin
     let config = load(&args.run, flags, Naming::Optional)?;
     match &config.connector {
         Connector::MySqlCdc(source) => of_source(source, args.json),
-        Connector::MySqlSink(_, database) => sink::of_database(&database.mysql, args.json),
         Connector::FileSink(reading, _) | Connector::StdoutSink(reading) => {
             sink::of_lines(&reading.connector_name, args.json)
         }

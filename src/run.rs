@@ -37,7 +37,6 @@ pub(crate) fn command(args: &RunArgs, flags: Vec<Flag>) -> Result<(), Ending> {
     let config = load(args, flags, Naming::Required)?;
     match &config.connector {
         Connector::MySqlCdc(source) => source::run(&config, source),
-        Connector::MySqlSink(reading, database) => sink::into_database(&config, reading, database),
         Connector::FileSink(reading, file) => sink::into_files(&config, reading, file),
         Connector::StdoutSink(reading) => sink::into_stdout(&config, reading),
         Connector::Messages(messages) => messages::run(&config, messages),

@@ -42,14 +42,19 @@ pub(crate) fn section(connector: Named, key: &str) -> Option<Section> {
     (own && connector.direction() == Direction::Sink).then_some(Section::Connector)
 }
 
+/// Whether it does what EventMesh's jdbc sink does.
+fn is_jdbc(connector: Named) -> bool {
+    connector.name() == flowd_mysql::sink::CONNECTOR.name
+}
+
 /// Whether the keys of this mapping inside a sink's own section count as if they stood in the section itself.
 pub(crate) fn opens(connector: Named, key: &str) -> bool {
-    matches!(connector.way(), Way::MySqlSink) && matches!(key, "jdbcConfig" | "sinkConnectorConfig")
+    is_jdbc(connector) && matches!(key, "jdbcConfig" | "sinkConnectorConfig")
 }
 
 /// The setting that a key of EventMesh's jdbc sink is by another name.
 pub(crate) fn renamed(connector: Named, key: &str) -> Option<&'static str> {
-    (matches!(connector.way(), Way::MySqlSink) && key == "databaseName").then_some("database")
+    (is_jdbc(connector) && key == "databaseName").then_some("database")
 }
 
 /// Host, port and database of `jdbc:mysql://host:port/database?…`, each as the setting that it is.
@@ -90,8 +95,8 @@ pub(crate) fn instead(connector: Named, key: &str) -> Option<&'static str> {
     let of = |table: Table| table.iter().find(|(names, _)| names.contains(&key)).map(|(_, remedy)| *remedy);
     let own = match connector.way() {
         Way::MySqlCdc => of(SOURCE),
-        Way::MySqlSink => of(SINK),
-        Way::FileSink | Way::StdoutSink | Way::Source(_) | Way::Sink(_) => return None,
+        _ if is_jdbc(connector) => of(SINK),
+        _ => return None,
     };
     own.or_else(|| of(DATABASE))
 }

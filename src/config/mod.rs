@@ -23,8 +23,8 @@ pub use self::given::Flag;
 pub use self::problem::{Origin, Problem, Problems};
 pub(crate) use self::resolve::parse_address;
 pub use self::resolve::{
-    Applied, Batching, Config, Connector, Database, Delivery, MeshAddress, Messages, OffsetStorage, OnReject,
-    Order, Outward, Pipeline, PubSub, Publishing, Reading, Source, Stream, Target,
+    Applied, Batching, Config, Connector, Delivery, MeshAddress, Messages, OffsetStorage, OnReject, Order,
+    Outward, Pipeline, PubSub, Publishing, Reading, Source, Stream, Target,
 };
 
 use self::given::Layers;

@@ -18,7 +18,7 @@ mod source;
 
 pub use messages::{Delivery, Messages};
 pub use publishing::{MeshAddress, OffsetStorage, Order, Outward, Publishing, Target};
-pub use sink::{Database, Reading};
+pub use sink::Reading;
 pub use source::{Applied, Batching, Source, Stream};
 
 /// The whole configuration, checked.
@@ -39,8 +39,6 @@ pub struct Config {
 pub enum Connector {
     /// From a database's rows and binlog into a target.
     MySqlCdc(Box<Source>),
-    /// From topics into a database's tables.
-    MySqlSink(Reading, Box<Database>),
     /// From topics into files of lines.
     FileSink(Reading, FileSettings),
     /// From topics to standard output.
@@ -57,10 +55,9 @@ impl Connector {
         match self {
             Self::MySqlCdc(source) => &source.mysql.connector_name,
             Self::Messages(messages) => messages.settings.connector_name(),
-            Self::MySqlSink(reading, _)
-            | Self::FileSink(reading, _)
-            | Self::StdoutSink(reading)
-            | Self::Delivery(reading, _) => &reading.connector_name,
+            Self::FileSink(reading, _) | Self::StdoutSink(reading) | Self::Delivery(reading, _) => {
+                &reading.connector_name
+            }
         }
     }
 }
@@ -113,11 +110,6 @@ pub(crate) fn resolve(values: &mut Values<'_>) -> Config {
     let mut warnings = Vec::new();
     let connector = match values.connector().way() {
         Way::MySqlCdc => Connector::MySqlCdc(Box::new(source::resolve(values, &mut warnings))),
-        Way::MySqlSink => {
-            let reading = sink::reading(values);
-            let database = sink::database(values, &reading);
-            Connector::MySqlSink(reading, Box::new(database))
-        }
         Way::FileSink => {
             let reading = sink::reading(values);
             let file = sink::file(values, &reading);

@@ -5,7 +5,6 @@ use std::fs;
 
 use flowd_mysql::config::{SETTINGS, SnapshotMode, SnapshotSettings};
 use flowd_mysql::position::{StartAt, StopAt};
-use flowd_mysql::sink::config::SINK_SETTINGS;
 
 use super::setting::{Kind, Preset, Section};
 use super::*;
@@ -386,16 +385,8 @@ fn required(connector: Named) -> Vec<String> {
     const SOURCE: &[&str] =
         &["connectorConfig.connectorName=o", "connectorConfig.hostname=h", "connectorConfig.user=u"];
     const PLAIN: &[&str] = &["pubSubConfig.subject=t", "connectorConfig.connectorName=o"];
-    const DATABASE: &[&str] = &[
-        "pubSubConfig.subject=t",
-        "connectorConfig.connectorName=o",
-        "connectorConfig.hostname=h",
-        "connectorConfig.user=u",
-        "connectorConfig.database=d",
-    ];
     let own = match connector.name() {
         "mysql-cdc" => SOURCE,
-        "mysql-sink" => DATABASE,
         "file-sink" | "stdout-sink" => PLAIN,
         _ => return setting::of(connector).filter_map(given).collect(),
     };
@@ -435,11 +426,8 @@ fn every_setting_of_the_table_is_read_and_no_other() {
 
 #[test]
 fn the_table_and_the_connector_agree_on_what_is_required_and_on_defaults() {
-    let of = |connector, settings: &'static [flowd_mysql::config::Setting]| {
-        settings.iter().map(move |own| (connector, own))
-    };
-    for (connector, own) in of(named("mysql-cdc"), SETTINGS).chain(of(named("mysql-sink"), SINK_SETTINGS)) {
-        let row = setting::find(connector, Section::Connector, own.name).expect("in the table");
+    for own in SETTINGS {
+        let row = setting::find(named("mysql-cdc"), Section::Connector, own.name).expect("in the table");
         assert_eq!(row.preset == Preset::Required, own.required, "{}", own.name);
         assert!(!row.help.is_empty());
         let Preset::Value(text) = row.preset else { continue };

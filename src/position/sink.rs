@@ -3,16 +3,10 @@
 
 use std::fmt::Write;
 
-use flowd_mysql::sink::config::MySqlSinkConfig;
-use flowd_mysql::sink::look::standing;
 use flowd_sink::store::Standing;
 use serde_json::{Value, json};
 
 use crate::exit::Ending;
-
-pub(super) fn of_database(config: &MySqlSinkConfig, json: bool) -> Result<(), Ending> {
-    tell(config.connector_name(), &standing(config)?, json)
-}
 
 /// What a target records.
 pub(super) fn tell(name: &str, lanes: &[Standing], json: bool) -> Result<(), Ending> {

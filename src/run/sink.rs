@@ -11,7 +11,6 @@ use flowd_engine::worker::{Encode, Target};
 use flowd_mesh::announce::{AnnounceSettings, Announcer};
 use flowd_mesh::subscribe::feed::Push;
 use flowd_mesh::{MeshConfig, MeshSource};
-use flowd_mysql::sink::store::MySqlStore;
 use flowd_sink::announce::{Announce, Finished, Watermark};
 use flowd_sink::decode;
 use flowd_sink::deliver::Opened;
@@ -24,7 +23,7 @@ use flowd_sink::target::{SinkSettings, SinkTarget};
 
 use super::mesh::connection;
 use super::{Flow, begin};
-use crate::config::{Config, Database, Delivery, Reading};
+use crate::config::{Config, Delivery, Reading};
 use crate::exit::Ending;
 use crate::metrics::sink::SinkNumbers;
 use crate::metrics::text::Beside;
@@ -33,13 +32,7 @@ use crate::progress::LastPosition;
 /// How often the subscriber hears of what is acknowledged at the latest; nothing is stored.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
 
-/// Into a MySQL database, each change once.
-pub(super) fn into_database(config: &Config, reading: &Reading, database: &Database) -> Result<(), Ending> {
-    let store = Box::new(MySqlStore::new(database.mysql.clone()));
-    into_rows(config, reading, store)
-}
-
-/// Into any other sink.
+/// Into any sink of messages or rows.
 pub(super) fn deliver(config: &Config, reading: &Reading, delivery: &Delivery) -> Result<(), Ending> {
     match delivery.open().map_err(|wrong| Ending::Misfit(wrong.to_string()))? {
         Opened::Rows { store, .. } => into_rows(config, reading, store),

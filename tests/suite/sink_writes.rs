@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use flowd_engine::failure::Failure;
-use flowd_mysql::config::Secret;
-use flowd_mysql::sink::config::{MySqlSinkConfig, MySqlSinkSettings};
+use flowd_engine::setting::Settings;
+use flowd_mysql::sink::config::{MySqlSinkConfig, SETTINGS};
 use flowd_mysql::sink::store::MySqlStore;
 use flowd_sink::store::{Applied, LaneApplied, Op, Refused, Store, StoreEvent};
 use serde_json::Value;
@@ -74,13 +74,13 @@ impl Target {
         Self { store, loaded }
     }
 
-    /// With the settings as they are by default, changed by `change`.
-    pub(in crate::suite) fn open_with(server: &Server, change: impl FnOnce(&mut MySqlSinkSettings)) -> Self {
-        Self::of(Box::new(MySqlStore::new(config(server, "copy", change))))
+    /// With these settings besides.
+    pub(in crate::suite) fn open_with(server: &Server, more: &[(&str, &str)]) -> Self {
+        Self::of(Box::new(MySqlStore::new(config(server, "copy", more))))
     }
 
     pub(in crate::suite) fn open(server: &Server) -> Self {
-        Self::open_with(server, |_| {})
+        Self::open_with(server, &[])
     }
 
     pub(in crate::suite) fn try_put(
@@ -121,12 +121,18 @@ impl Target {
     }
 }
 
-fn config(server: &Server, name: &str, change: impl FnOnce(&mut MySqlSinkSettings)) -> MySqlSinkConfig {
-    let mut settings = MySqlSinkSettings::new(name.into(), "127.0.0.1".into(), "app".into(), "test".into());
-    settings.port = server.port;
-    settings.password = Secret::new("app");
-    change(&mut settings);
-    settings.try_into().expect("possible settings")
+/// Of two values of one setting, the one in `more` counts.
+fn config(server: &Server, name: &str, more: &[(&str, &str)]) -> MySqlSinkConfig {
+    let port = server.port.to_string();
+    let usual = [
+        ("hostname", "127.0.0.1"),
+        ("port", &*port),
+        ("user", "app"),
+        ("password", "app"),
+        ("database", "test"),
+    ];
+    let settings = Settings::of(name, SETTINGS, &[&usual, more].concat()).expect("possible values");
+    MySqlSinkConfig::read(&settings).expect("possible settings")
 }
 
 /// A session in the target's database, made anew, with the table that `columns` say.
@@ -441,14 +447,7 @@ fn generated_columns_are_left_out() {
 fn plain_events_go_into_the_table_that_is_named_by_the_key_that_is_named() {
     on(&FAMILIES, &[], |server| {
         let mut sql = with_table(server, "id INT PRIMARY KEY, v VARCHAR(9), j JSON");
-        let table = |key: &[&str]| {
-            let key: Vec<String> = key.iter().map(|&name| name.to_owned()).collect();
-            move |settings: &mut MySqlSinkSettings| {
-                settings.plain_table = Some("t".into());
-                settings.plain_key = key;
-            }
-        };
-        let mut target = Target::open_with(server, table(&[]));
+        let mut target = Target::open_with(server, &[("plainTable", "t")]);
         // A JSON column of MariaDB is one of text, where a string is a document's text.
         let text = if server.kind.is_mysql() { "text" } else { "\"text\"" };
         target.put(&[
@@ -461,7 +460,7 @@ fn plain_events_go_into_the_table_that_is_named_by_the_key_that_is_named() {
         assert!(refused.reason.contains("no object of columns"), "{refused:?}");
         target.store.close();
 
-        let mut target = Target::open_with(server, table(&["v"]));
+        let mut target = Target::open_with(server, &[("plainTable", "t"), ("plainKey", "v")]);
         target.put(&[plain(r#"{"id":7,"v":"b"}"#), plain(r#"{"id":8,"v":"d"}"#)]);
         assert_eq!(sql.run("SELECT id, v FROM t ORDER BY id"), [["2", "c"], ["7", "b"], ["8", "d"]]);
         let refused = target.one_refused(&[plain(r#"{"id":9}"#)]);
@@ -474,10 +473,8 @@ fn a_mapped_table_is_written_where_the_mapping_says() {
     on(&[Kind::MariaDb11], &[], |server| {
         let mut sql = with_table(server, "id INT PRIMARY KEY, v VARCHAR(9)");
         sql.run("CREATE TABLE `odd``name` LIKE t; CREATE DATABASE IF NOT EXISTS test2; CREATE OR REPLACE TABLE test2.old_u LIKE t");
-        let mut target = Target::open_with(server, |settings| {
-            settings.table_mapping.insert("shop.t".into(), "odd`name".into());
-            settings.table_mapping.insert("shop.*".into(), "test2.old_*".into());
-        });
+        let mut target =
+            Target::open_with(server, &[("tableMapping", "shop.t=odd`name, shop.*=test2.old_*")]);
         target.put(&[created(&pair(1, "a")), created(&pair(2, "b")).of("u")]);
         assert_eq!(sql.run("SELECT id FROM `odd``name`"), [["1"]]);
         assert_eq!(sql.run("SELECT id FROM test2.old_u"), [["2"]]);

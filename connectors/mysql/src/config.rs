@@ -58,6 +58,22 @@ pub enum SslMode {
     VerifyIdentity,
 }
 
+impl SslMode {
+    /// Every mode with its word, in the order in which they are told.
+    pub const ALL: [(&'static str, Self); 5] = [
+        ("disabled", Self::Disabled),
+        ("preferred", Self::Preferred),
+        ("required", Self::Required),
+        ("verify-ca", Self::VerifyCa),
+        ("verify-identity", Self::VerifyIdentity),
+    ];
+
+    /// The mode of that word; the usual one for any other.
+    pub(crate) fn of(word: &str) -> Self {
+        Self::ALL.into_iter().find(|(own, _)| *own == word).map_or_else(Self::default, |(_, mode)| mode)
+    }
+}
+
 /// What happens to bytes that are not valid in their column's character set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -94,13 +94,12 @@ fn lacks(severity: Severity, right: &str, kind: &str, on: &str, user: &str) -> F
 }
 
 impl Look for PostgresLook {
+    fn address(&self) -> String {
+        self.config.address()
+    }
+
     fn check(&self, topics: &[String]) -> Result<Vec<Finding>, Failure> {
-        // A topic that names no table says nothing of the tables that come with it.
-        let targets: Vec<TableName> = topics
-            .iter()
-            .filter_map(|topic| topic.split_once('.'))
-            .map(|(db, table)| self.config.mapping.target(db, table))
-            .collect();
+        let targets = self.config.mapping.targets(topics);
         self.look(|session| self.findings(session, &targets))
     }
 

@@ -53,6 +53,9 @@ pub enum Opened {
 
 /// Answers about a store, on a connection of its own and without its lock: for `flowd check` and `flowd position`.
 pub trait Look {
+    /// The target, for messages.
+    fn address(&self) -> String;
+
     /// What the target lacks for these topics.
     ///
     /// # Errors

@@ -1,11 +1,10 @@
-//! The connectorConfig of the binlog source and of the database sink: read by the table, judged by the connector.
+//! The connectorConfig of the binlog source: read by the table, judged by the connector.
 
 use std::fs::File;
 use std::path::PathBuf;
 
 use flowd_engine::setting::Wrong;
 use flowd_mysql::config::{InvalidText, MySqlConfig, MySqlSettings, SnapshotMode, SnapshotSettings, SslMode};
-use flowd_mysql::sink::config::{MySqlSinkConfig, MySqlSinkSettings};
 
 use super::{harmless, small};
 use crate::config::setting::Section;
@@ -14,22 +13,13 @@ use crate::config::values::Values;
 pub(super) fn source(values: &mut Values<'_>) -> MySqlConfig {
     let settings = connector_settings(values);
     check_something_is_captured(values, &settings);
-    judged(values, settings, make_harmless)
-}
-
-pub(super) fn sink(values: &mut Values<'_>, connector_name: &str) -> MySqlSinkConfig {
-    let settings = sink_settings(values, connector_name);
-    judged(values, settings, make_sink_harmless)
+    judged(values, settings)
 }
 
 /// The connector names one problem at a time: put what is harmless in its place and ask again for the next.
-fn judged<S, C>(values: &mut Values<'_>, mut settings: S, make_harmless: fn(&mut S, &str)) -> C
-where
-    S: Clone,
-    C: TryFrom<S, Error = Wrong>,
-{
+fn judged(values: &mut Values<'_>, mut settings: MySqlSettings) -> MySqlConfig {
     loop {
-        match C::try_from(settings.clone()) {
+        match MySqlConfig::try_from(settings.clone()) {
             Ok(config) => return config,
             Err(Wrong { setting, text }) => {
                 values.problem(Section::Connector, setting, text);
@@ -69,27 +59,6 @@ fn connector_settings(values: &mut Values<'_>) -> MySqlSettings {
     }
 }
 
-fn sink_settings(values: &mut Values<'_>, connector_name: &str) -> MySqlSinkSettings {
-    let section = Section::Connector;
-    let tls = tls(values);
-    let mut text = |name| values.parsed(section, name, |text, _| Ok(text.to_owned()));
-    MySqlSinkSettings {
-        connector_name: connector_name.to_owned(),
-        hostname: text("hostname").unwrap_or_else(harmless),
-        user: text("user").unwrap_or_else(harmless),
-        database: text("database").unwrap_or_else(harmless),
-        plain_table: text("plainTable"),
-        port: values.number(section, "port").map_or(1, |port| small(Some(port))),
-        password: flowd_mysql::config::Secret::new(values.secret(section, "password").expose()),
-        table_mapping: values.pairs(section, "tableMapping").into_iter().collect(),
-        plain_key: values.list(section, "plainKey"),
-        ssl_mode: tls.mode,
-        ssl_ca: tls.ca,
-        ssl_cert: tls.cert,
-        ssl_key: tls.key,
-    }
-}
-
 struct Tls {
     mode: SslMode,
     ca: Option<PathBuf>,
@@ -100,13 +69,6 @@ struct Tls {
 /// Certificates belong to the configuration: one that cannot be read is told with its line.
 fn tls(values: &mut Values<'_>) -> Tls {
     let section = Section::Connector;
-    let modes = [
-        ("disabled", SslMode::Disabled),
-        ("preferred", SslMode::Preferred),
-        ("required", SslMode::Required),
-        ("verify-ca", SslMode::VerifyCa),
-        ("verify-identity", SslMode::VerifyIdentity),
-    ];
     let mut file = |key| {
         let path = values.path(section, key);
         if let Some(path) = &path
@@ -118,23 +80,7 @@ fn tls(values: &mut Values<'_>) -> Tls {
         path
     };
     let (ca, cert, key) = (file("sslCa"), file("sslCert"), file("sslKey"));
-    Tls { mode: values.choice(section, "sslMode", &modes, SslMode::Preferred), ca, cert, key }
-}
-
-fn make_sink_harmless(settings: &mut MySqlSinkSettings, key: &str) {
-    match key {
-        "hostname" => settings.hostname = harmless(),
-        "user" => settings.user = harmless(),
-        "database" => settings.database = harmless(),
-        "tableMapping" => settings.table_mapping.clear(),
-        "plainTable" | "plainKey" => {
-            settings.plain_table = None;
-            settings.plain_key.clear();
-        }
-        "sslCa" => settings.ssl_mode = SslMode::Preferred,
-        "sslCert" | "sslKey" => (settings.ssl_cert, settings.ssl_key) = (None, None),
-        _ => *settings = MySqlSinkSettings::new(harmless(), harmless(), harmless(), harmless()),
-    }
+    Tls { mode: values.choice(section, "sslMode", &SslMode::ALL, SslMode::Preferred), ca, cert, key }
 }
 
 /// Takes a value that was found wrong out of the way.

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use flowd_mysql::sink::config::MySqlSinkConfig;
 use flowd_sink::file::FileSettings;
 
-use super::{connector_name, mysql, servers, topic};
+use super::{connector_name, servers, topic};
 use crate::config::problem::Origin;
 use crate::config::setting::Section;
 use crate::config::values::Values;
@@ -23,13 +22,6 @@ pub struct Reading {
     pub applied_topic: Option<String>,
     /// How long a sink of rows waits for a missing event while its source goes on; `None`: as long as it does by itself.
     pub gap_wait: Option<Duration>,
-}
-
-/// What the database sink is told besides.
-#[derive(Debug, Clone)]
-pub struct Database {
-    /// The server, and what goes where.
-    pub mysql: MySqlSinkConfig,
 }
 
 pub(super) fn reading(values: &mut Values<'_>) -> Reading {
@@ -69,10 +61,6 @@ fn topics(text: &str) -> Result<Vec<String>, String> {
         }
     }
     Ok(topics)
-}
-
-pub(super) fn database(values: &mut Values<'_>, reading: &Reading) -> Database {
-    Database { mysql: mysql::sink(values, &reading.connector_name) }
 }
 
 pub(super) fn file(values: &mut Values<'_>, reading: &Reading) -> FileSettings {

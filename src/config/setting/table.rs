@@ -3,10 +3,9 @@
 use flowd_codec::frame::PUBLISH_SIZE_MAX;
 use flowd_engine::budget::Shares;
 use flowd_mysql::config::{SETTINGS, SnapshotSettings};
-use flowd_mysql::sink::config::SINK_SETTINGS;
 use flowd_source::Subject;
 
-use super::Kind::{Choice, Form, Integer, List, Pairs, Path, Secret, Size, Switch, Text};
+use super::Kind::{Choice, Form, Integer, List, Path, Secret, Size, Switch, Text};
 use super::Owner::{Any, One, Sinks, Sources};
 use super::Preset::{Required, Value, Without};
 use super::Section::{Connector, OffsetStorage, Pipeline, PubSub};
@@ -22,8 +21,7 @@ pub(super) fn all() -> Vec<Setting> {
 fn of_connector(connector: Named) -> Vec<Setting> {
     let name = connector.name();
     match connector.way() {
-        Way::MySqlCdc => MYSQL_CDC.iter().map(|row| with_help(row, SETTINGS)).collect(),
-        Way::MySqlSink => MYSQL_SINK.iter().map(|row| with_help(row, SINK_SETTINGS)).collect(),
+        Way::MySqlCdc => MYSQL_CDC.iter().map(with_help).collect(),
         Way::FileSink => FILE_SINK.to_vec(),
         Way::StdoutSink => STDOUT_SINK.to_vec(),
         Way::Source(source) => {
@@ -52,8 +50,8 @@ fn own(
 }
 
 /// A row whose help the connector has.
-fn with_help(row: &Setting, settings: &[flowd_mysql::config::Setting]) -> Setting {
-    let help = settings.iter().find(|own| own.name == row.name).map_or("", |own| own.help);
+fn with_help(row: &Setting) -> Setting {
+    let help = SETTINGS.iter().find(|own| own.name == row.name).map_or("", |own| own.help);
     Setting { help, ..*row }
 }
 
@@ -75,11 +73,6 @@ const fn mesh(name: &'static str, kind: Kind, preset: Preset, help: &'static str
 /// A setting of the binlog source: its help is the connector's own.
 const fn cdc(name: &'static str, kind: Kind, preset: Preset) -> Setting {
     row(One("mysql-cdc"), Connector, name, kind, preset, "")
-}
-
-/// A setting of the database sink, likewise.
-const fn sink(name: &'static str, kind: Kind, preset: Preset) -> Setting {
-    row(One("mysql-sink"), Connector, name, kind, preset, "")
 }
 
 const fn file(name: &'static str, kind: Kind, preset: Preset, help: &'static str) -> Setting {
@@ -181,22 +174,6 @@ const MYSQL_CDC: &[Setting] = &[
 const NAME_HELP: &str = "the logical name, and its group at EventMesh";
 const SOURCE_NAME_HELP: &str = "the logical name: part of `source` and of the registry's keys";
 const TOPIC_HELP: &str = "topic: a fixed name or a template";
-
-const MYSQL_SINK: &[Setting] = &[
-    sink("connectorName", NAME, Required),
-    sink("hostname", Text, Required),
-    sink("port", Integer(1, 65_535), Value("3306")),
-    sink("user", Text, Required),
-    sink("password", Secret, Value("")),
-    sink("database", Text, Required),
-    sink("tableMapping", Pairs, Without("the event's table name in database")),
-    sink("plainTable", Form("table or db.table"), Without("such events are refused")),
-    sink("plainKey", List, Without("the table's own key")),
-    sink("sslMode", SSL_MODES, Value("preferred")),
-    sink("sslCa", Path, Without("only for verify-ca and verify-identity, which need it")),
-    sink("sslCert", Path, Without("no client certificate")),
-    sink("sslKey", Path, Without("no client certificate")),
-];
 
 const FILE_SINK: &[Setting] = &[
     file("connectorName", NAME, Required, NAME_HELP),

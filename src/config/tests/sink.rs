@@ -1,12 +1,13 @@
 //! What the configuration of a sink promises to its user.
 
+use flowd_mysql::sink::config::MySqlSinkConfig;
+
 use super::*;
 
 const PLAIN: &str = "pubSubConfig: {subject: shop.orders}\nconnectorConfig: {connectorName: copy}\n";
 fn reading(config: &Config) -> &Reading {
     match &config.connector {
-        Connector::MySqlSink(reading, _)
-        | Connector::FileSink(reading, _)
+        Connector::FileSink(reading, _)
         | Connector::StdoutSink(reading)
         | Connector::Delivery(reading, _) => reading,
         Connector::MySqlCdc(_) | Connector::Messages(_) => panic!("a source"),
@@ -101,9 +102,9 @@ fn the_file_of_eventmeshs_file_sink_is_read_as_it_stands() {
 }
 
 /// What the configuration of a database sink comes to.
-fn database(config: &Config) -> &flowd_mysql::sink::config::MySqlSinkConfig {
-    let Connector::MySqlSink(_, database) = &config.connector else { panic!("no database sink") };
-    &database.mysql
+fn database(config: &Config) -> MySqlSinkConfig {
+    let Connector::Delivery(_, delivery) = &config.connector else { panic!("no database sink") };
+    MySqlSinkConfig::read(&delivery.settings).expect("judged before")
 }
 
 const JDBC: &str = "pubSubConfig:\n  meshAddress: 127.0.0.1:10001\n  subject: TopicTest\n  idc: FT\n  env: PRD\n  \

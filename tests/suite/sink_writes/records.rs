@@ -6,8 +6,6 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use flowd_engine::failure::Failure;
-use flowd_mysql::config::Secret;
-use flowd_mysql::sink::config::MySqlSinkSettings;
 use flowd_mysql::sink::store::MySqlStore;
 use flowd_sink::store::{Applied, ChunkApplied, ChunksOver, Store};
 
@@ -52,7 +50,7 @@ fn what_is_applied_is_written_with_the_data_and_loaded_again() {
             sql.run("SELECT source, epoch, topic, lane, sequence FROM flowd_applied WHERE lane = 0");
         assert_eq!(recorded, [["/flowd/mysql/x", "6", "shop.t", "0", "1"]]);
         // Another sink in the same database has its own.
-        let mut other = MySqlStore::new(config(server, "other", |_| {}));
+        let mut other = MySqlStore::new(config(server, "other", &[]));
         assert_eq!(other.open().expect("another name"), Applied::default());
     });
 }
@@ -97,17 +95,14 @@ fn an_account_that_may_not_truncate_deletes() {
         Target::open(server).store.close();
         sql.run("CREATE USER lesser@'%' IDENTIFIED BY 'lesser'");
         sql.run("GRANT SELECT, INSERT, UPDATE, DELETE ON test.* TO lesser@'%'");
-        let lesser = |settings: &mut MySqlSinkSettings| {
-            settings.user = "lesser".into();
-            settings.password = Secret::new("lesser");
-        };
-        let mut target = Target::open_with(server, lesser);
+        let lesser = [("user", "lesser"), ("password", "lesser")];
+        let mut target = Target::open_with(server, &lesser);
         target.put(&[created(&pair(1, "a"))]);
         assert_eq!(target.try_put(&[truncated()], &lanes(vec![lane(0, 5, 9)])), Ok(vec![]));
         assert_eq!(rows(&mut sql), Vec::<String>::new());
         target.store.close();
         sql.run("REVOKE INSERT ON test.* FROM lesser@'%'; GRANT INSERT ON test.flowd_applied TO lesser@'%'");
-        let mut target = Target::open_with(server, lesser);
+        let mut target = Target::open_with(server, &lesser);
         let failure = target.try_put(&[created(&pair(1, "a"))], &Applied::default());
         assert!(
             matches!(&failure, Err(Failure::Unusable(text)) if text.contains("lacks a right")),
@@ -121,7 +116,7 @@ fn a_second_sink_of_the_name_is_refused_and_a_lost_connection_is_replaced() {
     on_every_server(|server| {
         let mut sql = with_table(server, "id INT PRIMARY KEY, v VARCHAR(9)");
         let mut target = Target::open(server);
-        let mut second = MySqlStore::new(config(server, "copy", |_| {}));
+        let mut second = MySqlStore::new(config(server, "copy", &[]));
         let refused = second.open();
         assert!(
             matches!(&refused, Err(Failure::Unusable(text)) if text.contains("another sink with the connectorName copy")),
@@ -228,7 +223,7 @@ fn a_connection_that_only_the_server_believes_in_is_ended_and_its_lock_taken() {
     on(&FAMILIES, &[], |server| {
         let mut sql = with_table(server, "id INT PRIMARY KEY, v VARCHAR(9)");
         let way = Way::to(server.port);
-        let mut target = Target::open_with(server, |settings| settings.port = way.port);
+        let mut target = Target::open_with(server, &[("port", &way.port.to_string())]);
         target.put(&[created(&pair(1, "a"))]);
         let lock = "SELECT IS_USED_LOCK('flowd.copy')";
         let first = sql.run(lock)[0][0].clone();
@@ -237,7 +232,7 @@ fn a_connection_that_only_the_server_believes_in_is_ended_and_its_lock_taken() {
         assert!(matches!(lost, Err(Failure::Retry(_))), "{lost:?}");
         assert_eq!(sql.run(lock)[0][0], first, "the server has noticed nothing");
         // A stranger must not take it.
-        let mut second = MySqlStore::new(config(server, "copy", |_| {}));
+        let mut second = MySqlStore::new(config(server, "copy", &[]));
         assert!(matches!(second.open(), Err(Failure::Unusable(_))));
         assert_eq!(target.store.open().expect("by ending the old one").lanes, []);
         assert_ne!(sql.run(lock)[0][0], first);

@@ -1,13 +1,12 @@
-//! `connectorConfig` of the mysql-sink: the settings as written, and the resolved form that the rest uses.
+//! `connectorConfig` of the mysql-sink: its settings, and the resolved form that the rest uses.
 
-use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::PathBuf;
 
-use flowd_engine::setting::Wrong;
+use flowd_engine::setting::{Kind, Preset, Setting, Settings, Wrong};
 use flowd_sink::rows::mapping::{MappingSettings, NameRule, TableMapping};
-use serde::Deserialize;
 
-use crate::config::{MySqlConfig, MySqlSettings, Secret, Setting, SslMode, optional, required};
+use crate::config::{MySqlConfig, MySqlSettings, Secret, SslMode};
 
 /// Of schemas, tables and columns.
 const NAMES: NameRule = NameRule {
@@ -17,112 +16,76 @@ const NAMES: NameRule = NameRule {
     allowed: "a name of 1 to 64 characters",
 };
 
-/// `connectorConfig` as it is written. References (`${VAR}`, `file:`) are resolved before, by whoever reads the file.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase")]
-#[allow(missing_docs, reason = "SINK_SETTINGS describes each, for the user as well")]
-pub struct MySqlSinkSettings {
-    pub connector_name: String,
-    pub hostname: String,
-    #[serde(default = "default_port")]
-    pub port: u16,
-    pub user: String,
-    #[serde(default)]
-    pub password: Secret,
-    pub database: String,
-    #[serde(default)]
-    pub table_mapping: BTreeMap<String, String>,
-    #[serde(default)]
-    pub plain_table: Option<String>,
-    #[serde(default)]
-    pub plain_key: Vec<String>,
-    #[serde(default)]
-    pub ssl_mode: SslMode,
-    #[serde(default)]
-    pub ssl_ca: Option<PathBuf>,
-    #[serde(default)]
-    pub ssl_cert: Option<PathBuf>,
-    #[serde(default)]
-    pub ssl_key: Option<PathBuf>,
-}
+const SSL_MODES: &[&str] = &["disabled", "preferred", "required", "verify-ca", "verify-identity"];
 
-impl MySqlSinkSettings {
-    /// What must be given; everything else as where nothing is written.
-    pub fn new(connector_name: String, hostname: String, user: String, database: String) -> Self {
-        Self {
-            connector_name,
-            hostname,
-            port: default_port(),
-            user,
-            password: Secret::default(),
-            database,
-            table_mapping: BTreeMap::new(),
-            plain_table: None,
-            plain_key: Vec::new(),
-            ssl_mode: SslMode::default(),
-            ssl_ca: None,
-            ssl_cert: None,
-            ssl_key: None,
-        }
-    }
-}
-
-fn default_port() -> u16 {
-    3306
-}
-
-/// Every key of the sink's `connectorConfig`, in the order of [`MySqlSinkSettings`]; a test holds the two together.
-pub const SINK_SETTINGS: &[Setting] = &[
-    required(
-        "connectorName",
-        "name",
-        "the logical name: the lock in the target and the record of what is applied",
-    ),
-    required("hostname", "text", "the target server's host name or address"),
-    optional("port", "1..65535", Some("3306"), "the server's TCP port"),
-    required(
+/// Every setting of the sink but `connectorName`, which all connectors have.
+pub const SETTINGS: &[Setting] = &[
+    Setting::new("hostname", Kind::Text, Preset::Required, "the target server's host name or address"),
+    Setting::new("port", Kind::Integer(1, 65_535), Preset::Value("3306"), "the server's TCP port"),
+    Setting::new(
         "user",
-        "text",
+        Kind::Text,
+        Preset::Required,
         "the account; it needs SELECT, INSERT, UPDATE and DELETE on the tables, CREATE and DROP for flowd_applied and TRUNCATE",
     ),
-    optional("password", "text", Some("empty"), "its password; ${VAR} and file:PATH keep it out of the file"),
-    required(
+    Setting::new(
+        "password",
+        Kind::Secret,
+        Preset::Value(""),
+        "its password; ${VAR} and file:PATH keep it out of the file",
+    ),
+    Setting::new(
         "database",
-        "name",
+        Kind::Text,
+        Preset::Required,
         "the database of tables that tableMapping does not name, and of flowd_applied",
     ),
-    optional(
+    Setting::new(
         "tableMapping",
-        "mapping of db.table to table or db.table",
-        Some("the event's table name in database"),
+        Kind::Pairs,
+        Preset::Without("the event's table name in database"),
         "where rows go; `db.*` stands for all tables of a source's database, a `*` in the target for the table's name",
     ),
-    optional(
+    Setting::new(
         "plainTable",
-        "table or db.table",
-        None,
+        Kind::Form("table or db.table"),
+        Preset::Without("such events are refused"),
         "where the data of events goes that are no change events, a JSON object of columns; without it they are refused",
     ),
-    optional(
+    Setting::new(
         "plainKey",
-        "list of columns",
-        Some("the table's own key"),
+        Kind::List,
+        Preset::Without("the table's own key"),
         "which row of plainTable such an event replaces",
     ),
-    optional(
+    Setting::new(
         "sslMode",
-        "disabled, preferred, required, verify-ca, verify-identity",
-        Some("preferred"),
+        Kind::Choice(SSL_MODES),
+        Preset::Value("preferred"),
         "how the connection is protected; only the last two look at the server's certificate",
     ),
-    optional("sslCa", "path", None, "PEM file of the authorities that verify-ca and verify-identity trust"),
-    optional("sslCert", "path", None, "PEM file of our own certificate, for accounts that require one"),
-    optional("sslKey", "path", None, "PEM file of the key of sslCert"),
+    Setting::new(
+        "sslCa",
+        Kind::Path,
+        Preset::Without("only for verify-ca and verify-identity, which need it"),
+        "PEM file of the authorities that verify-ca and verify-identity trust",
+    ),
+    Setting::new(
+        "sslCert",
+        Kind::Path,
+        Preset::Without("no client certificate"),
+        "PEM file of our own certificate, for accounts that require one",
+    ),
+    Setting::new(
+        "sslKey",
+        Kind::Path,
+        Preset::Without("no client certificate"),
+        "PEM file of the key of sslCert",
+    ),
 ];
 
 /// `connectorConfig` of a sink, resolved.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "MySqlSinkSettings")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MySqlSinkConfig {
     /// The target server and how to reach it; what only a source needs in it is not used.
     pub server: MySqlConfig,
@@ -131,6 +94,30 @@ pub struct MySqlSinkConfig {
 }
 
 impl MySqlSinkConfig {
+    /// From what the user wrote.
+    ///
+    /// # Errors
+    /// The first setting that cannot be as it is.
+    pub fn read(settings: &Settings) -> Result<Self, Wrong> {
+        let mapping = MappingSettings {
+            schema: settings.text("database").to_owned(),
+            table_mapping: settings.pairs("tableMapping").iter().cloned().collect(),
+            plain_table: settings.text_if("plainTable").map(str::to_owned),
+            plain_key: settings.list("plainKey").to_vec(),
+        };
+        let mapping = TableMapping::new(mapping, "database", NAMES)?;
+        let text = |name| settings.text(name).to_owned();
+        let name = settings.connector_name().to_owned();
+        let mut server = MySqlSettings::new(name, text("hostname"), text("user"));
+        server.port = u16::try_from(settings.number("port")).expect("the kind bounds it");
+        server.password = Secret::new(settings.secret("password"));
+        server.ssl_mode = SslMode::of(settings.text("sslMode"));
+        server.ssl_ca = pem_file(settings, "sslCa")?;
+        server.ssl_cert = pem_file(settings, "sslCert")?;
+        server.ssl_key = pem_file(settings, "sslKey")?;
+        Ok(Self { server: server.try_into()?, mapping })
+    }
+
     /// The sink's logical name.
     pub fn connector_name(&self) -> &str {
         &self.server.connector_name
@@ -142,73 +129,51 @@ impl MySqlSinkConfig {
     }
 }
 
-impl TryFrom<MySqlSinkSettings> for MySqlSinkConfig {
-    type Error = Wrong;
-
-    fn try_from(settings: MySqlSinkSettings) -> Result<Self, Wrong> {
-        let mapping = MappingSettings {
-            schema: settings.database,
-            table_mapping: settings.table_mapping,
-            plain_table: settings.plain_table,
-            plain_key: settings.plain_key,
-        };
-        let mapping = TableMapping::new(mapping, "database", NAMES)?;
-        let mut server = MySqlSettings::new(settings.connector_name, settings.hostname, settings.user);
-        server.port = settings.port;
-        server.password = settings.password;
-        server.ssl_mode = settings.ssl_mode;
-        server.ssl_ca = settings.ssl_ca;
-        server.ssl_cert = settings.ssl_cert;
-        server.ssl_key = settings.ssl_key;
-        Ok(Self { server: server.try_into()?, mapping })
+/// Certificates belong to the configuration: one that cannot be read is told with its setting.
+fn pem_file(settings: &Settings, name: &'static str) -> Result<Option<PathBuf>, Wrong> {
+    let Some(path) = settings.path_if(name) else { return Ok(None) };
+    match File::open(path) {
+        Ok(_) => Ok(Some(path.to_owned())),
+        Err(error) => Err(Wrong::new(
+            name,
+            format!("cannot read the file {}: {error}; allowed: a PEM file", path.display()),
+        )),
     }
 }
 
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::config::tests::Fields;
 
-    #[test]
-    fn the_table_of_settings_names_exactly_the_fields() {
-        let mut fields = Vec::new();
-        MySqlSinkSettings::deserialize(Fields(&mut fields)).expect_err("no values are given");
-        assert_eq!(SINK_SETTINGS.iter().map(|setting| setting.name).collect::<Vec<_>>(), fields);
-    }
-
-    pub(in crate::sink) fn with(more: &str) -> Result<MySqlSinkConfig, String> {
-        let text =
-            format!(r#"{{"connectorName":"copy","hostname":"db2","user":"sink","database":"shop"{more}}}"#);
-        serde_json::from_str(&text).map_err(|error| error.to_string())
+    pub(in crate::sink) fn with(more: &[(&str, &str)]) -> Result<MySqlSinkConfig, Wrong> {
+        let required = [("hostname", "db2"), ("user", "sink"), ("database", "shop")];
+        let settings = Settings::of("copy", SETTINGS, &[&required, more].concat())?;
+        MySqlSinkConfig::read(&settings)
     }
 
     #[test]
-    fn the_table_of_settings_says_what_is_required() {
-        let required: Vec<_> =
-            SINK_SETTINGS.iter().filter(|setting| setting.required).map(|setting| setting.name).collect();
-        assert_eq!(required, ["connectorName", "hostname", "user", "database"]);
-        let complete = r#"{"connectorName":"copy","hostname":"db2","user":"sink","database":"shop"}"#;
-        for name in required {
-            let text = complete.replace(&format!("\"{name}\""), "\"other\"");
-            let error = serde_json::from_str::<MySqlSinkConfig>(&text).expect_err("incomplete");
-            assert!(error.to_string().contains(&format!("missing field `{name}`")), "{error}");
+    fn every_mode_of_tls_has_its_word() {
+        assert!(SslMode::ALL.iter().map(|(word, _)| word).eq(SSL_MODES));
+        for (word, mode) in SslMode::ALL {
+            assert_eq!(SslMode::of(word), mode);
         }
     }
 
     #[test]
     fn what_cannot_be_is_refused_with_its_setting() {
         let long = "x".repeat(65);
-        for (more, text) in [
-            (r#","tableMapping":{"orders":"x"}"#.to_owned(), "tableMapping \"orders\""),
-            (format!(r#","tableMapping":{{"a.b":"{long}"}}"#), "tableMapping \"xxx"),
-            (r#","tableMapping":{"a.b":"c "}"#.to_owned(), "tableMapping \"c \""),
-            (r#","plainKey":["id"]"#.to_owned(), "plainKey \"id\""),
-            (r#","sslCert":"cert.pem""#.to_owned(), "sslKey nothing"),
+        for (more, setting) in [
+            (("tableMapping", "orders=x"), "tableMapping"),
+            (("tableMapping", format!("a.b={long}").as_str()), "tableMapping"),
+            (("database", "shop "), "database"),
+            (("plainKey", "id"), "plainKey"),
+            (("sslMode", "verify-ca"), "sslCa"),
+            (("sslCa", "there_is_no_such.pem"), "sslCa"),
+            (("sslCert", "Cargo.toml"), "sslKey"),
         ] {
-            let error = with(&more).expect_err(text);
-            assert!(error.contains(text), "{error}");
+            assert_eq!(with(&[more]).expect_err(setting).setting, setting, "{more:?}");
         }
-        with(&format!(r#","tableMapping":{{"a.b":"{}"}}"#, "é".repeat(64)))
-            .expect("characters count, not bytes");
+        let accented = format!("a.b={}", "é".repeat(64));
+        with(&[("tableMapping", &accented)]).expect("characters count, not bytes");
     }
 }

@@ -2,6 +2,7 @@
 //! no lock, so it answers while the sink runs.
 
 use flowd_engine::failure::Failure;
+use flowd_sink::deliver::Look;
 use flowd_sink::rows::mapping::TableName;
 use flowd_sink::store::Standing;
 
@@ -14,16 +15,39 @@ use crate::error::WireError;
 use crate::grants::Grants;
 use crate::query::{identifier, literal, text};
 
-/// What is recorded of the sink, by source, topic and lane; nothing where it never ran.
-///
-/// # Errors
-/// `Retry` where the server cannot be reached, `Unusable` where it refuses.
-pub fn standing(config: &MySqlSinkConfig) -> Result<Vec<Standing>, Failure> {
-    let mut connection = Connection::connect(&config.server)?;
-    let found = recorded(&mut connection, config);
-    let found = found.map_err(|error| error.into_failure(&config.server.address()));
-    connection.close();
-    found
+/// Looks at the target of a sink.
+#[derive(Debug)]
+pub struct MySqlLook {
+    config: MySqlSinkConfig,
+}
+
+impl MySqlLook {
+    /// Connects only when it is asked.
+    pub fn new(config: MySqlSinkConfig) -> Self {
+        Self { config }
+    }
+
+    fn look<T>(&self, at: impl FnOnce(&mut Connection) -> Result<T, WireError>) -> Result<T, Failure> {
+        let mut connection = Connection::connect(&self.config.server)?;
+        let found = at(&mut connection);
+        connection.close();
+        found.map_err(|error| error.into_failure(&self.config.server.address()))
+    }
+}
+
+impl Look for MySqlLook {
+    fn address(&self) -> String {
+        self.config.server.address()
+    }
+
+    fn check(&self, topics: &[String]) -> Result<Vec<Finding>, Failure> {
+        let targets = self.config.mapping.targets(topics);
+        self.look(|connection| findings(connection, &self.config, &targets))
+    }
+
+    fn standing(&self) -> Result<Vec<Standing>, Failure> {
+        self.look(|connection| recorded(connection, &self.config))
+    }
 }
 
 fn recorded(connection: &mut Connection, config: &MySqlSinkConfig) -> Result<Vec<Standing>, WireError> {
@@ -33,19 +57,6 @@ fn recorded(connection: &mut Connection, config: &MySqlSinkConfig) -> Result<Vec
     connection.execute("SET SESSION time_zone = '+00:00'")?;
     let rows = connection.query(&applied::lanes_with_time(config.database(), config.connector_name()))?.rows;
     rows.iter().map(|row| Ok(Standing { lane: applied::lane(row)?, updated: text(row, 5) })).collect()
-}
-
-/// What the target lacks for these tables of sources, each `(db, table)`.
-///
-/// # Errors
-/// `Retry` where the server cannot be reached, `Unusable` where it refuses.
-pub fn check(config: &MySqlSinkConfig, tables: &[(&str, &str)]) -> Result<Vec<Finding>, Failure> {
-    let mut connection = Connection::connect(&config.server)?;
-    let targets: Vec<TableName> = tables.iter().map(|(db, table)| config.mapping.target(db, table)).collect();
-    let found = findings(&mut connection, config, &targets);
-    let found = found.map_err(|error| error.into_failure(&config.server.address()));
-    connection.close();
-    found
 }
 
 fn findings(
@@ -129,12 +140,11 @@ fn missing_rights(grants: &Grants, config: &MySqlSinkConfig, needed: &[&str]) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sink::config::MySqlSinkSettings;
+    use crate::sink::config::tests::with;
 
     #[test]
     fn rights_that_are_not_shown_are_named_with_the_grant() {
-        let settings = MySqlSinkSettings::new("copy".into(), "db".into(), "u".into(), "shop".into());
-        let config = MySqlSinkConfig::try_from(settings).expect("sound");
+        let config = with(&[]).expect("sound");
         let grants =
             Grants::parse(["GRANT SELECT, INSERT ON `shop`.* TO `u`@`%`", "GRANT UPDATE ON *.* TO `u`@`%`"]);
         let finding = missing_rights(&grants, &config, &["SELECT", "INSERT", "UPDATE", "DELETE", "CREATE"]);

@@ -6,6 +6,12 @@
 //! `truncate`, `fault`). [`store`] joins them, and [`look`] reads the record from outside. What an event does to a table,
 //! order, duplicates and dead letters are not its business (`flowd-sink`). Invariant: no value is stored that is not exactly the event's.
 
+use flowd_sink::deliver::{Connector, Opened};
+
+use crate::sink::config::{MySqlSinkConfig, SETTINGS};
+use crate::sink::look::MySqlLook;
+use crate::sink::store::MySqlStore;
+
 pub mod config;
 pub mod look;
 pub mod store;
@@ -23,3 +29,17 @@ mod table;
 mod truncate;
 mod value;
 mod write;
+
+/// The connector.
+pub const CONNECTOR: Connector = Connector {
+    name: "mysql-sink",
+    help: "tables of MySQL and MariaDB: each change applied once, in the order of its lane",
+    settings: SETTINGS,
+    open: |settings, _| {
+        let config = MySqlSinkConfig::read(settings)?;
+        Ok(Opened::Rows {
+            look: Box::new(MySqlLook::new(config.clone())),
+            store: Box::new(MySqlStore::new(config)),
+        })
+    },
+};

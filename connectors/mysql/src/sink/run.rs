@@ -248,7 +248,7 @@ mod tests {
         let mut table = table_of(name, vec![made("id", key.clone())], vec![0], Instant::now());
         let member = |id: &'static str| vec![(std::borrow::Cow::Borrowed("id"), id)];
         let layout = table.layout(&MARIADB, &member("1"), Origin::Change, &[]).expect("a shape");
-        let mut tables = Tables::new(MARIADB, with("").expect("possible settings").mapping);
+        let mut tables = Tables::new(MARIADB, with(&[]).expect("possible settings").mapping);
         tables.add(table.definition.name.clone(), table);
         let mut runs = Runs::new(1 << 20);
         for (index, change) in changes.split(' ').enumerate() {

@@ -127,6 +127,13 @@ impl TableMapping {
             None => TableName { schema: self.schema.clone(), table: table.to_owned() },
         }
     }
+
+    /// The tables that topics name, each `db.table` as a source names them by itself. A topic that names none says nothing
+    /// of the tables that come with it.
+    pub fn targets(&self, topics: &[String]) -> Vec<TableName> {
+        let tables = topics.iter().filter_map(|topic| topic.split_once('.'));
+        tables.map(|(db, table)| self.target(db, table)).collect()
+    }
 }
 
 fn check_mapping(mapping: &BTreeMap<String, String>, names: NameRule) -> Result<(), Wrong> {
@@ -187,6 +194,14 @@ mod tests {
         assert_eq!(target(&mapping, "a", "x.y"), "c.z");
         assert_eq!(target(&mapping, "a", "other"), "all.old_other");
         assert_eq!(target(&mapping, "b", "orders"), "shop.orders");
+    }
+
+    #[test]
+    fn topics_tell_tables_where_they_are_named_as_a_source_names_them() {
+        let mapping = mapped(&[("a.x", "y")]).expect("a mapping");
+        let topics = ["a.x", "orders", "b.z"].map(str::to_owned);
+        let targets: Vec<String> = mapping.targets(&topics).iter().map(TableName::to_string).collect();
+        assert_eq!(targets, ["shop.y", "shop.z"]);
     }
 
     #[test]

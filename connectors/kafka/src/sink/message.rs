@@ -25,10 +25,13 @@ pub(crate) struct Message {
 impl Message {
     /// Of an event in the form that it had before EventMesh; the error says why it can be none.
     pub(crate) fn write(event: &EventView<'_>, mode: Mode) -> Result<Self, String> {
-        let mut memory = Vec::with_capacity(MEMORY_BYTES);
-        let key = key(event)?.map(|key| add(&mut memory, &key));
+        let (key, value) = (key(event)?, mode.body(event)?);
+        let size = |part: &Option<Cow<'_, [u8]>>| part.as_ref().map_or(0, |part| part.len());
+        let values: usize = event.attributes().map(|(_, value)| value.len()).sum();
+        let mut memory = Vec::with_capacity(size(&key) + size(&value) + values + VALUES_BYTES);
+        let key = key.map(|key| add(&mut memory, &key));
         // An event without data is a record without value, which a compacted topic takes as a deletion.
-        let value = mode.body(event)?.map(|value| add(&mut memory, &value));
+        let value = value.map(|value| add(&mut memory, &value));
         let headers = match mode {
             Mode::Structured => {
                 let content_type = format!("{STRUCTURED}; charset=UTF-8");
@@ -46,8 +49,8 @@ impl Message {
     }
 }
 
-/// What a record of usual size needs.
-const MEMORY_BYTES: usize = 1024;
+/// About what version and content type need.
+const VALUES_BYTES: usize = 64;
 
 fn add(memory: &mut Vec<u8>, bytes: &[u8]) -> Range<usize> {
     let start = memory.len();

@@ -9,7 +9,7 @@ use std::fmt;
 
 use serde_json::value::RawValue;
 
-use super::members::Members;
+use super::members::{Members, Met};
 use super::stamp::{EPOCH_WIDTH, NUMBER_WIDTH};
 use super::view::{Data, EventError, EventView, ExtensionValue, decode_event, is_attribute_name};
 use crate::{json, time};
@@ -313,11 +313,13 @@ fn set<T>(slot: &mut Option<T>, value: T) -> Option<()> {
 struct Others<'a> {
     names: [&'a str; 24],
     count: usize,
+    met: Met,
 }
 
 impl<'a> Others<'a> {
     fn add(&mut self, name: &'a str) -> Option<()> {
-        if !is_attribute_name(name) || self.names[..self.count].contains(&name) {
+        let is_twice = self.met.may_have(name) && self.names[..self.count].contains(&name);
+        if is_twice || !is_attribute_name(name) {
             return None;
         }
         *self.names.get_mut(self.count)? = name;

@@ -60,6 +60,22 @@ impl<'a> Members<'a> {
     }
 }
 
+/// Names that were met, so that most of those that are new are known to be so without a look at the others.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Met(u64);
+
+impl Met {
+    /// Takes note of a name; false where none of those before can be the same.
+    pub(super) fn may_have(&mut self, name: &str) -> bool {
+        let [first, .., last] = name.as_bytes() else { return true };
+        let mixed = usize::from(*first) * 7 + usize::from(*last) * 13 + name.len() * 29;
+        let bit = 1 << (mixed % 64);
+        let is_met = self.0 & bit != 0;
+        self.0 |= bit;
+        is_met
+    }
+}
+
 /// Where a string ends whose inside begins here: the place of its quote. `None` for control characters, and for escapes that
 /// are not of one letter.
 fn string_end(text: &[u8]) -> Option<usize> {

@@ -24,6 +24,10 @@ use crate::stats::SinkStats;
 /// What names the file.
 const SETTING: &str = "file-sink, path";
 
+/// So many events are synced without waiting for a pause: half of what EventMesh has on its way at most, so that the other
+/// half comes meanwhile.
+const SYNC_EVENTS: u64 = 2_048;
+
 /// Where a file-sink writes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileSettings {
@@ -125,7 +129,7 @@ impl Lines {
         let is_large = self.settings.rotate_bytes.is_some_and(|bytes| self.size >= bytes);
         match () {
             () if is_large && self.size > 0 => self.rotate(parcels),
-            () if self.file.is_overdue() => self.settle(parcels),
+            () if waiting + events >= SYNC_EVENTS || self.file.is_overdue() => self.settle(parcels),
             () => Ok(()),
         }
     }

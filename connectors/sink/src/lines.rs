@@ -3,6 +3,7 @@
 use flowd_engine::failure::Failure;
 use flowd_engine::parcel::Parcel;
 use flowd_engine::worker::Outlet;
+use memchr::memchr2;
 
 use crate::event::{Content, SinkEvent};
 use crate::letter::letter;
@@ -23,10 +24,13 @@ pub(crate) fn append(
             parcels.reject(&told, &line)?;
             continue;
         }
-        let start = out.len();
+        let mut start = out.len();
         out.extend_from_slice(json);
         // In JSON these stand only between members, where a blank does as well.
-        out[start..].iter_mut().filter(|byte| matches!(byte, b'\n' | b'\r')).for_each(|byte| *byte = b' ');
+        while let Some(at) = memchr2(b'\n', b'\r', &out[start..]) {
+            start += at;
+            out[start] = b' ';
+        }
         out.push(b'\n');
     }
     Ok(())

@@ -8,7 +8,7 @@ use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::{Data, EXTENSIONS_MAX, EventError, EventView, ExtensionValue, SpecVersion, is_attribute_name};
-use crate::event::members::Members;
+use crate::event::members::{Members, Met};
 use crate::time;
 
 /// Reads one CloudEvent. Attributes that are null count as absent; `data` that is null does not.
@@ -106,6 +106,9 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     }
 }
 
+/// Room for what a server adds and a few of the event's own.
+const EXTENSIONS_USUAL: usize = 24;
+
 /// What has been found so far.
 #[derive(Default)]
 struct Parts<'a> {
@@ -120,6 +123,7 @@ struct Parts<'a> {
     subject: Option<Cow<'a, str>>,
     time: Option<Cow<'a, str>>,
     extensions: Vec<(Cow<'a, str>, ExtensionValue<'a>)>,
+    met: Met,
     data: Option<&'a RawValue>,
     data_base64: Option<&'a RawValue>,
 }
@@ -182,11 +186,14 @@ impl<'a> Parts<'a> {
         if !is_attribute_name(&name) {
             return Err(EventError::Name(name.into_owned()));
         }
-        if self.extensions.iter().any(|(key, _)| *key == name) {
+        if self.met.may_have(&name) && self.extensions.iter().any(|(key, _)| *key == name) {
             return Err(EventError::Twice(name.into_owned()));
         }
         if self.extensions.len() >= EXTENSIONS_MAX {
             return Err(EventError::TooManyExtensions);
+        }
+        if self.extensions.is_empty() {
+            self.extensions.reserve(EXTENSIONS_USUAL);
         }
         self.extensions.push((name, value));
         Ok(())

@@ -58,6 +58,24 @@ impl Feeder {
         Ok(())
     }
 
+    /// As [`push`](Self::push), for a source whose positions take work to make: only where a batch is handed on first is it
+    /// asked for the `position` of everything before this event.
+    ///
+    /// # Errors
+    /// The pipeline is going down.
+    pub async fn push_after(
+        &mut self,
+        position: impl FnOnce() -> Position,
+        event: &Event<'_>,
+    ) -> Result<(), Closed> {
+        if self.building.is_due() {
+            self.building.mark(position());
+            self.flush().await?;
+        }
+        self.building.push(event);
+        Ok(())
+    }
+
     /// Adds what can become no event; see [`Events::reject`].
     ///
     /// # Errors

@@ -162,8 +162,9 @@ impl Reading {
             }
             for record in records {
                 self.push(feeder, record).await?;
+                // What is handed on of a chunk is acknowledged although the rest of it may not be.
+                self.pushed.set(&record.topic, record.partition, record.offset + 1);
             }
-            self.pushed.set(partition.topic(), partition.partition(), last.offset + 1);
         }
         feeder.mark(self.pushed.position());
         Ok(())
@@ -184,11 +185,13 @@ impl Reading {
         match message::read(&seen, self.source.value) {
             Ok(message) => {
                 let topic = self.source.context.subject.topic(&[("topic", &record.topic)]);
-                feeder.push(&message.event(&topic, &mut Vec::new())).await
+                let before = || self.pushed.position();
+                feeder.push_after(before, &message.event(&topic, &mut Vec::new())).await
             }
             Err(reason) => {
                 let (topic, partition, offset) = (&record.topic, record.partition, record.offset);
                 let reason = format!("{reason}; record of {topic}, partition {partition}, offset {offset}");
+                feeder.mark(self.pushed.position());
                 feeder.reject(&reason, seen.value.unwrap_or_default()).await
             }
         }

@@ -113,9 +113,12 @@ fn what_the_mesh_has_not_acknowledged_stays_in_the_queue() {
     });
     mesh.signal("CONT");
     let _source = job.start(&[]);
-    let events = until_seen(&tail, 101);
-    let again = events.iter().filter(|event| event.json["redelivered"] == "true").count();
-    assert!(again >= 100, "{again} events say that they may have come before");
+    // The mesh may have taken them from the first run, too: those say nothing.
+    until("100 events that say that they may have come before", || {
+        let events = Events::parse(&tail.output());
+        let again = events.iter().filter(|event| event.json["redelivered"] == "true").count();
+        (again >= 100).then_some(())
+    });
     until("the queue to be empty", || (queue.0.client.waiting("orders") == 0).then_some(()));
 }
 

@@ -13,6 +13,7 @@ use clap::Args;
 use flowd_codec::event::view::Data;
 use flowd_codec::event::{batch, incoming};
 use flowd_codec::frame::{Subscription, SubscriptionMode};
+use flowd_codec::json::write_on_one_line;
 use flowd_engine::failure::Failure;
 use flowd_engine::record::Body;
 use flowd_mesh::MeshConfig;
@@ -138,15 +139,11 @@ impl<W: Write> Tail<W> {
         Ok(true)
     }
 
-    /// A line break in an event's JSON can only be white space.
     fn write_line(&mut self, event: &[u8]) -> io::Result<()> {
-        let mut pieces = event.split(|byte| matches!(byte, b'\n' | b'\r'));
-        self.output.write_all(pieces.next().unwrap_or_default())?;
-        for piece in pieces {
-            self.output.write_all(b" ")?;
-            self.output.write_all(piece)?;
-        }
-        self.output.write_all(b"\n")
+        let mut line = Vec::with_capacity(event.len() + 1);
+        write_on_one_line(&mut line, event);
+        line.push(b'\n');
+        self.output.write_all(&line)
     }
 }
 

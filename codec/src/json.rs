@@ -187,6 +187,17 @@ fn write_escape(out: &mut Vec<u8>, byte: u8) {
     }
 }
 
+/// Appends the text of a JSON value on one line: its line ends become blanks. In JSON they stand only between tokens, where a
+/// blank does as well.
+pub fn write_on_one_line(out: &mut Vec<u8>, json: &[u8]) {
+    let mut at = out.len();
+    out.extend_from_slice(json);
+    while let Some(found) = memchr::memchr2(b'\n', b'\r', &out[at..]) {
+        at += found;
+        out[at] = b' ';
+    }
+}
+
 /// Appends a signed integer.
 #[inline]
 pub fn write_i64(out: &mut Vec<u8>, value: i64) {
@@ -291,6 +302,17 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn line_ends_become_blanks_in_what_is_written_and_nowhere_else() {
+        let out = |json: &[u8]| {
+            let mut out = b"\n".to_vec();
+            write_on_one_line(&mut out, json);
+            out
+        };
+        assert_eq!(out(b"{\r\n\"a\":\n1}\n"), b"\n{  \"a\": 1} ");
+        assert_eq!(out(b""), b"\n");
     }
 
     #[test]

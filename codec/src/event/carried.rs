@@ -133,17 +133,9 @@ impl Carried<'_> {
             Payload::Json(_) | Payload::Text(_) => {}
         }
         out.extend_from_slice(br#","data":"#);
-        let mut start = out.len();
         match self.payload {
             Payload::None => out.extend_from_slice(b"null"),
-            Payload::Json(json) | Payload::Base64(json) => {
-                out.extend_from_slice(json.as_bytes());
-                // In JSON these stand only between members, where a blank does as well; in a line they would end it.
-                while let Some(at) = memchr::memchr2(b'\n', b'\r', &out[start..]) {
-                    start += at;
-                    out[start] = b' ';
-                }
-            }
+            Payload::Json(json) | Payload::Base64(json) => json::write_on_one_line(out, json.as_bytes()),
             Payload::Text(text) => json::write_string(out, text),
             Payload::Bytes(bytes) => {
                 out.push(b'"');

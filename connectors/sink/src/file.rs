@@ -17,16 +17,13 @@ use flowd_engine::line_file::LineFile;
 use flowd_engine::worker::{Delivery, Outlet, Target};
 use tracing::info;
 
+use crate::deliver::target::EVENTS_MAX;
 use crate::event::SinkEvent;
 use crate::lines;
 use crate::stats::SinkStats;
 
 /// What names the file.
 const SETTING: &str = "file-sink, path";
-
-/// So many events are synced without waiting for a pause: half of what EventMesh has on its way at most, so that the other
-/// half comes meanwhile.
-const SYNC_EVENTS: u64 = 2_048;
 
 /// Where a file-sink writes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,7 +126,8 @@ impl Lines {
         let is_large = self.settings.rotate_bytes.is_some_and(|bytes| self.size >= bytes);
         match () {
             () if is_large && self.size > 0 => self.rotate(parcels),
-            () if waiting + events >= SYNC_EVENTS || self.file.is_overdue() => self.settle(parcels),
+            // As sinks of messages put: the other half of what EventMesh has on its way comes meanwhile.
+            () if waiting + events >= EVENTS_MAX as u64 || self.file.is_overdue() => self.settle(parcels),
             () => Ok(()),
         }
     }

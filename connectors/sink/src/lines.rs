@@ -1,9 +1,9 @@
 //! Events as lines: one JSON a line, as it came.
 
+use flowd_codec::json::write_on_one_line;
 use flowd_engine::failure::Failure;
 use flowd_engine::parcel::Parcel;
 use flowd_engine::worker::Outlet;
-use memchr::memchr2;
 
 use crate::event::{Content, SinkEvent};
 use crate::letter::letter;
@@ -24,13 +24,7 @@ pub(crate) fn append(
             parcels.reject(&told, &line)?;
             continue;
         }
-        let mut start = out.len();
-        out.extend_from_slice(json);
-        // In JSON these stand only between members, where a blank does as well.
-        while let Some(at) = memchr2(b'\n', b'\r', &out[start..]) {
-            start += at;
-            out[start] = b' ';
-        }
+        write_on_one_line(out, json);
         out.push(b'\n');
     }
     Ok(())

@@ -140,7 +140,6 @@ impl MessageEncoder {
     fn structured(&mut self, json: &[u8], topic: &str) -> Result<u64, String> {
         let event = decode_event(json).map_err(|error| format!("it is no CloudEvent: {error}"))?;
         check_required(&event.id, &event.source, &event.event_type, topic)?;
-        check_source(&event.source)?;
         carried::check(&event)?;
         let is_carried = event.data_content_type.as_deref() == Some(DATA_CONTENT_TYPE);
         if let Some(schema) = &event.data_schema {

@@ -61,14 +61,14 @@ fn connections_that_are_lost_are_made_anew_and_nothing_is_missing() {
         server.run("\nDELIMITER //\nCREATE PROCEDURE control.end_it(IN id BIGINT) BEGIN DECLARE CONTINUE HANDLER FOR SQLEXCEPTION BEGIN END; KILL id; END //\nDELIMITER ");
         let job = Job::snapshotting(server)
             .set("connectorConfig.tableIncludeList", &format!("[\"{SCHEMA}.*\"]"))
-            .set("connectorConfig.snapshotRowsPerSecond", "2500");
+            .set("connectorConfig.snapshotRowsPerSecond", "1500");
         let metrics = Metrics::new();
         let mut flowd = None;
         churn.during(server, || {
             let flowd = flowd.insert(job.start(&["--metrics", &metrics.address]));
             until("the snapshot to end", || {
                 assert!(flowd.is_running(), "flowd ended by itself: {}", flowd.log());
-                for row in server.run("SELECT ID FROM information_schema.PROCESSLIST WHERE USER = 'cdc' ORDER BY RAND() LIMIT 1") {
+                for row in server.run("SELECT ID FROM information_schema.PROCESSLIST WHERE USER = 'cdc' ORDER BY RAND() LIMIT 2") {
                     server.run(&format!("CALL control.end_it({})", row[0]));
                 }
                 std::thread::sleep(std::time::Duration::from_millis(200));

@@ -5,6 +5,7 @@
 //! source and target, tried for `pipeline.startMs`.
 
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use flowd_engine::checkpoint::Registry;
@@ -32,6 +33,9 @@ mod sink;
 mod source;
 
 pub(crate) use source::registry_name;
+
+/// The most encode lanes: one source reads no more than these encode.
+const LANES_MAX: usize = 8;
 
 pub(crate) fn command(args: &RunArgs, flags: Vec<Flag>) -> Result<(), Ending> {
     let config = load(args, flags, Naming::Required)?;
@@ -126,10 +130,10 @@ fn on_reject(config: &config::Pipeline) -> reject::OnReject {
     }
 }
 
-/// Source and target have a thread each; what is left of the machine encodes.
+/// Source and target have a thread each, but encoding is most of the work: as many lanes as processors leave none of them
+/// idle, also where there are only two.
 fn lanes() -> usize {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    (cores / 2).clamp(1, 8)
+    thread::available_parallelism().map_or(1, usize::from).min(LANES_MAX)
 }
 
 #[cfg(test)]

@@ -45,6 +45,9 @@ pub enum Framing {
 /// What every event of ours begins with.
 const BEGIN: &[u8] = br#"{"specversion":"1.0","id":""#;
 
+/// What stands before the time of an event that has one.
+const TIME: &[u8] = br#","time":""#;
+
 /// The attributes that do not change, prepared once for each source, type and subject.
 #[derive(Debug, Clone)]
 pub struct Template {
@@ -78,7 +81,7 @@ impl Template {
         json::write_string(&mut after, DATA_CONTENT_TYPE);
         after.extend_from_slice(br#","subject":"#);
         json::write_string(&mut after, subject);
-        after.extend_from_slice(br#","time":""#);
+        after.extend_from_slice(TIME);
         Self { framing, head_size, before, after }
     }
 
@@ -191,15 +194,27 @@ impl<'a> EventWriter<'a> {
     /// Lets `write` append the id: not empty, and ASCII that needs no escaping in JSON.
     #[inline]
     pub fn id(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
-        debug_assert_eq!(self.next, Part::Id);
         write(self.out);
-        self.id_end = self.out.len();
         debug_assert!(
             self.out[self.id..]
                 .iter()
                 .all(|byte| matches!(byte, 0x20..0x7f) && !matches!(byte, b'"' | b'\\')),
             "an id is ASCII that needs no escaping"
         );
+        self.end_id();
+    }
+
+    /// Writes somebody else's id, which is not empty.
+    #[inline]
+    fn foreign_id(&mut self, id: &str) {
+        json::write_escaped(self.out, id.as_bytes());
+        self.end_id();
+    }
+
+    #[inline]
+    fn end_id(&mut self) {
+        debug_assert_eq!(self.next, Part::Id);
+        self.id_end = self.out.len();
         debug_assert!(self.id_end > self.id, "an id is not empty");
         self.out.extend_from_slice(&self.template.after);
         self.next = Part::Time;
@@ -212,6 +227,27 @@ impl<'a> EventWriter<'a> {
         time::write_rfc3339_us(self.out, time_us);
         self.out.push(b'"');
         self.next = Part::Attributes;
+    }
+
+    /// Writes `time` as it is, RFC 3339; without one the event has none.
+    #[inline]
+    fn time_text(&mut self, time: Option<&str>) {
+        debug_assert_eq!(self.next, Part::Time);
+        match time {
+            Some(time) => {
+                json::write_escaped(self.out, time.as_bytes());
+                self.out.push(b'"');
+            }
+            None => self.out.truncate(self.out.len() - TIME.len()),
+        }
+        self.next = Part::Attributes;
+    }
+
+    /// Appends further attributes that are written already.
+    #[inline]
+    fn written(&mut self, attributes: &[u8]) {
+        debug_assert_eq!(self.next, Part::Attributes);
+        self.out.extend_from_slice(attributes);
     }
 
     /// Writes `partitionkey`: the text `key_json`, itself JSON, as a JSON string.

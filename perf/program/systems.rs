@@ -79,6 +79,20 @@ pub(crate) fn named(name: &str) -> Result<&'static Connector, Failure> {
     })
 }
 
+/// What else a message of a sink's bare loop holds: the attributes that the connector gets from [`flows`](crate::flows)'s
+/// publisher and writes as headers, so that both send the same.
+pub(crate) fn attributes(number: u64) -> [(&'static str, String); 7] {
+    [
+        ("specversion", "1.0".to_owned()),
+        ("id", format!("perf-{number:x}")),
+        ("source", "/flowd/file-source/perf".to_owned()),
+        ("type", "flowd.file.line".to_owned()),
+        ("subject", "perf.messages".to_owned()),
+        ("file", "/var/lib/perf/messages/publish.jsonl".to_owned()),
+        ("offset", (number * 200).to_string()),
+    ]
+}
+
 /// Writes one message, a JSON object of about `bytes` bytes.
 pub(crate) fn message(number: u64, bytes: usize, out: &mut Vec<u8>) {
     let begin = out.len();

@@ -5,16 +5,15 @@
 //! is goes into the extension `contenttype`; bytes become a text of base64, and missing data null, which the extension
 //! `contentencoding` tells. [`restore`] gives the event back.
 //!
-//! Invariant: what [`Carried::write_json`] wrote restores to the same event, but that it has the topic as `subject`, and
+//! Invariant: what [`Carried::write`] wrote restores to the same event, but that it has the topic as `subject`, and
 //! that data without a content type is JSON, as the specification has it.
 
 use std::borrow::Cow;
 
-use super::added::is_added;
 use super::content::is_json;
-use super::view::{Data, EventError, EventView, ExtensionValue, decode_base64, decode_event};
-use super::{BEGIN, DATA_CONTENT_TYPE};
-use crate::{json, time, uri};
+use super::view::{Data, EventError, EventView, ExtensionValue, decode_base64, decode_original};
+use super::{DATA_CONTENT_TYPE, EventWriter, Framed, Template};
+use crate::{json, uri};
 
 /// The extension that says what the data is.
 pub const CONTENT_TYPE: &str = "contenttype";
@@ -77,17 +76,11 @@ pub enum Payload<'a> {
     Base64(&'a str),
 }
 
-/// An event, to be written. The required texts must not be empty.
+/// An event, to be written: what is its own. Source, type and topic are the template's.
 #[derive(Debug, Clone, Copy)]
 pub struct Carried<'a> {
-    /// `id`
+    /// `id`, which is not empty.
     pub id: &'a str,
-    /// `source`
-    pub source: &'a str,
-    /// `type`
-    pub event_type: &'a str,
-    /// `subject`
-    pub topic: &'a str,
     /// `time`
     pub time: Option<Time<'a>>,
     /// What the data is.
@@ -99,41 +92,32 @@ pub struct Carried<'a> {
 }
 
 impl Carried<'_> {
-    /// Appends the event as one line of structured JSON, without newline.
-    pub fn write_json(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(BEGIN);
-        json::write_escaped(out, self.id.as_bytes());
-        out.push(b'"');
-        let text = |out: &mut Vec<u8>, name, value| write_text(out, name, value);
-        text(out, "source", self.source);
-        text(out, "type", self.event_type);
-        text(out, "datacontenttype", DATA_CONTENT_TYPE);
-        text(out, "subject", self.topic);
+    /// Appends the event; its JSON is one line.
+    pub fn write(&self, out: &mut Vec<u8>, template: &Template) -> Framed {
+        let mut writer = EventWriter::begin(out, template);
+        writer.foreign_id(self.id);
         match self.time {
-            None => {}
-            Some(Time::Text(time)) => text(out, "time", time),
-            Some(Time::Us(time_us)) => {
-                out.extend_from_slice(br#","time":""#);
-                time::write_rfc3339_us(out, time_us);
-                out.push(b'"');
-            }
+            Some(Time::Us(time_us)) => writer.time_us(time_us),
+            Some(Time::Text(time)) => writer.time_text(Some(time)),
+            None => writer.time_text(None),
         }
-        out.extend_from_slice(self.attributes);
+        writer.written(self.attributes);
         if let Some(content_type) = self.content_type.filter(|text| *text != DATA_CONTENT_TYPE) {
-            text(out, CONTENT_TYPE, content_type);
+            writer.extension(CONTENT_TYPE, content_type);
         }
-        self.write_payload(out);
-        out.push(b'}');
-    }
-
-    fn write_payload(&self, out: &mut Vec<u8>) {
         match self.payload {
-            Payload::None => write_text(out, CONTENT_ENCODING, NONE),
-            Payload::Bytes(_) | Payload::Base64(_) => write_text(out, CONTENT_ENCODING, BASE64),
+            Payload::None => writer.extension(CONTENT_ENCODING, NONE),
+            Payload::Bytes(_) | Payload::Base64(_) => writer.extension(CONTENT_ENCODING, BASE64),
             Payload::Json(_) | Payload::Text(_) => {}
         }
-        out.extend_from_slice(br#","data":"#);
-        match self.payload {
+        self.payload.write(writer.data());
+        writer.finish()
+    }
+}
+
+impl Payload<'_> {
+    fn write(&self, out: &mut Vec<u8>) {
+        match self {
             Payload::None => out.extend_from_slice(b"null"),
             Payload::Json(json) | Payload::Base64(json) => json::write_on_one_line(out, json.as_bytes()),
             Payload::Text(text) => json::write_string(out, text),
@@ -175,8 +159,7 @@ fn write_name<'a>(out: &'a mut Vec<u8>, name: &str) -> &'a mut Vec<u8> {
 /// # Errors
 /// See [`EventError`].
 pub fn restore(json: &[u8]) -> Result<EventView<'_>, EventError> {
-    let mut event = decode_event(json)?;
-    event.extensions.retain(|(name, _)| !is_added(name));
+    let mut event = decode_original(json)?;
     if event.data_content_type.as_deref() != Some(DATA_CONTENT_TYPE) {
         return Ok(event);
     }
@@ -226,22 +209,25 @@ pub fn payload<'a>(event: &EventView<'a>) -> Result<Option<Cow<'a, [u8]>>, Event
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::view::decode_event;
     use crate::event::{Framing, frame_again};
 
     const EVENT: Carried<'_> = Carried {
         id: "a\"b\\\u{1}ü",
-        source: "/s",
-        event_type: "t",
-        topic: "orders",
         time: None,
         content_type: None,
         attributes: b"",
         payload: Payload::None,
     };
 
-    fn check(carried: &Carried<'_>, content_type: Option<&str>, payload: Option<&[u8]>) {
+    fn written(carried: &Carried<'_>) -> Vec<u8> {
         let mut out = Vec::new();
-        carried.write_json(&mut out);
+        carried.write(&mut out, &Template::new(Framing::Bare, "/s", "t", "orders"));
+        out
+    }
+
+    fn check(carried: &Carried<'_>, content_type: Option<&str>, payload: Option<&[u8]>) {
+        let out = written(carried);
         assert!(!out.contains(&b'\n'));
         let plain = decode_event(&out).expect("a CloudEvent");
         assert_eq!(plain.data_content_type.as_deref(), Some(DATA_CONTENT_TYPE));
@@ -278,8 +264,7 @@ mod tests {
         write_attribute(&mut attributes, "count", &ExtensionValue::Integer(-7));
         write_attribute(&mut attributes, "flag", &ExtensionValue::Boolean(true));
         for time in [Time::Us(0), Time::Text("2018-04-05T17:31:00.123456789Z")] {
-            let mut out = Vec::new();
-            Carried { attributes: &attributes, time: Some(time), ..EVENT }.write_json(&mut out);
+            let out = written(&Carried { attributes: &attributes, time: Some(time), ..EVENT });
             let event = restore(&out).expect("a CloudEvent");
             assert_eq!(event.extension("partitionkey"), Some(&ExtensionValue::String("k\"1".into())));
             assert_eq!(event.extension("count"), Some(&ExtensionValue::Integer(-7)));
@@ -295,8 +280,7 @@ mod tests {
         for name in ["rsp0group", "partitionkey", "protocoltype"] {
             write_attribute(&mut attributes, name, &ExtensionValue::String("x".into()));
         }
-        let mut out = Vec::new();
-        Carried { attributes: &attributes, ..EVENT }.write_json(&mut out);
+        let out = written(&Carried { attributes: &attributes, ..EVENT });
         let names: Vec<String> = restore(&out)
             .expect("a CloudEvent")
             .extensions
@@ -325,8 +309,7 @@ mod tests {
 
     #[test]
     fn an_id_with_escapes_is_found_in_the_frame() {
-        let mut json = Vec::new();
-        EVENT.write_json(&mut json);
+        let json = written(&EVENT);
         let mut out = Vec::new();
         let framed = frame_again(&mut out, Framing::EventMesh, &json).expect("it begins as ours do");
         assert_eq!((framed.json(&out), &*framed.id_text(&out)), (&json[..], EVENT.id));

@@ -15,7 +15,7 @@ pub fn find_top_level_string<'a>(json: &'a [u8], name: &str) -> Option<Cow<'a, s
     loop {
         let key = scan.string()?;
         scan.expect(b':')?;
-        if unquote(key)? == name {
+        if is(key, name)? {
             return unquote(scan.string()?);
         }
         scan.skip_value()?;
@@ -23,6 +23,14 @@ pub fn find_top_level_string<'a>(json: &'a [u8], name: &str) -> Option<Cow<'a, s
             b',' => scan.at += 1,
             _ => return None,
         }
+    }
+}
+
+/// Whether the inside of a JSON string is this name. `None` where it is no string's.
+fn is(inside: &[u8], name: &str) -> Option<bool> {
+    match inside.contains(&b'\\') {
+        true => Some(unquote(inside)? == name),
+        false => Some(inside == name.as_bytes()),
     }
 }
 
@@ -52,10 +60,13 @@ pub(crate) fn string_end(inside: &[u8]) -> Option<usize> {
 
 /// The first `"` or `\`. Most strings are short: a vector search pays only behind their usual length.
 fn quote_or_slash(bytes: &[u8]) -> Option<usize> {
-    const SHORT: usize = 16;
+    const SHORT: usize = 32;
     let (short, long) = bytes.split_at(bytes.len().min(SHORT));
-    let found = short.iter().position(|byte| matches!(byte, b'"' | b'\\'));
-    found.or_else(|| memchr::memchr2(b'"', b'\\', long).map(|at| SHORT + at))
+    match super::first_special(short) {
+        Some(at) if matches!(short[at], b'"' | b'\\') => Some(at),
+        Some(_) => memchr::memchr2(b'"', b'\\', bytes),
+        None => memchr::memchr2(b'"', b'\\', long).map(|at| short.len() + at),
+    }
 }
 
 /// A place in a JSON text. Every method skips white space first.

@@ -17,13 +17,12 @@ pub(crate) struct Lines {
     key: Option<String>,
     line_bytes: usize,
     id: String,
-    offset: String,
 }
 
 impl Lines {
     pub(crate) fn new(settings: &FileSettings, context: Context) -> Self {
         let FileSettings { format, kind, key, line_bytes, .. } = settings.clone();
-        Self { context, format, kind, key, line_bytes, id: String::new(), offset: String::new() }
+        Self { context, format, kind, key, line_bytes, id: String::new() }
     }
 
     /// Pushes lines of a chunk that begins at the place, until a batch is full; gives how many bytes they have.
@@ -96,8 +95,7 @@ impl Lines {
             },
         };
         let key = self.key.as_deref().and_then(|name| key::member(line, name));
-        self.offset.clear();
-        write!(self.offset, "{offset}").expect("a string takes everything");
+        let mut offset_digits = itoa::Buffer::new();
         out.push(&Event::Parts {
             id: &self.id,
             kind: &self.kind,
@@ -106,7 +104,7 @@ impl Lines {
             time_us: None,
             key: key.as_deref(),
             content_type: None,
-            extensions: &[("file", &place.path), ("offset", &self.offset)],
+            extensions: &[("file", &place.path), ("offset", offset_digits.format(offset))],
             data,
         })
     }

@@ -1,4 +1,5 @@
 //! Events on their way to a lane: copied once, behind each other into one buffer, with a record of where their parts lie.
+//! A type, source, topic or content type that an event has in common with the one before it is not copied again.
 //!
 //! A batch is at most [`BYTES_FULL`] and one event, and no older than [`LINGER`] when the next event comes (or the next
 //! few, while they come fast).
@@ -107,7 +108,11 @@ impl Building {
     pub(crate) fn push(&mut self, event: &Event<'_>) {
         let form = match event {
             Event::Structured { json, topic } => {
-                Form::Structured { json: self.add(json), topic: self.add(topic.as_bytes()) }
+                let before = match self.records.last() {
+                    Some(Message(Form::Structured { topic, .. })) => Some(*topic),
+                    _ => None,
+                };
+                Form::Structured { topic: self.add_unless(before, topic), json: self.add(json) }
             }
             Event::Parts { .. } => Form::Parts(self.parts(event)),
         };
@@ -136,14 +141,19 @@ impl Building {
             Data::Text(text) => (DataForm::Text, text.as_bytes()),
             Data::Binary(bytes) => (DataForm::Binary, *bytes),
         };
+        let before = match self.records.last() {
+            Some(Message(Form::Parts(parts))) => Some(*parts),
+            _ => None,
+        };
         Parts {
             id: self.add(id.as_bytes()),
-            kind: self.add(kind.as_bytes()),
-            source: source.map(|text| self.add(text.as_bytes())),
-            topic: self.add(topic.as_bytes()),
+            kind: self.add_unless(before.map(|parts| parts.kind), kind),
+            source: source.map(|text| self.add_unless(before.and_then(|parts| parts.source), text)),
+            topic: self.add_unless(before.map(|parts| parts.topic), topic),
             time_us: *time_us,
             key: key.map(|text| self.add(text.as_bytes())),
-            content_type: content_type.map(|text| self.add(text.as_bytes())),
+            content_type: content_type
+                .map(|text| self.add_unless(before.and_then(|parts| parts.content_type), text)),
             extensions: self.extensions(extensions),
             form,
             data: self.add(bytes),
@@ -158,6 +168,14 @@ impl Building {
             self.buffer.extend_from_slice(text.as_bytes());
         }
         Span { start, end: self.end() }
+    }
+
+    /// A text that the event before has, too, is there already.
+    fn add_unless(&mut self, before: Option<Span>, text: &str) -> Span {
+        match before {
+            Some(span) if span.of(&self.buffer) == text.as_bytes() => span,
+            _ => self.add(text.as_bytes()),
+        }
     }
 
     fn add(&mut self, bytes: &[u8]) -> Span {

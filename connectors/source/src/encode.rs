@@ -4,10 +4,9 @@ use std::borrow::Cow;
 
 use ahash::RandomState;
 use flowd_codec::dead_letter::{Origin, as_json, dead_letter};
-use flowd_codec::event::added::is_added;
 use flowd_codec::event::carried::{self, Carried, Payload, Time, write_attribute};
-use flowd_codec::event::view::{self, EventView, ExtensionValue, decode_event};
-use flowd_codec::event::{DATA_CONTENT_TYPE, Framed, Framing, frame_again};
+use flowd_codec::event::view::{self, EventView, ExtensionValue, decode_original};
+use flowd_codec::event::{DATA_CONTENT_TYPE, Framed, Framing, Template};
 use flowd_codec::frame::PUBLISH_SIZE_MAX;
 use flowd_codec::uri;
 use flowd_engine::failure::Failure;
@@ -23,17 +22,15 @@ use crate::subject::{TOPIC_BYTES_MAX, is_topic};
 
 /// Encodes for one lane.
 pub struct MessageEncoder {
-    framing: Framing,
-    /// The CloudEvents `source` of events that bring none, and whether it is one.
+    /// The CloudEvents `source` of events that bring none.
     source: String,
-    is_source: bool,
     event_bytes_max: usize,
+    templates: Templates,
     /// The same in every lane and run: a key's hash must be one.
     hasher: RandomState,
     /// The batch's record at hand.
     record: usize,
-    /// An event, and its further attributes, while they are written.
-    json: Vec<u8>,
+    /// An event's further attributes, while it is written.
     attributes: Vec<u8>,
 }
 
@@ -44,13 +41,11 @@ impl MessageEncoder {
             Framing::Line | Framing::Bare => usize::MAX,
         };
         Self {
-            framing,
-            is_source: uri::is_reference(&source),
             source,
             event_bytes_max,
+            templates: Templates::new(framing),
             hasher: RandomState::with_seeds(1, 2, 3, 4),
             record: 0,
-            json: Vec::new(),
             attributes: Vec::new(),
         }
     }
@@ -58,99 +53,71 @@ impl MessageEncoder {
     /// Appends one event, or its dead letter. It holds its order key, and its id: EventMesh's answers name events by their
     /// id, so no two of one id are on their way at once.
     fn one(&mut self, form: &Form, bytes: Bytes<'_>, parcel: &mut Parcel<Keyed<Framed>>) {
-        self.json.clear();
         self.attributes.clear();
+        let begin = parcel.buffer.len();
+        let buffer = &mut parcel.buffer;
         let written = match form {
-            Form::Parts(parts) => self.parts(parts, bytes),
-            Form::Structured { json, topic } => self.structured(bytes.of(*json), bytes.text(*topic)),
+            Form::Parts(parts) => self.parts(parts, bytes, buffer),
+            Form::Structured { json, topic } => self.structured(bytes.of(*json), bytes.text(*topic), buffer),
             Form::Rejected { reason, .. } => Err(bytes.text(*reason).to_owned()),
         };
-        let written = written.and_then(|key| match self.json.len() {
+        let written = written.and_then(|(framed, key)| match framed.json(&parcel.buffer).len() {
             size if size > self.event_bytes_max => {
                 Err(format!("the event has {size} bytes, EventMesh takes at most {PUBLISH_SIZE_MAX}"))
             }
-            _ => Ok(key),
+            _ => Ok((framed, key)),
         });
         match written {
-            Ok(key) => {
-                let framed = frame_again(&mut parcel.buffer, self.framing, &self.json);
-                let framed = framed.expect("a carried event begins as every event here");
+            Ok((framed, key)) => {
                 let id = self.hasher.hash_one(framed.id(&parcel.buffer)).max(1);
                 parcel.events.push(Keyed::uncounted(framed, [key, id]));
             }
-            Err(reason) => parcel.rejects.push(letter(&reason, form, bytes)),
+            Err(reason) => {
+                parcel.buffer.truncate(begin);
+                parcel.rejects.push(letter(&reason, form, bytes));
+            }
         }
     }
 
-    /// Writes an event made from parts; the hash of its key.
-    fn parts(&mut self, parts: &Parts, bytes: Bytes<'_>) -> Result<u64, String> {
+    /// Writes an event made from parts; it, and the hash of its key.
+    fn parts(&mut self, parts: &Parts, bytes: Bytes<'_>, out: &mut Vec<u8>) -> Result<(Framed, u64), String> {
         let part = |span: Span| bytes.text(span);
         let (id, kind, topic) = (part(parts.id), part(parts.kind), part(parts.topic));
-        let source = parts.source.map_or(&*self.source, part);
-        check_required(id, source, kind, topic)?;
-        if parts.source.is_some() || !self.is_source {
-            check_source(source)?;
-        }
+        check_id(id)?;
+        let template = self.templates.of(parts.source.map_or(&*self.source, part), kind, topic)?;
         let key = parts.key.map(part);
         if let Some(key) = key {
             write_attribute(&mut self.attributes, "partitionkey", &ExtensionValue::String(key.into()));
         }
-        let all = || extensions(bytes.of(parts.extensions));
-        for (index, (name, value)) in all().enumerate() {
-            if !is_extension_name(name) {
-                return Err(format!(
-                    "\"{name}\" is no name for an extension: a-z and 0-9, not taken otherwise"
-                ));
-            }
-            if all().take(index).any(|(other, _)| other == name) {
-                return Err(format!("the extension {name} is there twice"));
-            }
-            write_attribute(&mut self.attributes, name, &ExtensionValue::String(value.into()));
-        }
-        let data = bytes.of(parts.data);
+        write_extensions(&mut self.attributes, bytes.of(parts.extensions))?;
         let payload = match parts.form {
             DataForm::None => Payload::None,
             DataForm::Text => Payload::Text(part(parts.data)),
-            DataForm::Binary => Payload::Bytes(data),
-            DataForm::Json => {
-                let value = match bytes.known_text(parts.data) {
-                    Some(text) => serde_json::from_str(text),
-                    None => serde_json::from_slice(data),
-                };
-                let value: &RawValue =
-                    value.map_err(|error| format!("the data is to be JSON, and is not: {error}"))?;
-                Payload::Json(value.get())
-            }
+            DataForm::Binary => Payload::Bytes(bytes.of(parts.data)),
+            DataForm::Json => Payload::Json(json_of(parts.data, bytes)?),
         };
         let carried = Carried {
             id,
-            source,
-            event_type: kind,
-            topic,
             time: parts.time_us.map(Time::Us),
             content_type: parts.content_type.map(part),
             attributes: &self.attributes,
             payload,
         };
-        carried.write_json(&mut self.json);
-        Ok(self.hash(topic, key))
+        Ok((carried.write(out, template), hash(topic, key)))
     }
 
-    /// Writes an event that came whole; the hash of its key.
-    fn structured(&mut self, json: &[u8], topic: &str) -> Result<u64, String> {
-        let event = decode_event(json).map_err(|error| format!("it is no CloudEvent: {error}"))?;
-        check_required(&event.id, &event.source, &event.event_type, topic)?;
+    /// Writes an event that came whole; it, and the hash of its key.
+    fn structured(&mut self, json: &[u8], topic: &str, out: &mut Vec<u8>) -> Result<(Framed, u64), String> {
+        let event = decode_original(json).map_err(|error| format!("it is no CloudEvent: {error}"))?;
         carried::check(&event)?;
+        let template = self.templates.of(&event.source, &event.event_type, topic)?;
         let is_carried = event.data_content_type.as_deref() == Some(DATA_CONTENT_TYPE);
         if let Some(schema) = &event.data_schema {
-            write_attribute(
-                &mut self.attributes,
-                "dataschema",
-                &ExtensionValue::String(Cow::Borrowed(schema)),
-            );
+            let schema = ExtensionValue::String(Cow::Borrowed(schema));
+            write_attribute(&mut self.attributes, "dataschema", &schema);
         }
         let mut key = None;
-        for (name, value) in event.extensions.iter().filter(|(name, _)| !is_added(name)) {
+        for (name, value) in &event.extensions {
             if let (ExtensionValue::String(value), "partitionkey") = (value, &**name) {
                 key = Some(&**value);
             }
@@ -158,22 +125,81 @@ impl MessageEncoder {
         }
         let carried = Carried {
             id: &event.id,
-            source: &event.source,
-            event_type: &event.event_type,
-            topic,
             time: event.time.as_deref().map(Time::Text),
             content_type: event.data_content_type.as_deref(),
             attributes: &self.attributes,
             payload: payload(&event, is_carried),
         };
-        carried.write_json(&mut self.json);
-        Ok(self.hash(topic, key))
+        Ok((carried.write(out, template), hash(topic, key)))
+    }
+}
+
+/// The templates of the sources, types and topics that came last, so that each of them is looked at once.
+struct Templates {
+    framing: Framing,
+    known: Vec<Known>,
+}
+
+struct Known {
+    source: String,
+    kind: String,
+    topic: String,
+    template: Template,
+}
+
+impl Templates {
+    /// So many are compared one by one.
+    const KNOWN_MAX: usize = 16;
+
+    fn new(framing: Framing) -> Self {
+        Self { framing, known: Vec::new() }
     }
 
-    /// 0 stands for no key.
-    fn hash(&self, topic: &str, key: Option<&str>) -> u64 {
-        key.map_or(0, |key| hash_of(topic, key))
+    /// The template of events of this source, type and topic, or what is wrong with them.
+    fn of(&mut self, source: &str, kind: &str, topic: &str) -> Result<&Template, String> {
+        let is_it = |known: &Known| known.topic == topic && known.kind == kind && known.source == source;
+        let at = match self.known.iter().position(is_it) {
+            Some(at) => at,
+            None => {
+                check(source, kind, topic)?;
+                if self.known.len() == Self::KNOWN_MAX {
+                    self.known.clear();
+                }
+                let template = Template::new(self.framing, source, kind, topic);
+                let [source, kind, topic] = [source, kind, topic].map(str::to_owned);
+                self.known.push(Known { source, kind, topic, template });
+                self.known.len() - 1
+            }
+        };
+        Ok(&self.known[at].template)
     }
+}
+
+/// 0 stands for no key.
+fn hash(topic: &str, key: Option<&str>) -> u64 {
+    key.map_or(0, |key| hash_of(topic, key))
+}
+
+fn write_extensions(out: &mut Vec<u8>, written: &[u8]) -> Result<(), String> {
+    for (index, (name, value)) in extensions(written).enumerate() {
+        if !is_extension_name(name) {
+            return Err(format!("\"{name}\" is no name for an extension: a-z and 0-9, not taken otherwise"));
+        }
+        if extensions(written).take(index).any(|(other, _)| other == name) {
+            return Err(format!("the extension {name} is there twice"));
+        }
+        write_attribute(out, name, &ExtensionValue::String(value.into()));
+    }
+    Ok(())
+}
+
+/// The text of data that is one JSON value.
+fn json_of(data: Span, bytes: Bytes<'_>) -> Result<&str, String> {
+    let value: Result<&RawValue, _> = match bytes.known_text(data) {
+        Some(text) => serde_json::from_str(text),
+        None => serde_json::from_slice(bytes.of(data)),
+    };
+    value.map(RawValue::get).map_err(|error| format!("the data is to be JSON, and is not: {error}"))
 }
 
 impl Encode<Message, Keyed<Framed>> for MessageEncoder {
@@ -205,23 +231,27 @@ fn payload<'a>(event: &EventView<'a>, is_carried: bool) -> Payload<'a> {
     }
 }
 
-fn check_required(id: &str, source: &str, kind: &str, topic: &str) -> Result<(), String> {
-    for (name, value) in [("id", id), ("source", source), ("type", kind)] {
-        if value.is_empty() {
-            return Err(format!("its {name} is empty, and a CloudEvent's is not"));
-        }
-    }
-    if is_topic(topic) {
-        return Ok(());
-    }
-    Err(format!("\"{topic}\" is no topic: 1 to {TOPIC_BYTES_MAX} letters, digits, `.`, `_`, `-`"))
+fn check_id(id: &str) -> Result<(), String> {
+    if id.is_empty() { Err(is_empty("id")) } else { Ok(()) }
 }
 
-fn check_source(source: &str) -> Result<(), String> {
+fn check(source: &str, kind: &str, topic: &str) -> Result<(), String> {
+    if let Some((name, _)) = [("source", source), ("type", kind)].iter().find(|(_, value)| value.is_empty()) {
+        return Err(is_empty(name));
+    }
+    if !is_topic(topic) {
+        return Err(format!(
+            "\"{topic}\" is no topic: 1 to {TOPIC_BYTES_MAX} letters, digits, `.`, `_`, `-`"
+        ));
+    }
     match uri::is_reference(source) {
         true => Ok(()),
         false => Err(format!("its source is {source:?}, which is no URI reference")),
     }
+}
+
+fn is_empty(name: &str) -> String {
+    format!("its {name} is empty, and a CloudEvent's is not")
 }
 
 /// The dead letter of what can become no event.

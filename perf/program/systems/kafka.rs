@@ -3,12 +3,13 @@
 use std::path::Path;
 use std::time::Duration;
 
+use bytes::Bytes;
 use krafka::admin::{CreateTopicsOptions, ListOffsetsOptions, NewTopic, OffsetSpec, TopicPartition};
 use krafka::consumer::{AutoOffsetReset, IsolationLevel};
 use krafka::{Kafka, Record};
 
 use super::broker::Process;
-use super::{Connector, System, Way, Work, message};
+use super::{Connector, System, Way, Work, attributes, message};
 use crate::Failure;
 use crate::port::free_port;
 
@@ -27,7 +28,7 @@ pub(crate) const SINK: Connector = Connector {
     way: Way::Sink,
     times: 1,
     begin: |directory| Broker::begin(directory, Way::Sink),
-    bare: |work, arguments| block_on(produce(work, arguments)),
+    bare: |work, arguments| block_on(produce(work, arguments, Way::Sink)),
 };
 
 struct Broker {
@@ -71,7 +72,7 @@ impl System for Broker {
             Ok(())
         })?;
         if self.way == Way::Source {
-            block_on(produce(work, &self.arguments()))?;
+            block_on(produce(work, &self.arguments(), Way::Source))?;
         }
         Ok(())
     }
@@ -137,8 +138,9 @@ async fn consume(work: Work, arguments: &[String]) -> Result<u64, Failure> {
     Ok(count)
 }
 
-/// Produces all; as many are on their way as a put of the connector has.
-async fn produce(work: Work, arguments: &[String]) -> Result<u64, Failure> {
+/// Produces all, a sink's with the headers of the CloudEvents binding; as many are on their way as a put of the connector
+/// has.
+async fn produce(work: Work, arguments: &[String], way: Way) -> Result<u64, Failure> {
     let (address, topic, _) = place(arguments)?;
     let kafka = Kafka::builder(address).connect().await?;
     let producer = kafka.producer().batch_size(256 << 10).linger(Duration::ZERO).build().await?;
@@ -150,13 +152,23 @@ async fn produce(work: Work, arguments: &[String]) -> Result<u64, Failure> {
         }
         let mut value = Vec::with_capacity(work.bytes + 16);
         message(number, work.bytes, &mut value);
-        deliveries.push_back(producer.enqueue(Record::new(topic, value)).await?);
+        let mut record = Record::new(topic, value);
+        if way == Way::Sink {
+            record.headers = headers(number);
+        }
+        deliveries.push_back(producer.enqueue(record).await?);
     }
     while let Some(delivery) = deliveries.pop_front() {
         count += settle(Some(delivery)).await?;
     }
     producer.close().await?;
     Ok(count)
+}
+
+fn headers(number: u64) -> Vec<(String, Option<Bytes>)> {
+    let attributes = attributes(number).map(|(name, value)| (format!("ce_{name}"), Some(value.into())));
+    let content_type = ("content-type".to_owned(), Some(Bytes::from_static(b"application/json")));
+    std::iter::once(content_type).chain(attributes).collect()
 }
 
 async fn settle(delivery: Option<krafka::producer::DeliveryHandle>) -> Result<u64, Failure> {

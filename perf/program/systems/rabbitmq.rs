@@ -7,11 +7,11 @@ use lapin::options::{
     BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions,
     QueueDeclareOptions, QueuePurgeOptions,
 };
-use lapin::types::FieldTable;
+use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties};
 
 use super::broker::Process;
-use super::{Connector, System, Way, Work, message};
+use super::{Connector, System, Way, Work, attributes, message};
 use crate::Failure;
 use crate::port::free_port;
 
@@ -36,7 +36,7 @@ pub(crate) const SINK: Connector = Connector {
     way: Way::Sink,
     times: 1,
     begin: |directory| Broker::begin(directory, Way::Sink),
-    bare: |work, arguments| block_on(produce(work, arguments)),
+    bare: |work, arguments| block_on(produce(work, arguments, Way::Sink)),
 };
 
 struct Broker {
@@ -64,7 +64,7 @@ impl System for Broker {
             Ok(())
         })?;
         match self.way {
-            Way::Source => block_on(produce(work, &arguments)).map(drop),
+            Way::Source => block_on(produce(work, &arguments, Way::Source)).map(drop),
             Way::Sink => Ok(()),
         }
     }
@@ -120,8 +120,9 @@ async fn consume(work: Work, arguments: &[String]) -> Result<u64, Failure> {
     Ok(count)
 }
 
-/// Publishes all, and waits for the confirms of as many at once as a put of the connector has.
-async fn produce(work: Work, arguments: &[String]) -> Result<u64, Failure> {
+/// Publishes all, a sink's with the headers of the CloudEvents binding, and waits for the confirms of as many at once as a
+/// put of the connector has.
+async fn produce(work: Work, arguments: &[String], way: Way) -> Result<u64, Failure> {
     let (_connection, channel) = connect(arguments).await?;
     channel.confirm_select(ConfirmSelectOptions::default()).await?;
     let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
@@ -131,10 +132,13 @@ async fn produce(work: Work, arguments: &[String]) -> Result<u64, Failure> {
     for number in 0..work.messages {
         body.clear();
         message(number, work.bytes, &mut body);
-        let properties = BasicProperties::default()
+        let mut properties = BasicProperties::default()
             .with_delivery_mode(2)
             .with_message_id(number.to_string().into())
             .with_content_type("application/json".into());
+        if way == Way::Sink {
+            properties = properties.with_headers(headers(number));
+        }
         confirms.push(channel.basic_publish("".into(), QUEUE.into(), options, &body, properties).await?);
         if confirms.len() as u64 == UNCONFIRMED_MAX || number + 1 == work.messages {
             for confirm in confirms.drain(..) {
@@ -146,4 +150,12 @@ async fn produce(work: Work, arguments: &[String]) -> Result<u64, Failure> {
         }
     }
     Ok(count)
+}
+
+fn headers(number: u64) -> FieldTable {
+    let mut headers = FieldTable::default();
+    for (name, value) in attributes(number) {
+        headers.insert(format!("cloudEvents_{name}").into(), AMQPValue::LongString(value.into()));
+    }
+    headers
 }

@@ -150,6 +150,12 @@ fn encoded_key<'a>(key: &'a [u8], extensions: &mut Vec<Extension<'a>>) -> Cow<'a
     text
 }
 
+/// The place of a record: topic, partition and offset.
+fn id(record: &Record<'_>) -> String {
+    let (mut partition, mut offset) = (itoa::Buffer::new(), itoa::Buffer::new());
+    [record.topic, partition.format(record.partition), offset.format(record.offset)].join("-")
+}
+
 /// A record that is no event: its place is the id, its headers are extensions.
 fn plain<'a>(
     record: &Record<'a>,
@@ -165,7 +171,7 @@ fn plain<'a>(
     }
     let key = key_of(record).map(|key| encoded_key(key, &mut extensions));
     Ok(Parts {
-        id: Cow::Owned(format!("{}-{}-{}", record.topic, record.partition, record.offset)),
+        id: Cow::Owned(id(record)),
         kind: Cow::Borrowed(RECORD_TYPE),
         source: None,
         time_us: record.timestamp_ms.map(|time_ms| time_ms.saturating_mul(1000)),

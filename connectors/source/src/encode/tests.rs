@@ -104,6 +104,8 @@ fn what_can_become_no_event_is_rejected_with_its_reason() {
     assert!(structured(b"{}").contains("it is no CloudEvent"));
     let taken = br#"{"specversion":"1.0","id":"1","source":"/s","type":"t","contenttype":"x"}"#;
     assert!(structured(taken).contains("the extension contenttype"));
+    let no_source = br#"{"specversion":"1.0","id":"1","source":"/a b","type":"t"}"#;
+    assert!(structured(no_source).contains(r#"its source is "/a b", which is no URI reference"#));
 }
 
 #[test]
@@ -122,4 +124,29 @@ fn events_of_one_key_or_one_id_wait_for_each_other_in_every_lane() {
     assert_eq!(of("1", None)[0], 0);
     let json = br#"{"specversion":"1.0","id":"1","source":"/s","type":"t","partitionkey":"k"}"#;
     assert_eq!(keys(Event::Structured { json, topic: "orders" }), of("1", Some("k")));
+}
+
+#[test]
+fn what_is_rejected_leaves_nothing_between_its_neighbours() {
+    let parcel =
+        encoded(&[event(), with(&[], Data::Json(b"{")), with(&[], Data::Binary(&[0; 4 << 20])), event()]);
+    assert_eq!((parcel.events.len(), parcel.rejects.len()), (2, 2));
+    let [first, last] = [0, 1].map(|index| parcel.events[index].event);
+    assert_eq!((last.start, last.end as usize), (first.end, parcel.buffer.len()));
+    assert_eq!(first.json(&parcel.buffer), last.json(&parcel.buffer));
+}
+
+#[test]
+fn events_of_many_sources_types_and_topics_have_their_own() {
+    let topics: Vec<String> = (0..40).map(|number| format!("t{}", number % 20)).collect();
+    let events: Vec<Event<'_>> =
+        topics.iter().map(|topic| Event::new("1", "order.made", topic, Data::None)).collect();
+    let parcel = encoded(&events);
+    let told = |event: &Keyed<Framed>| {
+        let view = restore(event.event.json(&parcel.buffer)).unwrap();
+        (view.source.into_owned(), view.subject.unwrap().into_owned())
+    };
+    let told: Vec<_> = parcel.events.iter().map(told).collect();
+    let expected: Vec<_> = topics.into_iter().map(|topic| ("/flowd/x/orders".to_owned(), topic)).collect();
+    assert_eq!(told, expected);
 }

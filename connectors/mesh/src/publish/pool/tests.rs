@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use flowd_codec::event::carried::{Carried, Payload};
-use flowd_codec::event::{Framing, batch, frame_again};
+use flowd_codec::event::{Framing, Template, batch};
 use flowd_codec::frame::{Command, Decoder, Frame, Header};
 use flowd_codec::session::publish_ack;
 use flowd_engine::order::{Keyed, Order};
@@ -358,22 +358,11 @@ fn a_batch_in_pieces_survives_a_lost_connection() {
 #[test]
 fn an_answer_finds_its_event_whatever_escapes_its_id_is_written_with() {
     let mut pool = pool(&two_lines());
-    let mut json = Vec::new();
     let payload = Payload::None;
-    let (source, event_type, topic) = ("/s", "t", "orders");
-    let carried = Carried {
-        id: "a\"\\ü",
-        source,
-        event_type,
-        topic,
-        time: None,
-        content_type: None,
-        attributes: b"",
-        payload,
-    };
-    carried.write_json(&mut json);
+    let carried = Carried { id: "a\"\\ü", time: None, content_type: None, attributes: b"", payload };
     let mut parcel = Parcel::default();
-    let framed = frame_again(&mut parcel.buffer, Framing::EventMesh, &json).unwrap();
+    let template = Template::new(Framing::EventMesh, "/s", "t", "orders");
+    let framed = carried.write(&mut parcel.buffer, &template);
     parcel.events.push(Keyed::uncounted(framed, [1, 0]));
     push_parcel(&mut pool, 0, parcel);
     assert_eq!(ids(&sends(&mut pool, 0, 0)), [carried.id]);

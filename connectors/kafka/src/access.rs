@@ -144,9 +144,18 @@ pub(crate) fn failure(error: &KrafkaError, what: &str) -> Failure {
     match error {
         KrafkaError::DeliveryTimeout { .. } => Failure::Retry(text),
         KrafkaError::Broker { code: ErrorCode::UnknownTopicOrPartition, .. } => Failure::Unusable(text),
-        error if error.is_retriable() => Failure::Retry(text),
+        error if error.is_retriable() && !is_against_certificate(&text) => Failure::Retry(text),
         _ => Failure::Unusable(text),
     }
+}
+
+/// Whether a broker turned down our certificate, or the lack of one. The client calls this a failure of the network, and
+/// only the alert (RFC 8446, section 6.2) in its text tells it from one.
+fn is_against_certificate(text: &str) -> bool {
+    let alert = text.split_once("received fatal alert: ").map_or("", |(_, alert)| alert);
+    ["BadCertificate", "Certificate", "UnsupportedCertificate", "UnknownCA"]
+        .iter()
+        .any(|name| alert.starts_with(name))
 }
 
 /// Runs a future to its end, for a start.
@@ -180,6 +189,18 @@ mod tests {
             (&[("user", "ada")], "saslMechanism"),
         ] {
             assert_eq!(access(given).unwrap_err().setting, named, "{given:?}");
+        }
+    }
+
+    #[test]
+    fn a_certificate_that_is_turned_down_is_no_failure_of_the_network() {
+        for (text, expected) in [
+            ("network error: received fatal alert: CertificateRequired", true),
+            ("network error: received fatal alert: UnknownCA (x)", true),
+            ("network error: received fatal alert: InternalError", false),
+            ("network error: connection refused", false),
+        ] {
+            assert_eq!(is_against_certificate(text), expected, "{text}");
         }
     }
 

@@ -1,11 +1,12 @@
 //! kafka-source and kafka-sink through the kit, on a real Kafka. What they promise besides is in [`events`], both modes of
-//! the CloudEvents binding, and in [`group`], offsets and partitions that change hands.
+//! the CloudEvents binding, in [`group`], offsets and partitions that change hands, and in [`access`], who one is there.
 
 use serde_json::Value;
 
 use super::kit::{self, Guarded, Process, Receiving, Refusing, Sending, Spoiling, Stalling, System};
 use crate::harness::{Job, Kafka, Mesh, Producer, Reader};
 
+mod access;
 mod events;
 mod group;
 
@@ -20,7 +21,7 @@ const GUARDED: [&str; 3] = [
 ];
 
 /// A job that comes to a broker through its open listener.
-fn access(kafka: &Kafka, job: Job) -> Job {
+fn open(kafka: &Kafka, job: Job) -> Job {
     job.set("connectorConfig.bootstrapServers", &format!("[\"{}\"]", kafka.address()))
 }
 
@@ -34,8 +35,13 @@ fn guarded(kafka: &Kafka, job: Job, password: &str) -> Job {
 
 /// A kafka-source of one topic, for a topic or template at the mesh.
 fn reading(kafka: &Kafka, mesh: &Mesh, topic: &str, subject: &str) -> Job {
-    access(kafka, Job::source("kafka-source", mesh, subject))
+    open(kafka, Job::source("kafka-source", mesh, subject))
         .set("connectorConfig.topics", &format!("[\"{topic}\"]"))
+}
+
+/// A message for each of these numbers, under one of forty keys.
+fn lines(numbers: std::ops::Range<u32>) -> Vec<String> {
+    numbers.map(|number| format!("NULL\tkey {}\t{number}", number % 40)).collect()
 }
 
 /// What a kafka-source reads.
@@ -68,7 +74,7 @@ impl System for Topic {
     }
 
     fn configure(&self, job: Job) -> Job {
-        access(&self.kafka, job).set("connectorConfig.topics", &format!("[\"{TOPIC}\"]"))
+        open(&self.kafka, job).set("connectorConfig.topics", &format!("[\"{TOPIC}\"]"))
     }
 }
 
@@ -138,7 +144,7 @@ impl System for Produced {
     }
 
     fn configure(&self, job: Job) -> Job {
-        access(&self.kafka, job).set("connectorConfig.topic", TOPIC)
+        open(&self.kafka, job).set("connectorConfig.topic", TOPIC)
     }
 }
 

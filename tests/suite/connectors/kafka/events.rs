@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{access, reading};
+use super::{open, reading};
 use crate::harness::{Events, Job, Kafka, Mesh, publish};
 
 /// Runs a kafka-source to the end of a topic and gives what came out at the mesh.
@@ -21,7 +21,7 @@ fn write(
     events: &[Value],
 ) -> Vec<crate::harness::Consumed> {
     kafka.create(topic, 1);
-    let job = access(kafka, Job::sink("kafka-sink", &mesh.address(), "out"))
+    let job = open(kafka, Job::sink("kafka-sink", &mesh.address(), "out"))
         .set("connectorConfig.topic", topic)
         .set("connectorConfig.mode", mode);
     let flowd = job.start(&[]);
@@ -126,7 +126,7 @@ fn records_are_read_whatever_they_are_compressed_with() {
 fn a_topic_that_kafka_does_not_have_is_a_dead_letter_and_costs_the_others_nothing() {
     let (kafka, mesh) = (Kafka::start(), Mesh::start());
     kafka.create("mesh.there", 1);
-    let job = access(&kafka, Job::sink("kafka-sink", &mesh.address(), "[there, away]"))
+    let job = open(&kafka, Job::sink("kafka-sink", &mesh.address(), "[there, away]"))
         .set("connectorConfig.topic", "mesh.{topic}")
         .with_dead_letters();
     let flowd = job.start(&[]);

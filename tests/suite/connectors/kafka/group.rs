@@ -2,12 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::{guarded, reading};
+use super::{lines, reading};
 use crate::harness::{Events, Flowd, Job, Kafka, Mesh, until};
-
-fn lines(numbers: std::ops::Range<u32>) -> Vec<String> {
-    numbers.map(|number| format!("NULL\tkey {}\t{number}", number % 40)).collect()
-}
 
 fn numbers(events: &Events) -> Vec<u64> {
     events.iter().map(|event| event.data().as_u64().expect("a number")).collect()
@@ -174,60 +170,4 @@ fn a_topic_that_does_not_exist_is_named_at_once_and_one_that_is_deleted_soon() {
     until("its partition", || flowd.log().contains("partitions assigned").then_some(()));
     kafka.delete("short");
     flowd.wait().expect_code(4).expect_log("the topic short has been gone");
-}
-
-#[test]
-fn passwords_and_certificates_are_checked_over_tls() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = |name: &str| directory.path().join(name).display().to_string();
-    let openssl = |arguments: &[&str]| {
-        let made =
-            std::process::Command::new("openssl").args(arguments).current_dir(&directory).output().unwrap();
-        assert!(made.status.success(), "{made:?}");
-    };
-    for name in ["ca", "other"] {
-        let (key, cert, subject) = (format!("{name}.key"), format!("{name}.pem"), format!("/CN={name}"));
-        let make = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj"];
-        openssl(&[&make[..], &[&subject, "-keyout", &key, "-out", &cert]].concat());
-    }
-    std::fs::write(path("names"), "subjectAltName=IP:127.0.0.1\n").unwrap();
-    openssl(&[
-        "req",
-        "-newkey",
-        "rsa:2048",
-        "-nodes",
-        "-subj",
-        "/CN=broker",
-        "-keyout",
-        "server.key",
-        "-out",
-        "server.csr",
-    ]);
-    let sign = ["x509", "-req", "-days", "2", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial"];
-    openssl(&[&sign[..], &["-extfile", "names", "-in", "server.csr", "-out", "server.pem"]].concat());
-    let store = std::fs::read_to_string(path("server.key")).unwrap()
-        + &std::fs::read_to_string(path("server.pem")).unwrap();
-    std::fs::write(path("store.pem"), store).unwrap();
-    let kafka = Kafka::start_with(&[
-        "listeners=PLAINTEXT://127.0.0.1:PORT+0,CONTROLLER://127.0.0.1:PORT+1,SASL_SSL://127.0.0.1:PORT+2",
-        "sasl.enabled.mechanisms=PLAIN",
-        "listener.name.sasl_ssl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule \
-         required user_flowd=\"secret\";",
-        "ssl.keystore.type=PEM",
-        &format!("ssl.keystore.location={}", path("store.pem")),
-    ]);
-    let mesh = Mesh::start();
-    kafka.create("safe", 1);
-    kafka.produce("safe", &lines(0..10));
-    let job = |password: &str, ca: &str| {
-        guarded(&kafka, reading(&kafka, &mesh, "safe", "safe"), password)
-            .set("connectorConfig.sslMode", "verify-identity")
-            .set("connectorConfig.sslCa", &path(ca))
-            .set("connectorConfig.follow", "false")
-    };
-    job("wrong", "ca.pem").start(&[]).wait().expect_code(3).expect_log("authentication");
-    job("secret", "other.pem").start(&[]).wait().expect_code(3).expect_log("certificate");
-    job("secret", "nowhere.pem").start(&[]).wait().expect_code(3).expect_log("nowhere.pem");
-    job("secret", "ca.pem").start(&[]).wait().expect_code(0);
-    mesh.read("safe", |events| events.len() == 10);
 }

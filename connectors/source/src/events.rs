@@ -23,6 +23,8 @@ pub struct Events<'a> {
     pub(crate) intake: &'a mut dyn Intake<Message>,
     confirmed: Confirmed,
     building: Building,
+    /// Whether the next event makes a new batch, found out when the last one came: what a source is told holds until then.
+    is_due: bool,
     /// Bytes reserved for the batch at hand.
     reserved: usize,
     /// The position handed on last.
@@ -35,16 +37,25 @@ impl<'a> Events<'a> {
     pub(crate) fn new(intake: &'a mut dyn Intake<Message>, begin: Position) -> Self {
         let confirmed = intake.confirmations();
         let building = Building::new(begin.clone());
-        Self { intake, confirmed, building, reserved: 0, handed_on: begin.clone(), acked: begin }
+        Self {
+            intake,
+            confirmed,
+            building,
+            is_due: false,
+            reserved: 0,
+            handed_on: begin.clone(),
+            acked: begin,
+        }
     }
 
-    /// Adds an event. A batch that is full, or some milliseconds old, is handed on first.
+    /// Adds an event. A batch that was full, or some milliseconds old, when its last event came is handed on first.
     ///
     /// # Errors
     /// The pipeline is going down.
     pub fn push(&mut self, event: &Event<'_>) -> Result<(), Closed> {
         self.make_room(size_of_event(event))?;
         self.building.push(event);
+        self.is_due = self.building.is_due();
         Ok(())
     }
 
@@ -56,6 +67,7 @@ impl<'a> Events<'a> {
     pub fn reject(&mut self, reason: &str, raw: &[u8]) -> Result<(), Closed> {
         self.make_room(reason.len() + raw.len())?;
         self.building.reject(reason, raw);
+        self.is_due = self.building.is_due();
         Ok(())
     }
 
@@ -68,7 +80,7 @@ impl<'a> Events<'a> {
     /// Whether the next event makes a new batch. A source whose positions take work to make marks then, and so loses none of
     /// what it knows.
     pub fn is_due(&self) -> bool {
-        self.building.is_due()
+        self.is_due
     }
 
     /// Hands on what is there now. Call it before waiting for more.
@@ -76,6 +88,7 @@ impl<'a> Events<'a> {
     /// # Errors
     /// The pipeline is going down.
     pub fn flush(&mut self) -> Result<(), Closed> {
+        self.is_due = false;
         match self.building.take() {
             Some(batch) => self.hand_on(batch),
             None => Ok(()),
@@ -127,7 +140,7 @@ impl<'a> Events<'a> {
     }
 
     fn make_room(&mut self, size: usize) -> Result<(), Closed> {
-        if self.building.is_due() {
+        if self.is_due {
             self.flush()?;
         }
         let needed = self.building.size() + size;

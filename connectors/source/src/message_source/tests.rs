@@ -11,6 +11,7 @@ use flowd_engine::stop::Stop;
 use flowd_engine::worker::{Closed, Outlet, Target};
 
 use super::*;
+use crate::batch::LINGER;
 use crate::event::{Data, Event};
 use crate::feeder::{News, run_async};
 use crate::position::{counted, number};
@@ -151,6 +152,35 @@ fn what_can_become_no_event_is_a_dead_letter_and_its_position_counts() {
     let failure = run.run(source(), None).unwrap_err();
     assert!(matches!(&failure, Failure::Fatal(text) if text.contains("it is torn")), "{failure:?}");
     assert!(run.stored() < 2);
+}
+
+/// Marks only when it is told that the next event makes a new batch, after a batch grew old between its look and its event.
+struct Slow;
+
+impl EventSource for Slow {
+    fn start(&mut self, _stored: Option<&Position>) -> Result<Position, Failure> {
+        Ok(counted(0))
+    }
+
+    fn run(self: Box<Self>, out: &mut Events<'_>) -> Result<SourceEnd, Failure> {
+        out.push(&event("1")).unwrap();
+        assert!(!out.is_due());
+        std::thread::sleep(2 * LINGER);
+        out.push(&event("2")).unwrap();
+        assert!(out.is_due(), "the first event was handed on without its position");
+        out.mark(counted(2));
+        out.push(&event("3")).unwrap();
+        assert_eq!(out.handed_on, counted(2));
+        out.mark(counted(3));
+        Ok(SourceEnd::Reached)
+    }
+}
+
+#[test]
+fn what_a_source_is_told_of_a_batch_holds_until_its_next_event() {
+    let run = Run::new();
+    assert_eq!(run.run(Slow, None), Ok(Outcome::Reached));
+    assert_eq!((run.ids().len(), run.stored()), (3, 3));
 }
 
 /// Pushes events until it is stopped, and tells what it hears.

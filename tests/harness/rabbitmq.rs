@@ -13,7 +13,7 @@ use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, ExchangeKind};
 use tokio::runtime::Runtime;
 
-use super::free_port;
+use super::{free_port, until};
 
 /// A running broker with its own directory. Dropping it kills the process; `setpriv --pdeathsig` in the script ends it
 /// even when the test itself is killed.
@@ -195,22 +195,40 @@ impl RabbitClient {
         self.runtime.block_on(declared).unwrap().message_count()
     }
 
-    /// Publishes messages and waits until all are confirmed.
+    /// Publishes messages and waits until all are confirmed. A broker that has just started again may not know its queues
+    /// yet: what it gives back goes once more.
     pub fn publish(&self, exchange: &str, key: &str, messages: &[(BasicProperties, &[u8])]) {
-        self.runtime.block_on(async {
-            let mut confirms = Vec::new();
-            for (properties, body) in messages {
-                let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-                let properties = properties.clone().with_delivery_mode(2);
-                let published =
-                    self.channel.basic_publish(exchange.into(), key.into(), options, body, properties);
-                confirms.push(published.await.unwrap());
-            }
-            for confirm in confirms {
-                let confirmation = confirm.await.unwrap();
-                assert!(matches!(confirmation, Confirmation::Ack(None)), "{confirmation:?}");
-            }
+        let mut left: Vec<&(BasicProperties, &[u8])> = messages.iter().collect();
+        until("every message to be taken", || {
+            left = self.runtime.block_on(self.publish_once(exchange, key, &left));
+            left.is_empty().then_some(())
         });
+    }
+
+    /// Those that came back.
+    async fn publish_once<'a>(
+        &self,
+        exchange: &str,
+        key: &str,
+        messages: &[&'a (BasicProperties, &'a [u8])],
+    ) -> Vec<&'a (BasicProperties, &'a [u8])> {
+        let mut confirms = Vec::new();
+        for (properties, body) in messages {
+            let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+            let properties = properties.clone().with_delivery_mode(2);
+            let published =
+                self.channel.basic_publish(exchange.into(), key.into(), options, body, properties);
+            confirms.push(published.await.unwrap());
+        }
+        let mut returned = Vec::new();
+        for (message, confirm) in messages.iter().zip(confirms) {
+            match confirm.await.unwrap() {
+                Confirmation::Ack(None) => {}
+                Confirmation::Ack(Some(_)) => returned.push(*message),
+                other => panic!("{other:?}"),
+            }
+        }
+        returned
     }
 
     /// Takes the message that has waited longest, for good. Fails while the broker is down.

@@ -70,7 +70,7 @@ impl Guarded {
     }
 }
 
-fn refused(job: Job, said: &str) {
+fn refused(job: &Job, said: &str) {
     job.start(&[]).wait().expect_code(3).expect_log(said);
 }
 
@@ -83,11 +83,11 @@ fn passwords_are_proved_by_every_mechanism_over_tls() {
         guarded.kafka.tool("configs", &[&["--alter", "--add-config", &password][..], &user].concat(), "");
     }
     for mechanism in ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] {
-        refused(guarded.with_password(mechanism, "wrong"), "authentication");
+        refused(&guarded.with_password(mechanism, "wrong"), "authentication");
         guarded.arrives(guarded.with_password(mechanism, "secret"), mechanism);
     }
     refused(
-        guarded.with_password("PLAIN", "secret").set("connectorConfig.sslCa", "nowhere.pem"),
+        &guarded.with_password("PLAIN", "secret").set("connectorConfig.sslCa", "nowhere.pem"),
         "nowhere.pem",
     );
 }
@@ -103,7 +103,7 @@ fn certificates_of_both_sides_are_checked() {
             .set("connectorConfig.sslKey", &authority.path("client-key.pem"))
     };
     guarded.arrives(shown(&guarded.authority), "shown");
-    refused(shown(&guarded.authority).set("connectorConfig.sslCa", &other.path("ca.pem")), "certificate");
-    refused(shown(&other), "received fatal alert: Certificate");
-    refused(guarded.job(3), "received fatal alert: ");
+    refused(&shown(&guarded.authority).set("connectorConfig.sslCa", &other.path("ca.pem")), "certificate");
+    refused(&shown(&other), "received fatal alert: Certificate");
+    refused(&guarded.job(3), "received fatal alert: ");
 }

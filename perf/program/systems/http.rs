@@ -18,7 +18,7 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::task::JoinSet;
 
-use super::{Connector, System, Way, Work, message};
+use super::{Connector, System, Way, Work, attributes, message};
 use crate::Failure;
 use crate::port::free_port;
 
@@ -232,16 +232,12 @@ async fn post(work: Work, arguments: &[String]) -> Result<u64, Failure> {
             while number < work.messages {
                 let mut body = Vec::with_capacity(work.bytes);
                 message(number, work.bytes, &mut body);
-                let request = Request::post("/")
-                    .header("host", "perf")
-                    .header("ce-specversion", "1.0")
-                    .header("ce-id", format!("perf-{number}"))
-                    .header("ce-source", "/perf")
-                    .header("ce-type", "perf")
-                    .header("ce-subject", "perf.messages")
-                    .header("content-type", "application/json")
-                    .body(Full::new(Bytes::from(body)))
-                    .expect("a request");
+                let mut request =
+                    Request::post("/").header("host", "perf").header("content-type", "application/json");
+                for (name, value) in attributes(number) {
+                    request = request.header(format!("ce-{name}"), value);
+                }
+                let request = request.body(Full::new(Bytes::from(body))).expect("a request");
                 sender.ready().await?;
                 let answer = sender.send_request(request).await?;
                 count += u64::from(answer.status().is_success());

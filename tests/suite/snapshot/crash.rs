@@ -10,7 +10,7 @@ use crate::suite::on_every_server;
 
 const KILLS: usize = 20;
 /// Rows of the table that nobody changes, which is read before the others.
-const QUIET_ROWS: usize = 8000;
+const QUIET_ROWS: usize = 16_000;
 const ROWS_PER_SECOND: usize = 2500;
 /// Rows of that table in a chunk of 16 KiB, at most.
 const CHUNK_ROWS: usize = 130;

@@ -1,8 +1,8 @@
 //! Who flowd is at a broker: passwords by every mechanism, certificates of both sides.
 
-use super::{lines, reading};
+use super::{guarded, lines, reading};
 use crate::harness::{Job, Kafka, Mesh};
-use crate::suite::access::certificates::{Authority, Key};
+use crate::suite::access::certificates::Authority;
 
 /// Messages in the topic that is read.
 const COUNT: u32 = 10;
@@ -17,8 +17,7 @@ struct Guarded {
 
 impl Guarded {
     fn start() -> Self {
-        // Kafka reads the keys of no curve from PEM.
-        let authority = Authority::with_key("ca", Key::Rsa);
+        let authority = Authority::new("ca");
         ["server", "client"].iter().for_each(|name| authority.sign(name, "IP:127.0.0.1"));
         let part = |name: &str| std::fs::read_to_string(authority.path(name)).unwrap();
         std::fs::write(authority.path("store.pem"), part("server-key.pem") + &part("server.pem")).unwrap();
@@ -56,10 +55,7 @@ impl Guarded {
     }
 
     fn with_password(&self, mechanism: &str, password: &str) -> Job {
-        self.job(2)
-            .set("connectorConfig.saslMechanism", mechanism)
-            .set("connectorConfig.user", "flowd")
-            .set("connectorConfig.password", password)
+        guarded(&self.kafka, self.job(2), password).set("connectorConfig.saslMechanism", mechanism)
     }
 
     /// The job reads all of it, as a group of its own and into a topic of its own.

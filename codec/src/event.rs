@@ -229,17 +229,20 @@ impl<'a> EventWriter<'a> {
         self.next = Part::Attributes;
     }
 
-    /// Writes `time` as it is, RFC 3339; without one the event has none.
+    /// Writes `time` as it is, RFC 3339.
     #[inline]
-    fn time_text(&mut self, time: Option<&str>) {
+    fn time_text(&mut self, time: &str) {
         debug_assert_eq!(self.next, Part::Time);
-        match time {
-            Some(time) => {
-                json::write_escaped(self.out, time.as_bytes());
-                self.out.push(b'"');
-            }
-            None => self.out.truncate(self.out.len() - TIME.len()),
-        }
+        json::write_escaped(self.out, time.as_bytes());
+        self.out.push(b'"');
+        self.next = Part::Attributes;
+    }
+
+    /// The event has no time: takes back what the template has before it.
+    #[inline]
+    fn no_time(&mut self) {
+        debug_assert_eq!(self.next, Part::Time);
+        self.out.truncate(self.out.len() - TIME.len());
         self.next = Part::Attributes;
     }
 

@@ -98,8 +98,8 @@ impl Carried<'_> {
         writer.foreign_id(self.id);
         match self.time {
             Some(Time::Us(time_us)) => writer.time_us(time_us),
-            Some(Time::Text(time)) => writer.time_text(Some(time)),
-            None => writer.time_text(None),
+            Some(Time::Text(time)) => writer.time_text(time),
+            None => writer.no_time(),
         }
         writer.written(self.attributes);
         if let Some(content_type) = self.content_type.filter(|text| *text != DATA_CONTENT_TYPE) {

@@ -164,7 +164,8 @@ enum Part {
     Data,
 }
 
-/// Writes one event: [`begin`](Self::begin), [`id`](Self::id), [`time_us`](Self::time_us),
+/// Writes one event: [`begin`](Self::begin), [`id`](Self::id), [`time_us`](Self::time_us) or
+/// [`time_written`](Self::time_written),
 /// [`partition_key`](Self::partition_key), [`sequence`](Self::sequence) or [`snapshot_row`](Self::snapshot_row),
 /// [`applied`](Self::applied) and [`extension`](Self::extension) where wanted, [`data`](Self::data), [`finish`](Self::finish). Another order is a mistake of the caller: a debug assertion fails, and a release build
 /// writes a broken event.
@@ -225,6 +226,16 @@ impl<'a> EventWriter<'a> {
     pub fn time_us(&mut self, time_us: i64) {
         debug_assert_eq!(self.next, Part::Time);
         time::write_rfc3339_us(self.out, time_us);
+        self.out.push(b'"');
+        self.next = Part::Attributes;
+    }
+
+    /// The same with a text of [`time::TimeText`].
+    #[inline]
+    pub fn time_written(&mut self, text: &[u8]) {
+        debug_assert_eq!(self.next, Part::Time);
+        debug_assert_eq!(text.len(), time::RFC3339_SIZE);
+        self.out.extend_from_slice(text);
         self.out.push(b'"');
         self.next = Part::Attributes;
     }

@@ -118,8 +118,22 @@ fn escape_words(out: &mut Vec<u8>, bytes: &[u8]) {
     }
 }
 
-/// The first byte that no JSON string holds as it is: `"`, `\` or a control character.
+/// The first byte that no JSON string holds as it is: `"`, `\` or a control character. Most strings are short: blocks pay
+/// only behind their usual length.
+#[inline]
 pub(crate) fn first_special(bytes: &[u8]) -> Option<usize> {
+    let (short, long) = bytes.split_at(bytes.len().min(BLOCK));
+    match first_special_by_words(short) {
+        None if !long.is_empty() => {
+            let clean = clean_blocks(long);
+            first_special_by_words(&long[clean..]).map(|at| short.len() + clean + at)
+        }
+        found => found,
+    }
+}
+
+#[inline]
+fn first_special_by_words(bytes: &[u8]) -> Option<usize> {
     let mut rest = bytes;
     while let Some((word, later)) = rest.split_first_chunk::<WORD>() {
         let mask = special_mask(u64::from_le_bytes(*word));
@@ -160,19 +174,16 @@ fn write_byte(out: &mut Vec<u8>, byte: u8) {
     }
 }
 
-/// The high bit of every byte of `word` that needs an escape. Exact for every byte: no carry crosses a byte's border,
-/// since all sums work on seven bits.
+/// The high bit of the first byte of `word` that needs an escape, and none before it. What stands above that bit may be
+/// wrong: a difference that falls below zero borrows from the byte above, and only a byte that needs an escape does that.
 #[inline]
 const fn special_mask(word: u64) -> u64 {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGH: u64 = ONES << 7;
-    const LOW: u64 = !HIGH;
-    let control = !((word & LOW) + ONES * 0x60);
-    let quote = word ^ (ONES * b'"' as u64);
-    let not_quote = (quote & LOW) + LOW;
-    let slash = word ^ (ONES * b'\\' as u64);
-    let not_slash = (slash & LOW) + LOW;
-    (control | !not_quote | !not_slash) & !word & HIGH
+    let control = word.wrapping_sub(ONES * 0x20);
+    let quote = (word ^ (ONES * b'"' as u64)).wrapping_sub(ONES);
+    let slash = (word ^ (ONES * b'\\' as u64)).wrapping_sub(ONES);
+    (control | quote | slash) & !word & HIGH
 }
 
 #[inline]
@@ -190,12 +201,13 @@ fn write_escape(out: &mut Vec<u8>, byte: u8) {
 /// Appends the text of a JSON value on one line: its line ends become blanks. In JSON they stand only between tokens, where a
 /// blank does as well.
 pub fn write_on_one_line(out: &mut Vec<u8>, json: &[u8]) {
-    let mut at = out.len();
-    out.extend_from_slice(json);
-    while let Some(found) = memchr::memchr2(b'\n', b'\r', &out[at..]) {
-        at += found;
-        out[at] = b' ';
+    let mut rest = json;
+    while let Some(at) = memchr::memchr2(b'\n', b'\r', rest) {
+        out.extend_from_slice(&rest[..at]);
+        out.push(b' ');
+        rest = &rest[at + 1..];
     }
+    out.extend_from_slice(rest);
 }
 
 /// Appends a signed integer.
@@ -283,15 +295,16 @@ mod tests {
             for place in 0..8 {
                 let mut word = [b'a'; 8];
                 word[place] = byte;
-                let expected = if ESCAPES[byte as usize] == 0 { 0 } else { 0x80_u64 << (8 * place) };
-                assert_eq!(special_mask(u64::from_le_bytes(word)), expected, "byte {byte} at {place}");
+                let found = special_mask(u64::from_le_bytes(word)).trailing_zeros() as usize / 8;
+                let expected = if ESCAPES[byte as usize] == 0 { 8 } else { place };
+                assert_eq!(found, expected, "byte {byte} at {place}");
             }
         }
     }
 
     #[test]
     fn the_first_special_byte_is_found_at_every_place_of_every_length() {
-        for length in 0..40 {
+        for length in 0..150 {
             assert_eq!(first_special(&vec![b'\xff'; length]), None);
             for at in 0..length {
                 for special in [b'"', b'\\', 0, 0x1f] {

@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod hex;
 pub mod json;
 pub mod time;
 pub mod uri;

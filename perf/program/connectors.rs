@@ -45,7 +45,7 @@ struct Arguments {
     /// Further `flowd` arguments, e.g. --flowd-arg=--pipeline.memory=64MiB
     #[arg(long, allow_hyphen_values = true)]
     flowd_arg: Vec<String>,
-    /// Measured runs of each; the median by messages a second is printed
+    /// Rounds, in each of which all are measured; the medians by messages a second are printed, and those of the ratios
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
     #[command(subcommand)]
@@ -78,24 +78,49 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     for connector in chosen {
         let work = Work { messages: work.messages * connector.times, ..work };
         let mut bench = Bench::begin(connector, work, &arguments.flowd_arg)?;
-        let bare = median(arguments.runs, || bench.bare())?;
+        let rounds = (0..arguments.runs).map(|_| Round::of(&mut bench)).collect::<Result<Vec<_>, _>>()?;
+        let bare = median(rounds.iter().map(|round| round.bare));
         line(&format!("{}, bare loop", connector.name), work, &bare, &[]);
-        let mut limits = vec![bare];
+        let mut ratios = vec![ratio(&rounds, |round| Some(round.bare))];
         if connector.way == Way::Sink {
-            let both = median(arguments.runs, || bench.bare_beside_subscriber())?;
+            let both = median(rounds.iter().filter_map(|round| round.both));
             line("  beside a bare subscriber", work, &both, &[]);
-            limits.push(both);
+            ratios.push(ratio(&rounds, |round| round.both));
         }
-        let flowd = median(arguments.runs, || bench.flowd())?;
-        line(connector.name, work, &flowd, &limits);
+        line(connector.name, work, &median(rounds.iter().map(|round| round.flowd)), &ratios);
     }
     Ok(())
 }
 
-fn median(runs: u32, mut pass: impl FnMut() -> Result<Pass, Failure>) -> Result<Pass, Failure> {
-    let mut passes = (0..runs).map(|_| pass()).collect::<Result<Vec<_>, _>>()?;
+/// One pass of each, one after the other, so that an hour in which the machine is slow is slow for all.
+struct Round {
+    bare: Pass,
+    /// A sink's, beside a bare subscriber.
+    both: Option<Pass>,
+    flowd: Pass,
+}
+
+impl Round {
+    fn of(bench: &mut Bench<'_>) -> Result<Self, Failure> {
+        let bare = bench.bare()?;
+        let both = (bench.way() == Way::Sink).then(|| bench.bare_beside_subscriber()).transpose()?;
+        Ok(Self { bare, both, flowd: bench.flowd()? })
+    }
+}
+
+/// The one in the middle by messages a second.
+fn median(passes: impl Iterator<Item = Pass>) -> Pass {
+    let mut passes: Vec<Pass> = passes.collect();
     passes.sort_by(|one, other| one.cost.wall_s.total_cmp(&other.cost.wall_s));
-    Ok(passes[passes.len() / 2])
+    passes[passes.len() / 2]
+}
+
+/// flowd's rate by that of another pass of the same round; the one in the middle.
+fn ratio(rounds: &[Round], limit: impl Fn(&Round) -> Option<Pass>) -> f64 {
+    let of = |round: &Round| Some(limit(round)?.cost.wall_s / round.flowd.cost.wall_s);
+    let mut ratios: Vec<f64> = rounds.iter().filter_map(of).collect();
+    ratios.sort_by(f64::total_cmp);
+    ratios[ratios.len() / 2]
 }
 
 fn head(arguments: &Arguments) {
@@ -106,7 +131,7 @@ fn head(arguments: &Arguments) {
     let Arguments { messages, bytes, runs, flowd_arg, .. } = arguments;
     println!("# {cpus} x {model}; load before {}", load.split(' ').next().unwrap_or_default());
     println!(
-        "# {messages} messages of {bytes} bytes (fast connectors some times as many); median of {runs} {}",
+        "# {messages} messages of {bytes} bytes (fast connectors some times as many); median of {runs} rounds {}",
         flowd_arg.join(" ")
     );
     println!(
@@ -119,16 +144,15 @@ fn head(arguments: &Arguments) {
     );
 }
 
-/// `limits` are the passes that it is held against.
-fn line(name: &str, work: Work, pass: &Pass, limits: &[Pass]) {
+/// `ratios` are those to the passes that it is held against.
+fn line(name: &str, work: Work, pass: &Pass, ratios: &[f64]) {
     let cost = pass.cost;
-    let rate = |pass: &Pass| work.messages as f64 / pass.cost.wall_s;
-    let ratios = limits.iter().map(|limit| rate(pass) / rate(limit));
-    let ratios: String = ratios.map(|ratio| format!(" {:>6.0} %", ratio * 100.0)).collect();
+    let rate = work.messages as f64 / cost.wall_s;
+    let ratios: String = ratios.iter().map(|ratio| format!(" {:>6.0} %", ratio * 100.0)).collect();
     println!(
         "{name:<28} {:>10.0} {:>8.1} {:>7.2} {:>7.2} {:>8.3} {:>9.1}{ratios}",
-        rate(pass),
-        rate(pass) * work.bytes as f64 / 1e6,
+        rate,
+        rate * work.bytes as f64 / 1e6,
         cost.wall_s,
         cost.cpu_s,
         cost.cpu_s / work.messages as f64 * 1e6,

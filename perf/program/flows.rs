@@ -48,6 +48,11 @@ impl<'a> Bench<'a> {
         Ok(Self { connector, work, flowd_arguments, flowd, system, directory })
     }
 
+    /// Which way its messages go.
+    pub(crate) fn way(&self) -> Way {
+        self.connector.way
+    }
+
     /// The bare loop.
     pub(crate) fn bare(&mut self) -> Result<Pass, Failure> {
         self.system.reset(self.work)?;

@@ -17,7 +17,7 @@ pub(super) struct Members<'a> {
 impl<'a> Members<'a> {
     pub(super) fn of(json: &'a [u8]) -> Option<Self> {
         // Once for all: the pieces below are cut at ASCII characters.
-        let rest = str::from_utf8(json).ok()?.strip_prefix('{')?;
+        let rest = simdutf8::basic::from_utf8(json).ok()?.strip_prefix('{')?;
         Some(Self { rest, is_first: true })
     }
 

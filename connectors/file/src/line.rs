@@ -1,8 +1,7 @@
 //! Makes events of lines.
 
-use std::fmt::Write;
-
 use flowd_codec::event::view::decode_event;
+use flowd_codec::hex;
 use flowd_source::{Closed, Context, Data, Event, Events};
 
 use crate::key;
@@ -30,7 +29,9 @@ impl Lines {
         let name = place.path.rsplit('/').next().unwrap_or_default();
         let subject = self.context.subject.clone();
         let topic = subject.topic(&[("file", name)]);
-        let prefix = place.id();
+        self.id.clear();
+        self.id.push_str(&place.id());
+        let prefix = self.id.len();
         let mut bytes = 0;
         let mut begin = 0;
         for end in memchr::memchr_iter(b'\n', chunk).map(|at| at + 1).chain([chunk.len()]) {
@@ -44,8 +45,8 @@ impl Lines {
             if text.len() > self.line_bytes {
                 self.reject_long(line.len() as u64, text, place, offset, out)?;
             } else {
-                self.id.clear();
-                write!(self.id, "{prefix}{offset:x}").expect("a string takes everything");
+                self.id.truncate(prefix);
+                hex::push(&mut self.id, offset);
                 self.push_line(text, &topic, place, offset, out)?;
             }
             bytes += line.len() as u64;

@@ -62,8 +62,9 @@ pub const CONNECTOR: Connector = Connector {
 
 /// How long a record may take, the client's own tries included, before the whole put is tried again.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(20);
-/// How long a topic may take to be found.
-const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a topic may take to be found: less than a mesh waits for acknowledgements (5 s), so that a put with one that is
+/// missing is not pushed again.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(3);
 /// Bytes of a batch of a partition.
 const BATCH_BYTES: usize = 256 << 10;
 /// Records that are handed to the client together.

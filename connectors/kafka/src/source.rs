@@ -5,13 +5,11 @@
 //! hold where there are any. The registry's hold where the group has none (any more), and where that has none either,
 //! `startAt` is looked up, once. Both are written behind acknowledgements only, so whichever holds, nothing is lost.
 
-use std::sync::Arc;
-
 use flowd_engine::setting::joined;
 use flowd_source::subject::is_topic;
 use flowd_source::{
     Connector, Context, EventSource, Events, Failure, Kind, Position, Preset, Progress, Setting, Settings,
-    SourceEnd, Wrong, run_async,
+    SourceEnd, Wrong,
 };
 use krafka::admin::{
     AdminClient, DescribeTopicsOptions, ListConsumerGroupOffsetsOptions, ListOffsetsOptions, OffsetSpec,
@@ -20,6 +18,7 @@ use krafka::consumer::TopicPartition;
 
 use crate::access::{self, Access, failure};
 
+mod client;
 mod member;
 mod message;
 mod offsets;
@@ -219,7 +218,7 @@ impl EventSource for KafkaSource {
     }
 
     fn run(self: Box<Self>, out: &mut Events<'_>) -> Result<SourceEnd, Failure> {
-        run_async(out, async move |feeder| reading::read(Arc::from(self), feeder).await)
+        reading::read(*self, out)
     }
 }
 

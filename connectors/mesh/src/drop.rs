@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use flowd_engine::failure::Failure;
 use flowd_engine::worker::{Outlet, Target};
 use tracing::info;
+use twox_hash::XxHash3_64;
 
 use crate::Outgoing;
 
@@ -35,47 +36,9 @@ impl Totals {
     }
 }
 
-/// A 64-bit hash of an event's id that is the same on every machine and in every version (FNV-1a, folded at the end).
+/// A 64-bit hash of an event's id that is the same on every machine and in every version: XXH3.
 pub fn id_checksum(id: &[u8]) -> u64 {
-    folded(hashed(BASIS, id))
-}
-
-/// FNV-1a begins with it.
-const BASIS: u64 = 0xcbf2_9ce4_8422_2325;
-
-#[inline]
-fn hashed(hash: u64, bytes: &[u8]) -> u64 {
-    bytes.iter().fold(hash, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3))
-}
-
-#[inline]
-fn folded(hash: u64) -> u64 {
-    (hash ^ (hash >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
-}
-
-/// Ids that are hashed side by side.
-const SIDE_BY_SIDE: usize = 4;
-
-/// Sum of [`id_checksum`] over all ids. A byte's multiplication waits for the one before it, so that one id after the
-/// other would mostly wait; side by side they do not.
-fn ids_checksum<'a>(events: &[Outgoing], id: impl Fn(&Outgoing) -> &'a [u8]) -> u64 {
-    let (groups, rest) = events.as_chunks::<SIDE_BY_SIDE>();
-    let mut sum = rest.iter().fold(0_u64, |sum, event| sum.wrapping_add(id_checksum(id(event))));
-    for group in groups {
-        let ids = group.each_ref().map(&id);
-        let common = ids.iter().map(|id| id.len()).min().unwrap_or_default();
-        let (heads, tails) = (ids.map(|id| &id[..common]), ids.map(|id| &id[common..]));
-        let mut hashes = [BASIS; SIDE_BY_SIDE];
-        for at in 0..common {
-            for (hash, head) in hashes.iter_mut().zip(&heads) {
-                *hash = hashed(*hash, &head[at..=at]);
-            }
-        }
-        for (hash, tail) in hashes.iter().zip(tails) {
-            sum = sum.wrapping_add(folded(hashed(*hash, tail)));
-        }
-    }
-    sum
+    XxHash3_64::oneshot(id)
 }
 
 /// Drops what it is given.
@@ -100,7 +63,8 @@ impl Target<Outgoing> for DropTarget {
         let totals = &self.totals;
         while let Some(delivery) = parcels.next() {
             let parcel = delivery.parcel;
-            let checksum = ids_checksum(&parcel.events, |event| event.event.id(&parcel.buffer));
+            let ids = parcel.events.iter().map(|event| event.event.id(&parcel.buffer));
+            let checksum = ids.fold(0_u64, |sum, id| sum.wrapping_add(id_checksum(id)));
             let bytes: u64 =
                 parcel.events.iter().map(|event| event.event.json(&parcel.buffer).len() as u64).sum();
             totals.events.fetch_add(parcel.events.len() as u64, Ordering::Relaxed);
@@ -137,15 +101,5 @@ mod tests {
         assert_eq!((one.events(), one.bytes(), one.checksum()), (3, 6, other.checksum()));
         let fewer = dropped(vec![line_parcel(&["a", "ccc"])]);
         assert_ne!(one.checksum(), fewer.checksum());
-    }
-
-    #[test]
-    fn ids_hashed_side_by_side_give_the_sum_of_each_alone() {
-        let ids = ["a", "bb", "ccc", "", "eeeee", "ffffff", "ggggggg", "e", "longer than all the others"];
-        for count in 1..=ids.len() {
-            let together = dropped(vec![line_parcel(&ids[..count])]).checksum();
-            let alone = dropped(ids[..count].iter().map(|id| line_parcel(&[id])).collect()).checksum();
-            assert_eq!(together, alone, "{count} ids");
-        }
     }
 }

@@ -13,6 +13,7 @@ use flowd_codec::dead_letter::{Origin, dead_letter};
 use flowd_codec::event::{ChunkText, EventWriter, Framed, Framing, marker};
 use flowd_codec::frame::PUBLISH_SIZE_MAX;
 use flowd_codec::json;
+use flowd_codec::time::TimeText;
 use flowd_engine::failure::Failure;
 use flowd_engine::order::Keyed;
 use flowd_engine::parcel::{self, Reject};
@@ -54,6 +55,8 @@ pub struct MySqlEncoder {
     source: Vec<u8>,
     /// `,"thread":…,"query":null}` of the event at hand.
     source_tail: Vec<u8>,
+    /// When the event at hand was written.
+    time: TimeText,
     /// The top-level `ts_*` and the brace that ends `data`, the same for all events of one call.
     clock: Vec<u8>,
     /// What the ids of a chunk's rows begin with.
@@ -92,6 +95,7 @@ impl MySqlEncoder {
             images: Vec::new(),
             source: Vec::new(),
             source_tail: Vec::new(),
+            time: TimeText::default(),
             clock: Vec::new(),
             id_head: Vec::new(),
             chunk_text: ChunkText::default(),
@@ -144,6 +148,7 @@ impl MySqlEncoder {
 
     /// Everything of `data.source` that the rows of one event share.
     fn prepare_source(&mut self, table: &TableEvents, written: &Written) {
+        self.time.of(written.time_us);
         let out = &mut self.source;
         out.clear();
         write_source_times(out, table, written.time_us);
@@ -220,7 +225,7 @@ impl MySqlEncoder {
         }
         let mut event = EventWriter::begin(&mut parcel.buffer, table.template(change.operation));
         event.id(id);
-        event.time_us(record.written.time_us);
+        event.time_written(self.time.text());
         if !change.partition_key.is_empty() {
             event.partition_key(change.partition_key);
         }
@@ -320,7 +325,7 @@ impl MySqlEncoder {
             write_id_head(out, table, written);
             out.push(b't');
         });
-        event.time_us(written.time_us);
+        event.time_written(self.time.text());
         self.order(&mut event, |event| event.sequence(0));
         let out = event.data();
         out.extend_from_slice(b"{\"before\":null,\"after\":null");

@@ -48,7 +48,7 @@ pub(crate) struct Parts {
     pub(crate) time_us: Option<i64>,
     pub(crate) key: Option<Span>,
     pub(crate) content_type: Option<Span>,
-    /// Names and values, each with its length (u32, little end first) before it.
+    /// Names and values, each with its [`length`](length_text) before it.
     pub(crate) extensions: Span,
     pub(crate) form: DataForm,
     pub(crate) data: Span,
@@ -163,8 +163,7 @@ impl Building {
     fn extensions(&mut self, extensions: &[(&str, &str)]) -> Span {
         let start = self.end();
         for text in extensions.iter().flat_map(|(name, value)| [name, value]) {
-            let size = u32::try_from(text.len()).expect("a batch has fewer than 4 GiB");
-            self.buffer.extend_from_slice(&size.to_le_bytes());
+            self.buffer.extend_from_slice(&length_text(text.len()));
             self.buffer.extend_from_slice(text.as_bytes());
         }
         Span { start, end: self.end() }
@@ -214,7 +213,7 @@ pub(crate) fn size_of_event(event: &Event<'_>) -> usize {
             Event::Structured { json, topic } => json.len() + topic.len(),
             Event::Parts { id, kind, source, topic, key, content_type, extensions, data, .. } => {
                 let optional = [source, key, content_type].into_iter().flatten().map(|text| text.len());
-                let extensions = extensions.iter().map(|(name, value)| name.len() + value.len() + 8);
+                let extensions = extensions.iter().map(|(name, value)| name.len() + value.len() + 10);
                 let data = match data {
                     Data::None => 0,
                     Data::Json(bytes) | Data::Binary(bytes) => bytes.len(),
@@ -225,14 +224,25 @@ pub(crate) fn size_of_event(event: &Event<'_>) -> usize {
         }
 }
 
-/// The extensions that [`Building::push`] wrote.
-pub(crate) fn extensions(mut bytes: &[u8]) -> impl Iterator<Item = (&str, &str)> {
-    std::iter::from_fn(move || Some((text(&mut bytes)?, text(&mut bytes)?)))
+/// A length below 4 GiB in characters of seven bits, so that a batch of texts is a text.
+fn length_text(length: usize) -> [u8; 5] {
+    [0, 7, 14, 21, 28].map(|bits| (length >> bits) as u8 & 0x7f)
 }
 
-fn text<'a>(bytes: &mut &'a [u8]) -> Option<&'a str> {
-    let (size, rest) = bytes.split_first_chunk::<4>()?;
-    let (text, rest) = rest.split_at_checked(u32::from_le_bytes(*size) as usize)?;
-    *bytes = rest;
-    std::str::from_utf8(text).ok()
+/// Where the texts lie that [`Building::push`] wrote for extensions: names, each with its value behind it.
+pub(crate) fn extensions(buffer: &[u8], written: Span) -> impl Iterator<Item = (Span, Span)> {
+    let mut at = written.start;
+    let mut text = move || {
+        let length = Span { start: at, end: at + 5 };
+        let length = length.of(buffer).iter().rev().fold(0, |length, &byte| length << 7 | u32::from(byte));
+        let start = at + 5;
+        at = start + length;
+        Span { start, end: at }
+    };
+    let mut end = written.start;
+    std::iter::from_fn(move || {
+        let pair = (end < written.end).then(|| (text(), text()))?;
+        end = pair.1.end;
+        Some(pair)
+    })
 }

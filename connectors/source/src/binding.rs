@@ -73,7 +73,7 @@ impl Message<'_> {
 /// # Errors
 /// Where it is events in a format that is not read, in words.
 pub fn is_whole(content_type: Option<&str>) -> Result<bool, String> {
-    let content_type = content_type.unwrap_or_default();
+    let Some(content_type) = content_type else { return Ok(false) };
     match content::Mode::of(content_type) {
         content::Mode::Structured => Ok(true),
         content::Mode::Binary => Ok(false),

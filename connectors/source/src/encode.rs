@@ -1,13 +1,12 @@
 //! A lane's work: batches of events become CloudEvents in frames, or dead letters.
 
-use std::borrow::Cow;
-
 use ahash::RandomState;
 use flowd_codec::dead_letter::{Origin, as_json, dead_letter};
-use flowd_codec::event::carried::{self, Carried, Payload, Time, write_attribute};
+use flowd_codec::event::carried::{self, Carried, Payload, Time, write_attribute, write_text_attribute};
 use flowd_codec::event::view::{self, EventView, ExtensionValue, decode_original};
 use flowd_codec::event::{DATA_CONTENT_TYPE, Framed, Framing, Template};
 use flowd_codec::frame::PUBLISH_SIZE_MAX;
+use flowd_codec::time::TimeText;
 use flowd_codec::uri;
 use flowd_engine::failure::Failure;
 use flowd_engine::order::{Keyed, hash_of};
@@ -26,6 +25,8 @@ pub struct MessageEncoder {
     source: String,
     event_bytes_max: usize,
     templates: Templates,
+    names: Names,
+    time: TimeText,
     /// The same in every lane and run: a key's hash must be one.
     hasher: RandomState,
     /// The batch's record at hand.
@@ -44,6 +45,8 @@ impl MessageEncoder {
             source,
             event_bytes_max,
             templates: Templates::new(framing),
+            names: Names::default(),
+            time: TimeText::default(),
             hasher: RandomState::with_seeds(1, 2, 3, 4),
             record: 0,
             attributes: Vec::new(),
@@ -87,9 +90,13 @@ impl MessageEncoder {
         let template = self.templates.of(parts.source.map_or(&*self.source, part), kind, topic)?;
         let key = parts.key.map(part);
         if let Some(key) = key {
-            write_attribute(&mut self.attributes, "partitionkey", &ExtensionValue::String(key.into()));
+            write_text_attribute(&mut self.attributes, "partitionkey", key);
         }
-        write_extensions(&mut self.attributes, bytes.of(parts.extensions))?;
+        for (index, (name, value)) in extensions(bytes.all, parts.extensions).enumerate() {
+            let name = part(name);
+            self.names.check(index, name)?;
+            write_text_attribute(&mut self.attributes, name, part(value));
+        }
         let payload = match parts.form {
             DataForm::None => Payload::None,
             DataForm::Text => Payload::Text(part(parts.data)),
@@ -98,7 +105,7 @@ impl MessageEncoder {
         };
         let carried = Carried {
             id,
-            time: parts.time_us.map(Time::Us),
+            time: parts.time_us.map(|time_us| Time::Written(self.time.of(time_us))),
             content_type: parts.content_type.map(part),
             attributes: &self.attributes,
             payload,
@@ -113,8 +120,7 @@ impl MessageEncoder {
         let template = self.templates.of(&event.source, &event.event_type, topic)?;
         let is_carried = event.data_content_type.as_deref() == Some(DATA_CONTENT_TYPE);
         if let Some(schema) = &event.data_schema {
-            let schema = ExtensionValue::String(Cow::Borrowed(schema));
-            write_attribute(&mut self.attributes, "dataschema", &schema);
+            write_text_attribute(&mut self.attributes, "dataschema", schema);
         }
         let mut key = None;
         for (name, value) in &event.extensions {
@@ -180,17 +186,26 @@ fn hash(topic: &str, key: Option<&str>) -> u64 {
     key.map_or(0, |key| hash_of(topic, key))
 }
 
-fn write_extensions(out: &mut Vec<u8>, written: &[u8]) -> Result<(), String> {
-    for (index, (name, value)) in extensions(written).enumerate() {
+/// The names of an event's extensions, remembered: the next event has nearly always the same, and those are checked.
+#[derive(Default)]
+struct Names(Vec<String>);
+
+impl Names {
+    /// Whether an extension may be called so as the event's so-manieth, or what is wrong with it. Asked for each in turn.
+    fn check(&mut self, index: usize, name: &str) -> Result<(), String> {
+        if self.0.get(index).is_some_and(|known| known == name) {
+            return Ok(());
+        }
+        self.0.truncate(index);
         if !is_extension_name(name) {
             return Err(format!("\"{name}\" is no name for an extension: a-z and 0-9, not taken otherwise"));
         }
-        if extensions(written).take(index).any(|(other, _)| other == name) {
+        if self.0.iter().any(|other| other == name) {
             return Err(format!("the extension {name} is there twice"));
         }
-        write_attribute(out, name, &ExtensionValue::String(value.into()));
+        self.0.push(name.to_owned());
+        Ok(())
     }
-    Ok(())
 }
 
 /// The text of data that is one JSON value.
@@ -278,7 +293,7 @@ struct Bytes<'a> {
 
 impl<'a> Bytes<'a> {
     fn of_batch(all: &'a [u8]) -> Self {
-        Self { all, text: std::str::from_utf8(all).ok() }
+        Self { all, text: simdutf8::basic::from_utf8(all).ok() }
     }
 
     fn of(self, span: Span) -> &'a [u8] {

@@ -110,15 +110,27 @@ impl<'a> Events<'a> {
         Some(news)
     }
 
-    /// After `Closed`, for a source that passes acknowledgements on: the next acknowledged position, waited for; `None`
-    /// once all that was handed on is acknowledged, or nothing was for two seconds.
+    /// As [`acked`](Self::acked), for a source that waits for several things by hand: woken once there is one.
+    pub fn poll_acked(&mut self, context: &mut Context<'_>) -> Poll<Position> {
+        self.confirmed.poll(context).map(|position| {
+            self.acked = position.clone();
+            position
+        })
+    }
+
+    /// Whether all that was handed on is acknowledged.
+    pub fn is_drained(&self) -> bool {
+        self.acked == self.handed_on
+    }
+
+    /// For a source that passes acknowledgements on, after `Closed` or at its end: the next acknowledged position, waited
+    /// for; `None` once all that was handed on is acknowledged, or nothing was for two seconds.
     pub fn drain(&mut self) -> Option<Position> {
         let waker = thread_waker();
         let mut context = Context::from_waker(&waker);
         let deadline = Instant::now() + LAST_ACK;
-        while self.acked != self.handed_on {
-            if let Poll::Ready(position) = self.confirmed.poll(&mut context) {
-                self.acked = position.clone();
+        while !self.is_drained() {
+            if let Poll::Ready(position) = self.poll_acked(&mut context) {
                 return Some(position);
             }
             let left = deadline.saturating_duration_since(Instant::now());

@@ -16,6 +16,7 @@ use flowd_engine::worker::{Closed, SourceEnd};
 use tokio::sync::{mpsc, watch};
 
 use crate::batch::{Building, Message};
+use crate::client::Client;
 use crate::event::Event;
 use crate::events::{Events, LAST_ACK};
 
@@ -54,24 +55,6 @@ impl Feeder {
     /// The pipeline is going down.
     pub async fn push(&mut self, event: &Event<'_>) -> Result<(), Closed> {
         self.make_room().await?;
-        self.building.push(event);
-        Ok(())
-    }
-
-    /// As [`push`](Self::push), for a source whose positions take work to make: only where a batch is handed on first is it
-    /// asked for the `position` of everything before this event.
-    ///
-    /// # Errors
-    /// The pipeline is going down.
-    pub async fn push_after(
-        &mut self,
-        position: impl FnOnce() -> Position,
-        event: &Event<'_>,
-    ) -> Result<(), Closed> {
-        if self.building.is_due() {
-            self.building.mark(position());
-            self.flush().await?;
-        }
         self.building.push(event);
         Ok(())
     }
@@ -171,30 +154,21 @@ where
         acked: out.handed_on.clone(),
         is_closing_told: false,
     };
-    let fatal = |text: String| Failure::Fatal(format!("the thread of the source's client {text}"));
-    let thread = thread::Builder::new().name("flowd-client".to_owned());
-    let thread = thread
-        .spawn(move || read_all(feeder, read))
-        .map_err(|error| fatal(format!("cannot be started: {error}")))?;
+    let client = Client::start(async move || read_all(feeder, read).await)?;
     carry(out, received);
     told.send_replace(Some(out.handed_on.clone()));
-    thread.join().unwrap_or_else(|_| Err(fatal("panicked".to_owned())))
+    client.join()
 }
 
-fn read_all<F>(mut feeder: Feeder, read: F) -> Result<SourceEnd, Failure>
+async fn read_all<F>(mut feeder: Feeder, read: F) -> Result<SourceEnd, Failure>
 where
     F: AsyncFnOnce(&mut Feeder) -> Result<SourceEnd, Failure>,
 {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime =
-        runtime.map_err(|error| Failure::Fatal(format!("the source's client has no runtime: {error}")))?;
-    runtime.block_on(async {
-        let end = read(&mut feeder).await?;
-        match feeder.flush().await {
-            Ok(()) => Ok(end),
-            Err(Closed) => Ok(SourceEnd::Stopped),
-        }
-    })
+    let end = read(&mut feeder).await?;
+    match feeder.flush().await {
+        Ok(()) => Ok(end),
+        Err(Closed) => Ok(SourceEnd::Stopped),
+    }
 }
 
 /// Carries batches until there are no more, or the pipeline goes down.

@@ -1,7 +1,8 @@
 //! The client's poll, in a task of its own: it takes records, keeps the membership in the group while the pipeline is full,
 //! and judges what the client cannot: partitions without an offset, and deleted records.
 //!
-//! Memory: [`CHUNKS_MAX`] times [`RECORDS_MAX`] records on their way, and [`FETCH_BYTES`] for each broker in the client.
+//! Memory: what the brokers give at once, [`FETCH_BYTES`] each, is a chunk. One is decoded, [`CHUNKS_MAX`] waits and one is
+//! pushed, so that the client asks for the next while the one before is worked on.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,12 +24,8 @@ use super::topics::{METADATA_AGE, Topics};
 use crate::access::failure;
 
 /// Chunks of records between this task and the one that pushes them.
-pub(super) const CHUNKS_MAX: usize = 4;
-/// Records of a chunk.
-const RECORDS_MAX: i32 = 500;
-/// Records that the client keeps decoded.
-const BUFFERED_MAX: i32 = 50_000;
-/// What a broker gives at once; a single record may be larger.
+pub(super) const CHUNKS_MAX: usize = 1;
+/// What a broker gives at once, compressed as it may be; a single batch of its may be larger.
 const FETCH_BYTES: i32 = 4 << 20;
 /// How long the group waits for an instance that says nothing.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(10);
@@ -66,8 +63,8 @@ pub(super) async fn join(
         .isolation_level(IsolationLevel::ReadCommitted)
         .partition_assignment_strategy(PartitionAssignmentStrategy::CooperativeSticky)
         .session_timeout(SESSION_TIMEOUT)
-        .max_poll_records(RECORDS_MAX)
-        .max_buffered_records(BUFFERED_MAX)
+        .max_poll_records(-1)
+        .max_buffered_records(0)
         .fetch_max_bytes(FETCH_BYTES)
         .metrics_push(false)
         .rebalance_listener(Listener(member.clone()));

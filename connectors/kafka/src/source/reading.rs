@@ -1,47 +1,49 @@
-//! A run: what the client's task hands on is pushed, and what the mesh acknowledges is committed.
+//! A run: what the client's thread hands on is pushed, and what the mesh acknowledges goes back there to be committed.
+//!
+//! Kafka's client decodes on one thread; events are made of its records on the source's own, beside it.
 
 use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::thread;
 use std::time::Duration;
 
-use flowd_engine::back_off::BackOff;
-use flowd_source::{Closed, Failure, Feeder, News, SourceEnd};
-use krafka::CloseOptions;
-use krafka::consumer::{Consumer, ConsumerRecord, TopicPartition};
-use tokio::sync::mpsc;
-use tracing::warn;
+use flowd_engine::arrival::thread_waker;
+use flowd_source::{Client, Closed, Events, Failure, Position, SourceEnd};
+use krafka::consumer::{ConsumerRecord, TopicPartition};
+use tokio::sync::{mpsc, oneshot};
 
 use super::KafkaSource;
+use super::client::take_part;
 use super::member::Member;
 use super::message::{self, Record};
 use super::offsets::Offsets;
-use super::poll::{CHUNKS_MAX, Chunk, Poll, join};
+use super::poll::{CHUNKS_MAX, Chunk};
 
-/// Waits between two tries to join.
-const RETRY_WAIT: Duration = Duration::from_millis(200);
-const RETRY_WAIT_MAX: Duration = Duration::from_secs(10);
-/// How long the last commit and the word to the group may take.
-const LEAVE: Duration = Duration::from_secs(5);
+/// How soon it is noticed that the pipeline goes down while nothing comes.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// Reads until the end, a stop or a failure.
-pub(super) async fn read(source: Arc<KafkaSource>, feeder: &mut Feeder) -> Result<SourceEnd, Failure> {
+pub(super) fn read(source: KafkaSource, out: &mut Events<'_>) -> Result<SourceEnd, Failure> {
+    let source = Arc::new(source);
     let mut reading = Reading { pushed: source.begin.clone(), source, member: Arc::default() };
     // So that a first start is remembered even if nothing comes.
-    feeder.mark(reading.pushed.position());
-    if feeder.flush().await.is_err() {
+    out.mark(reading.pushed.position());
+    if out.flush().is_err() {
         return Ok(SourceEnd::Stopped);
     }
-    let Some((consumer, chunks)) = reading.join(feeder).await? else { return Ok(SourceEnd::Stopped) };
-    let end = reading.run(feeder, chunks).await;
+    let (sender, chunks) = mpsc::channel(CHUNKS_MAX);
+    let (leave, told_to_leave) = oneshot::channel();
+    let (source, member) = (reading.source.clone(), reading.member.clone());
+    let client = Client::start(async move || {
+        take_part(source, member, sender, told_to_leave).await;
+        Ok(())
+    })?;
+    let end = reading.run(out, chunks);
     reading.member.close();
-    leave(&consumer).await;
+    // An error means that it has left.
+    let _ = leave.send(());
+    client.join()?;
     end
-}
-
-/// Tells the group, which commits what is acknowledged on the way.
-async fn leave(consumer: &Consumer) {
-    if let Err(error) = consumer.close_with(CloseOptions::new().timeout(LEAVE)).await {
-        warn!("leaving the consumer group failed, it notices by itself: {error}");
-    }
 }
 
 struct Reading {
@@ -51,103 +53,62 @@ struct Reading {
     pushed: Offsets,
 }
 
-impl Reading {
-    /// Joins the group, for as long as it takes; nothing where the pipeline goes down meanwhile.
-    async fn join(
-        &self,
-        feeder: &mut Feeder,
-    ) -> Result<Option<(Arc<Consumer>, mpsc::Receiver<Chunk>)>, Failure> {
-        let mut back_off = BackOff::new(RETRY_WAIT, RETRY_WAIT_MAX);
-        let (consumer, topics) = loop {
-            match join(&self.source, &self.member).await {
-                Ok(joined) => break joined,
-                Err(Failure::Retry(text)) => warn!("trying again: {text}"),
-                Err(failure) => return Err(failure),
-            }
-            let wait = tokio::time::sleep(back_off.wait());
-            tokio::pin!(wait);
-            loop {
-                tokio::select! {
-                    () = &mut wait => break,
-                    news = feeder.news() => match news {
-                        News::Acked(position) => self.acknowledge(&position)?,
-                        News::Closing | News::Drained => return Ok(None),
-                    },
-                }
-            }
-        };
-        let (sender, chunks) = mpsc::channel(CHUNKS_MAX);
-        let poll = Poll {
-            source: self.source.clone(),
-            member: self.member.clone(),
-            consumer: consumer.clone(),
-            chunks: sender,
-        };
-        tokio::spawn(poll.run(topics));
-        Ok(Some((consumer, chunks)))
-    }
+/// What a wait brought.
+enum Next {
+    Chunk(Option<Chunk>),
+    Acked(Position),
+    /// The pipeline is going down.
+    Closing,
+}
 
-    async fn run(
-        &mut self,
-        feeder: &mut Feeder,
-        mut chunks: mpsc::Receiver<Chunk>,
-    ) -> Result<SourceEnd, Failure> {
-        let member = self.member.clone();
-        let committing = member.commit_regularly();
-        tokio::pin!(committing);
+impl Reading {
+    fn run(&mut self, out: &mut Events<'_>, mut chunks: mpsc::Receiver<Chunk>) -> Result<SourceEnd, Failure> {
         loop {
-            tokio::select! {
-                chunk = chunks.recv() => match chunk {
-                    Some(Chunk::Records(assignment, records)) => {
-                        if self.push_all(feeder, assignment, &records).await.is_err() {
-                            break;
-                        }
+            match next(out, &mut chunks) {
+                Next::Acked(position) => self.acknowledge(&position)?,
+                Next::Chunk(Some(Chunk::Records(assignment, records))) => {
+                    if self.push_all(out, assignment, &records).is_err() {
+                        break;
                     }
-                    Some(Chunk::End) => return self.end(feeder).await,
-                    Some(Chunk::Failed(failure)) => return Err(failure),
-                    None => return Err(Failure::Fatal("the task of Kafka's client ended".to_owned())),
-                },
-                news = feeder.news() => match news {
-                    News::Acked(position) => self.acknowledge(&position)?,
-                    News::Closing => break,
-                    News::Drained => return Ok(SourceEnd::Stopped),
-                },
-                () = &mut committing => return Err(Failure::Fatal("offsets are not committed any more".to_owned())),
+                }
+                Next::Chunk(Some(Chunk::End)) => return self.end(out),
+                Next::Chunk(Some(Chunk::Failed(failure))) => return Err(failure),
+                Next::Chunk(None) => {
+                    return Err(Failure::Fatal("the task of Kafka's client ended".to_owned()));
+                }
+                Next::Closing => break,
             }
         }
         drop(chunks);
-        loop {
-            match feeder.news().await {
-                News::Acked(position) => self.acknowledge(&position)?,
-                News::Closing => {}
-                News::Drained => return Ok(SourceEnd::Stopped),
-            }
+        while let Some(position) = out.drain() {
+            self.acknowledge(&position)?;
         }
+        Ok(SourceEnd::Stopped)
     }
 
     /// Waits until everything is acknowledged.
-    async fn end(&self, feeder: &mut Feeder) -> Result<SourceEnd, Failure> {
-        if feeder.flush().await.is_err() {
+    fn end(&self, out: &mut Events<'_>) -> Result<SourceEnd, Failure> {
+        if out.flush().is_err() {
             return Ok(SourceEnd::Stopped);
         }
-        while self.member.acked() != self.pushed {
-            match feeder.news().await {
-                News::Acked(position) => self.acknowledge(&position)?,
-                News::Closing => {}
-                News::Drained => return Ok(SourceEnd::Stopped),
+        loop {
+            match out.drain() {
+                Some(position) => self.acknowledge(&position)?,
+                None if out.is_drained() => return Ok(SourceEnd::Reached),
+                None if out.is_closed() => return Ok(SourceEnd::Stopped),
+                None => {}
             }
         }
-        Ok(SourceEnd::Reached)
     }
 
-    fn acknowledge(&self, position: &flowd_source::Position) -> Result<(), Failure> {
+    fn acknowledge(&self, position: &Position) -> Result<(), Failure> {
         self.member.acknowledge(Offsets::read(position).map_err(Failure::Fatal)?);
         Ok(())
     }
 
-    async fn push_all(
+    fn push_all(
         &mut self,
-        feeder: &mut Feeder,
+        out: &mut Events<'_>,
         assignment: u64,
         records: &[ConsumerRecord],
     ) -> Result<(), Closed> {
@@ -160,17 +121,23 @@ impl Reading {
             if !self.member.admit(&partition, assignment, first.offset, last.offset + 1) {
                 continue;
             }
+            let topic = self.source.context.subject.topic(&[("topic", &first.topic)]).into_owned();
             for record in records {
-                self.push(feeder, record).await?;
                 // What is handed on of a chunk is acknowledged although the rest of it may not be.
-                self.pushed.set(&record.topic, record.partition, record.offset + 1);
+                if out.is_due() {
+                    self.pushed.set(&record.topic, record.partition, record.offset);
+                    out.mark(self.pushed.position());
+                }
+                self.push(out, record, &topic)?;
             }
+            self.pushed.set(&last.topic, last.partition, last.offset + 1);
         }
-        feeder.mark(self.pushed.position());
+        out.mark(self.pushed.position());
         Ok(())
     }
 
-    async fn push(&self, feeder: &mut Feeder, record: &ConsumerRecord) -> Result<(), Closed> {
+    /// Pushes a record's event to a topic of the mesh.
+    fn push(&self, out: &mut Events<'_>, record: &ConsumerRecord, topic: &str) -> Result<(), Closed> {
         let headers: Vec<(&str, Option<&[u8]>)> =
             record.headers.iter().map(|(name, value)| (name.as_str(), value.as_deref())).collect();
         let seen = Record {
@@ -183,17 +150,30 @@ impl Reading {
             headers: &headers,
         };
         match message::read(&seen, self.source.value) {
-            Ok(message) => {
-                let topic = self.source.context.subject.topic(&[("topic", &record.topic)]);
-                let before = || self.pushed.position();
-                feeder.push_after(before, &message.event(&topic, &mut Vec::new())).await
-            }
+            Ok(message) => out.push(&message.event(topic, &mut Vec::new())),
             Err(reason) => {
                 let (topic, partition, offset) = (&record.topic, record.partition, record.offset);
                 let reason = format!("{reason}; record of {topic}, partition {partition}, offset {offset}");
-                feeder.mark(self.pushed.position());
-                feeder.reject(&reason, seen.value.unwrap_or_default()).await
+                out.reject(&reason, seen.value.unwrap_or_default())
             }
         }
+    }
+}
+
+/// The next chunk, or acknowledgement. What is there is handed on before anything is waited for.
+fn next(out: &mut Events<'_>, chunks: &mut mpsc::Receiver<Chunk>) -> Next {
+    let waker = thread_waker();
+    let mut context = Context::from_waker(&waker);
+    loop {
+        if let Poll::Ready(position) = out.poll_acked(&mut context) {
+            return Next::Acked(position);
+        }
+        if let Poll::Ready(chunk) = chunks.poll_recv(&mut context) {
+            return Next::Chunk(chunk);
+        }
+        if out.flush().is_err() || out.is_closed() {
+            return Next::Closing;
+        }
+        thread::park_timeout(LOOK);
     }
 }

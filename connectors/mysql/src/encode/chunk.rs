@@ -9,7 +9,7 @@ use std::mem::{swap, take};
 use flowd_binlog::result;
 use flowd_binlog::row::RowError;
 use flowd_codec::event::EventWriter;
-use flowd_codec::json;
+use flowd_codec::{hex, json};
 use flowd_engine::failure::Failure;
 use flowd_engine::order::Keyed;
 use flowd_engine::parcel::Reject;
@@ -147,12 +147,12 @@ impl MySqlEncoder {
         event.id(|out| {
             out.extend_from_slice(&self.id_head);
             if chunk.first_row.is_none() {
-                write_hex(out, key_hash);
+                out.extend_from_slice(&hex::digits(key_hash));
                 out.push(b'-');
             }
             let hash = XxHash3_128::oneshot(read.after);
-            write_hex(out, (hash >> 64) as u64);
-            write_hex(out, hash as u64);
+            out.extend_from_slice(&hex::digits((hash >> 64) as u64));
+            out.extend_from_slice(&hex::digits(hash as u64));
             if let Some(first) = chunk.first_row {
                 out.push(b'-');
                 json::write_u64(out, first + u64::from(read.mark.row));
@@ -202,39 +202,4 @@ fn oversize(chunk: &ChunkRows, size: u64) -> Reject {
     let table = &chunk.table.events.id_part;
     spot(chunk)
         .reject(&format!("a row of {table} of {size} bytes, more than a quarter of pipeline.memory"), None)
-}
-
-/// Appends 16 hexadecimal digits, lower case.
-#[inline]
-fn write_hex(out: &mut Vec<u8>, number: u64) {
-    let mut text = [0; 16];
-    text[..8].copy_from_slice(&hex_digits((number >> 32) as u32));
-    text[8..].copy_from_slice(&hex_digits(number as u32));
-    out.extend_from_slice(&text);
-}
-
-/// All digits at once, a byte each: the nibbles spread, then 39 more for those from `a` on.
-#[inline]
-fn hex_digits(number: u32) -> [u8; 8] {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    let mut digits = u64::from(number);
-    digits = (digits | digits << 16) & 0x0000_FFFF_0000_FFFF;
-    digits = (digits | digits << 8) & 0x00FF_00FF_00FF_00FF;
-    digits = (digits | digits << 4) & (ONES * 0x0F);
-    let letters = ((digits + ONES * 6) >> 4) & ONES;
-    (digits + ONES * u64::from(b'0') + letters * u64::from(b'a' - b'9' - 1)).to_be_bytes()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hexadecimal_digits_are_those_of_the_formatter() {
-        for number in [0, 1, u64::MAX, 0x0123_4567_89AB_CDEF, 0xFEDC_BA98_7654_3210, 0x9A09_A90A_0F00_00F0] {
-            let mut out = b"x".to_vec();
-            write_hex(&mut out, number);
-            assert_eq!(String::from_utf8(out), Ok(format!("x{number:016x}")));
-        }
-    }
 }

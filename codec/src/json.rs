@@ -122,28 +122,19 @@ fn escape_words(out: &mut Vec<u8>, bytes: &[u8]) {
 /// only behind their usual length.
 #[inline]
 pub(crate) fn first_special(bytes: &[u8]) -> Option<usize> {
-    let (short, long) = bytes.split_at(bytes.len().min(BLOCK));
-    match first_special_by_words(short) {
-        None if !long.is_empty() => {
-            let clean = clean_blocks(long);
-            first_special_by_words(&long[clean..]).map(|at| short.len() + clean + at)
-        }
-        found => found,
-    }
-}
-
-#[inline]
-fn first_special_by_words(bytes: &[u8]) -> Option<usize> {
-    let mut rest = bytes;
-    while let Some((word, later)) = rest.split_first_chunk::<WORD>() {
+    let mut at = 0;
+    while let Some(word) = bytes[at..].first_chunk::<WORD>() {
         let mask = special_mask(u64::from_le_bytes(*word));
         if mask != 0 {
-            return Some(bytes.len() - rest.len() + (mask.trailing_zeros() / 8) as usize);
+            return Some(at + (mask.trailing_zeros() / 8) as usize);
         }
-        rest = later;
+        at += WORD;
+        if at == BLOCK {
+            at += clean_blocks(&bytes[at..]);
+        }
     }
-    let found = rest.iter().position(|&byte| ESCAPES[byte as usize] != 0);
-    found.map(|at| bytes.len() - rest.len() + at)
+    let found = bytes[at..].iter().position(|&byte| ESCAPES[byte as usize] != 0);
+    found.map(|found| at + found)
 }
 
 /// Fewer than eight bytes as the low bytes of a word, put together in registers: through memory, two short stores

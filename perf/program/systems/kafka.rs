@@ -18,7 +18,7 @@ const PARTITIONS: i32 = 4;
 pub(crate) const SOURCE: Connector = Connector {
     name: "kafka-source",
     way: Way::Source,
-    times: 4,
+    times: 12,
     begin: |directory| Broker::begin(directory, Way::Source),
     bare: |work, arguments| block_on(consume(work, arguments)),
 };

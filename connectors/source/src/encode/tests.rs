@@ -150,3 +150,37 @@ fn events_of_many_sources_types_and_topics_have_their_own() {
     let expected: Vec<_> = topics.into_iter().map(|topic| ("/flowd/x/orders".to_owned(), topic)).collect();
     assert_eq!(told, expected);
 }
+
+#[test]
+fn extensions_of_any_length_come_back_and_leave_a_batch_of_texts_a_text() {
+    let long = "x".repeat(70_000);
+    let given = [("empty", ""), ("long", &*long), ("name", &long[..200])];
+    let mut building = Building::new(Position::default());
+    building.push(&with(&given, Data::Json(b"{}")));
+    let batch = building.take().unwrap();
+    assert!(std::str::from_utf8(&batch.bytes).is_ok());
+    let Message(Form::Parts(parts)) = batch.records[0] else { panic!("it was pushed in parts") };
+    let text = |span: Span| std::str::from_utf8(span.of(&batch.bytes)).unwrap();
+    let found: Vec<_> =
+        extensions(&batch.bytes, parts.extensions).map(|(name, value)| (text(name), text(value))).collect();
+    assert_eq!(found, given);
+    assert_eq!(extensions(&batch.bytes, Span { start: 7, end: 7 }).count(), 0);
+}
+
+#[test]
+fn a_name_is_checked_whatever_the_event_before_was_called_by() {
+    let event = |extensions| with(extensions, Data::Json(b"{}"));
+    let parcel = encoded(&[
+        event(&[("a", "1"), ("b", "2")]),
+        event(&[("b", "1"), ("b", "2")]),
+        event(&[("a", "1"), ("B", "2")]),
+        event(&[("a", "1")]),
+        event(&[("b", "1"), ("a", "2")]),
+        event(&[("a", "1"), ("a", "2")]),
+    ]);
+    let reasons: Vec<&str> = parcel.rejects.iter().map(|reject| &*reject.reason).collect();
+    assert_eq!(parcel.events.len(), 3, "{reasons:?}");
+    for (reason, part) in reasons.iter().zip(["b is there twice", "\"B\" is no name", "a is there twice"]) {
+        assert!(reason.contains(part), "{reason}");
+    }
+}

@@ -2,13 +2,13 @@
 
 use super::stamp::{self, AFTER};
 use super::{EventWriter, Part};
-use crate::{json, time};
+use crate::json;
+use crate::time::TimeText;
 
 /// What the events of one chunk share: their time, and what stands around the row's number and the lane.
 #[derive(Debug, Default)]
 pub struct ChunkText {
-    /// With its closing quote.
-    time: Vec<u8>,
+    time: TimeText,
     /// From the partition key to the number, …
     before_number: Vec<u8>,
     /// … and from there to the lane.
@@ -19,9 +19,7 @@ pub struct ChunkText {
 impl ChunkText {
     /// Of another chunk: its rows' time, and what [`EventWriter::snapshot_row`] is told.
     pub fn prepare(&mut self, time_us: i64, snapshot: &str, chunk: &str, chunk_size: u32) {
-        self.time.clear();
-        time::write_rfc3339_us(&mut self.time, time_us);
-        self.time.push(b'"');
+        self.time.of(time_us);
         self.before_number.clear();
         stamp::before_number(&mut self.before_number, snapshot, chunk);
         self.before_lane.clear();
@@ -34,9 +32,7 @@ impl EventWriter<'_> {
     /// The same as [`time_us`](Self::time_us) with the chunk's time.
     #[inline]
     pub fn chunk_time(&mut self, chunk: &ChunkText) {
-        debug_assert_eq!(self.next, Part::Time);
-        self.out.extend_from_slice(&chunk.time);
-        self.next = Part::Attributes;
+        self.time_written(chunk.time.text());
     }
 
     /// The same as [`snapshot_row`](Self::snapshot_row) for a row of this chunk.

@@ -232,17 +232,16 @@ fn length_text(length: usize) -> [u8; 5] {
 /// Where the texts lie that [`Building::push`] wrote for extensions: names, each with its value behind it.
 pub(crate) fn extensions(buffer: &[u8], written: Span) -> impl Iterator<Item = (Span, Span)> {
     let mut at = written.start;
-    let mut text = move || {
-        let length = Span { start: at, end: at + 5 };
-        let length = length.of(buffer).iter().rev().fold(0, |length, &byte| length << 7 | u32::from(byte));
-        let start = at + 5;
-        at = start + length;
-        Span { start, end: at }
-    };
-    let mut end = written.start;
     std::iter::from_fn(move || {
-        let pair = (end < written.end).then(|| (text(), text()))?;
-        end = pair.1.end;
-        Some(pair)
+        let is_more = at < written.end;
+        let mut text = || {
+            let length = Span { start: at, end: at + 5 };
+            let length =
+                length.of(buffer).iter().rev().fold(0, |length, &byte| length << 7 | u32::from(byte));
+            let start = at + 5;
+            at = start + length;
+            Span { start, end: at }
+        };
+        is_more.then(|| (text(), text()))
     })
 }

@@ -146,17 +146,7 @@ impl Confirmed {
 
     /// As [`take`](Self::take), for a task that waits.
     pub fn poll(&self, context: &mut Context<'_>) -> Poll<Position> {
-        if let Some(position) = self.take() {
-            return Poll::Ready(position);
-        }
-        self.0.waiter.arm(context.waker());
-        match self.take() {
-            Some(position) => {
-                self.0.waiter.disarm();
-                Poll::Ready(position)
-            }
-            None => Poll::Pending,
-        }
+        self.0.waiter.poll(context, || self.take())
     }
 }
 

@@ -16,6 +16,7 @@
 //! A request that is larger than its share is granted once nothing else is out, so that it is slow and never stuck.
 
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use crossbeam::queue::ArrayQueue;
 
@@ -111,17 +112,31 @@ pub(crate) struct Permit {
 impl Permit {
     /// Takes `bytes` more, sleeping until they fit or until this permit is all that is out.
     pub(crate) fn acquire(&mut self, bytes: usize) -> Result<(), Closed> {
-        let budget = self.budget.clone();
-        budget.freed.wait(|| {
-            if budget.is_closed() {
-                return Some(Err(Closed));
-            }
-            let used = budget.used.load(Ordering::Acquire);
-            let fits = used.saturating_add(bytes) <= budget.limit || used == self.bytes;
-            fits.then_some(Ok(()))
-        })?;
+        self.budget.freed.wait(|| self.look(bytes))?;
         self.force(bytes);
         Ok(())
+    }
+
+    /// As [`acquire`](Self::acquire), for a task.
+    pub(crate) fn poll_acquire(
+        &mut self,
+        context: &mut Context<'_>,
+        bytes: usize,
+    ) -> Poll<Result<(), Closed>> {
+        ready!(self.budget.freed.poll(context, || self.look(bytes)))?;
+        self.force(bytes);
+        Poll::Ready(Ok(()))
+    }
+
+    /// Whether `bytes` more may be taken; `None` where not yet.
+    fn look(&self, bytes: usize) -> Option<Result<(), Closed>> {
+        let Budget { limit, used, .. } = &*self.budget;
+        if self.budget.is_closed() {
+            return Some(Err(Closed));
+        }
+        let used = used.load(Ordering::Acquire);
+        let fits = used.saturating_add(bytes) <= *limit || used == self.bytes;
+        fits.then_some(Ok(()))
     }
 
     /// Takes `bytes` more at once, over the limit if need be: they exist already.
@@ -195,6 +210,7 @@ impl<E> Pool<E> {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
+    use std::task::Waker;
     use std::thread;
 
     use super::*;
@@ -226,6 +242,21 @@ mod tests {
         drop(first);
         assert_eq!(taker.join().unwrap(), 50);
         assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn a_task_is_refused_room_that_is_not_there_and_takes_it_once_it_is() {
+        let budget = Budget::new(100);
+        let (mut first, mut second) = (budget.permit(), budget.permit());
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(first.poll_acquire(&mut context, 80).is_ready());
+        assert!(second.poll_acquire(&mut context, 50).is_pending());
+        assert_eq!(budget.used(), 80);
+        drop(first);
+        assert_eq!(second.poll_acquire(&mut context, 50), Poll::Ready(Ok(())));
+        assert_eq!(budget.used(), 50);
+        budget.close();
+        assert_eq!(second.poll_acquire(&mut context, 1), Poll::Ready(Err(Closed)));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! where a batch ends; a batch without records only carries its position through.
 
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use crate::ack::{Confirmed, Latest};
 use crate::budget::{Budget, Permit, Pool};
@@ -62,6 +63,12 @@ impl<R> Dealer<R> {
     }
 }
 
+impl<R> Dealer<R> {
+    fn tell_reserved(&self) {
+        self.metrics.source_bytes.set(i64::try_from(self.budget.used()).unwrap_or(i64::MAX));
+    }
+}
+
 impl<R> Intake<R> for Dealer<R> {
     fn send(&mut self, batch: Batch<R>) -> Result<(), Closed> {
         if self.is_closed() {
@@ -86,8 +93,21 @@ impl<R> Intake<R> for Dealer<R> {
             return Err(Closed);
         }
         self.permit.acquire(bytes)?;
-        self.metrics.source_bytes.set(i64::try_from(self.budget.used()).unwrap_or(i64::MAX));
+        self.tell_reserved();
         Ok(())
+    }
+
+    fn poll_reserve(&mut self, context: &mut Context<'_>, bytes: usize) -> Poll<Result<(), Closed>> {
+        if self.is_closed() {
+            return Poll::Ready(Err(Closed));
+        }
+        ready!(self.permit.poll_acquire(context, bytes))?;
+        self.tell_reserved();
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.lanes[self.turn].poll_ready(context)
     }
 
     fn is_closed(&self) -> bool {

@@ -81,6 +81,13 @@ impl<T> Sender<T> {
         Ok(())
     }
 
+    /// Whether the next [`push`](Self::push) goes through at once, for a task: there is room, which nobody else takes, or
+    /// the ring is closed.
+    pub(crate) fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let is_ready = || self.0.closed.load(Ordering::Acquire) || !self.0.queue.is_full();
+        self.0.emptied.poll(context, || is_ready().then_some(()))
+    }
+
     /// A handle that closes the ring from elsewhere.
     pub(crate) fn closer(&self) -> Closer<T> {
         Closer(self.0.clone())
@@ -104,17 +111,7 @@ impl<T> Receiver<T> {
 
     /// As [`pop`](Self::pop), for a task.
     pub(crate) fn poll_pop(&mut self, context: &mut Context<'_>) -> Poll<Option<T>> {
-        if let Some(found) = self.0.look() {
-            return Poll::Ready(found);
-        }
-        self.0.filled.arm(context.waker());
-        match self.0.look() {
-            Some(found) => {
-                self.0.filled.disarm();
-                Poll::Ready(found)
-            }
-            None => Poll::Pending,
-        }
+        self.0.filled.poll(context, || self.0.look())
     }
 }
 
@@ -155,6 +152,10 @@ mod queue {
         pub(super) fn pop(&self) -> Option<T> {
             self.0.pop()
         }
+
+        pub(super) fn is_full(&self) -> bool {
+            self.0.is_full()
+        }
     }
 }
 
@@ -178,10 +179,10 @@ mod queue {
         }
 
         pub(super) fn push(&self, item: T) -> Result<(), T> {
-            let tail = self.tail.load(Ordering::Relaxed);
-            if tail - self.head.load(Ordering::Acquire) == self.slots.len() {
+            if self.is_full() {
                 return Err(item);
             }
+            let tail = self.tail.load(Ordering::Relaxed);
             *self.slots[tail % self.slots.len()].lock().expect("no panic inside") = Some(item);
             self.tail.store(tail + 1, Ordering::Release);
             Ok(())
@@ -195,6 +196,11 @@ mod queue {
             let item = self.slots[head % self.slots.len()].lock().expect("no panic inside").take();
             self.head.store(head + 1, Ordering::Release);
             item
+        }
+
+        /// Asked by the producer.
+        pub(super) fn is_full(&self) -> bool {
+            self.tail.load(Ordering::Relaxed) - self.head.load(Ordering::Acquire) == self.slots.len()
         }
     }
 }
@@ -236,6 +242,26 @@ mod tests {
         let producer = thread::spawn(move || sender.push(2));
         drop(receiver);
         assert_eq!(producer.join().unwrap(), Err(2));
+    }
+
+    #[test]
+    fn a_task_is_woken_once_a_full_ring_has_room_or_is_closed() {
+        let (mut sender, mut receiver) = ring(1);
+        let count = Arc::new(Count(AtomicUsize::new(0)));
+        let waker = Waker::from(count.clone());
+        let mut context = Context::from_waker(&waker);
+        assert_eq!(sender.poll_ready(&mut context), Poll::Ready(()));
+        sender.push(1).unwrap();
+        assert_eq!(sender.poll_ready(&mut context), Poll::Pending);
+        assert_eq!(receiver.pop(), Some(1));
+        assert_eq!(count.0.load(Ordering::SeqCst), 1);
+        assert_eq!(sender.poll_ready(&mut context), Poll::Ready(()));
+        sender.push(2).unwrap();
+        assert_eq!(sender.poll_ready(&mut context), Poll::Pending);
+        drop(receiver);
+        assert_eq!(count.0.load(Ordering::SeqCst), 2);
+        assert_eq!(sender.poll_ready(&mut context), Poll::Ready(()));
+        assert_eq!(sender.push(3), Err(3));
     }
 
     struct Count(AtomicUsize);

@@ -13,7 +13,7 @@
 
 use std::sync::Arc;
 use std::sync::PoisonError;
-use std::task::{Wake, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 
 use crate::sync::{AtomicBool, Mutex, Ordering, Thread, current, fence, park};
 
@@ -32,7 +32,7 @@ impl WakeSlot {
     }
 
     /// Announces the waiter. It must look at the state once more after this, before it sleeps.
-    pub(crate) fn arm(&self, waker: &Waker) {
+    fn arm(&self, waker: &Waker) {
         let mut slot = self.waker.lock().unwrap_or_else(PoisonError::into_inner);
         if !slot.as_ref().is_some_and(|old| old.will_wake(waker)) {
             *slot = Some(waker.clone());
@@ -43,7 +43,7 @@ impl WakeSlot {
     }
 
     /// The waiter found what it looked for after all. Only spares the other side a wake-up.
-    pub(crate) fn disarm(&self) {
+    fn disarm(&self) {
         self.waiting.swap(false, Ordering::AcqRel);
     }
 
@@ -59,6 +59,14 @@ impl WakeSlot {
         }
     }
 
+    /// What `look` finds, or nothing yet: the task is woken when it is to look again.
+    pub(crate) fn poll<T>(&self, context: &Context<'_>, mut look: impl FnMut() -> Option<T>) -> Poll<T> {
+        if let Some(found) = look() {
+            return Poll::Ready(found);
+        }
+        self.look_last(context.waker(), look)
+    }
+
     /// Sleeps until `look` finds something.
     pub(crate) fn wait<T>(&self, mut look: impl FnMut() -> Option<T>) -> T {
         if let Some(found) = look() {
@@ -66,14 +74,23 @@ impl WakeSlot {
         }
         with_thread_waker(|waker| {
             loop {
-                self.arm(waker);
-                if let Some(found) = look() {
-                    self.disarm();
+                if let Poll::Ready(found) = self.look_last(waker, &mut look) {
                     return found;
                 }
                 park();
             }
         })
+    }
+
+    fn look_last<T>(&self, waker: &Waker, mut look: impl FnMut() -> Option<T>) -> Poll<T> {
+        self.arm(waker);
+        match look() {
+            Some(found) => {
+                self.disarm();
+                Poll::Ready(found)
+            }
+            None => Poll::Pending,
+        }
     }
 }
 

@@ -3,6 +3,8 @@
 //! Contract of the whole: the source's thread makes batches, each lane's thread encodes whole batches in turn, one
 //! target thread takes the parcels in the order of the batches. Nobody but the engine knows who runs where.
 
+use std::task::{Context, Poll};
+
 use crate::ack::Confirmed;
 use crate::failure::Failure;
 use crate::parcel::Parcel;
@@ -26,6 +28,10 @@ pub trait Intake<R> {
     /// Waits until `bytes` more of source buffer fit under the memory limit; they count until the batch that `send`
     /// takes next has been encoded. Call before filling a buffer.
     fn reserve(&mut self, bytes: usize) -> Result<(), Closed>;
+    /// As [`reserve`](Self::reserve), for a task.
+    fn poll_reserve(&mut self, context: &mut Context<'_>, bytes: usize) -> Poll<Result<(), Closed>>;
+    /// Whether the next `send` goes through at once, for a task.
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<()>;
     /// Whether the pipeline is going down, for loops that wait on something else.
     fn is_closed(&self) -> bool;
     /// A handle that tells which positions are acknowledged, for a source that acknowledges in its turn.
@@ -98,7 +104,7 @@ pub trait Outlet<E>: Send {
     /// for under the memory limit.
     fn next(&mut self) -> Option<Delivery<E>>;
     /// The next parcel if one is there.
-    fn poll_next(&mut self, context: &mut std::task::Context<'_>) -> std::task::Poll<Option<Delivery<E>>>;
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Delivery<E>>>;
     /// Everything up to and including the delivery with this ticket is with the far side (sent, not acknowledged).
     fn emitted(&mut self, ticket: u64);
     /// Everything up to and including the delivery with this ticket is acknowledged: durable at the far side.

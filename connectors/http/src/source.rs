@@ -250,7 +250,7 @@ impl EventSource for HttpSource {
 }
 
 impl HttpSource {
-    async fn serve(self: Box<Self>, opened: Opened, feeder: &mut Feeder) -> Result<SourceEnd, Failure> {
+    async fn serve(self: Box<Self>, opened: Opened, feeder: &mut Feeder<'_>) -> Result<SourceEnd, Failure> {
         let listener = tokio::net::TcpListener::from_std(opened.listener)
             .map_err(|error| Failure::Fatal(format!("the listener on {}: {error}", self.listen)))?;
         tracing::info!(

@@ -118,7 +118,7 @@ impl EventSource for Bridge {
 }
 
 /// Passes on what is pushed, and back what is acknowledged, until the pipeline has gone down or the reading has ended.
-async fn forward(feed: Feed, feeder: &mut Feeder, subject: &Subject) {
+async fn forward(feed: Feed, feeder: &mut Feeder<'_>, subject: &Subject) {
     let confirmer: Confirmer = feed.confirmer();
     let mut feed = Some(feed);
     loop {
@@ -145,7 +145,7 @@ async fn forward(feed: Feed, feeder: &mut Feeder, subject: &Subject) {
     }
 }
 
-async fn pass_on(run: &Run, feeder: &mut Feeder, subject: &Subject) -> Result<(), Closed> {
+async fn pass_on(run: &Run, feeder: &mut Feeder<'_>, subject: &Subject) -> Result<(), Closed> {
     for (pushed, json) in run.pushes.iter().zip(run.events()) {
         match find_top_level_string(json, "subject") {
             Some(topic) => {
@@ -162,7 +162,7 @@ async fn pass_on(run: &Run, feeder: &mut Feeder, subject: &Subject) -> Result<()
 }
 
 /// Pushes an event. A batch event whose topic has another name here comes as its members, which all name a topic.
-async fn push(json: &[u8], topic: &str, is_renamed: bool, feeder: &mut Feeder) -> Result<(), Closed> {
+async fn push(json: &[u8], topic: &str, is_renamed: bool, feeder: &mut Feeder<'_>) -> Result<(), Closed> {
     let is_batch = || find_top_level_string(json, "type").is_some_and(|name| name == batch::EVENT_TYPE);
     if is_renamed
         && is_batch()

@@ -1,10 +1,17 @@
-//! The thread of an asynchronous client, with a runtime of its own: its heartbeats go on while the pipeline is full.
+//! The runtimes of asynchronous clients: on the source's own thread, or on one beside it.
 
 use std::thread::{self, JoinHandle};
 
 use flowd_engine::failure::Failure;
 
-/// The thread. It is to be joined, or goes on by itself.
+/// Runs a future on this thread, with a runtime of its own.
+pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| fatal(&format!("has no runtime: {error}")))?.block_on(work)
+}
+
+/// A thread for a client that has enough to do for one, beside that on which its messages become events. It is to be joined,
+/// or goes on by itself.
 #[derive(Debug)]
 pub struct Client<T>(JoinHandle<Result<T, Failure>>);
 
@@ -17,11 +24,7 @@ impl<T: Send + 'static> Client<T> {
     where
         F: AsyncFnOnce() -> Result<T, Failure> + Send + 'static,
     {
-        let thread = thread::Builder::new().name("flowd-client".to_owned()).spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            let runtime = runtime.map_err(|error| fatal(&format!("has no runtime: {error}")))?;
-            runtime.block_on(work())
-        });
+        let thread = thread::Builder::new().name("flowd-client".to_owned()).spawn(move || block_on(work()));
         thread.map(Self).map_err(|error| fatal(&format!("cannot be started: {error}")))
     }
 

@@ -1,26 +1,21 @@
 //! Where a source that blocks puts its events, and learns what is acknowledged.
 
-use std::task::{Context, Poll};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use flowd_engine::ack::Confirmed;
-use flowd_engine::arrival::thread_waker;
 use flowd_engine::record::{Batch, Position};
 use flowd_engine::worker::{Closed, Intake};
 
 use crate::batch::{BYTES_FULL, Building, Message, size_of_event};
 use crate::event::Event;
 
-/// How long the way down waits for one more acknowledgement.
-pub(crate) const LAST_ACK: Duration = Duration::from_secs(2);
-
 /// The pipeline's near end. Events are gathered into batches of 64 KiB; a push blocks while the pipeline is full.
 ///
 /// `Closed` means that the pipeline is going down: return `SourceEnd::Stopped`. What was handed on by then is still
 /// delivered, and its acknowledgement comes; what was not is as if it had never been read.
 pub struct Events<'a> {
-    pub(crate) intake: &'a mut dyn Intake<Message>,
+    intake: &'a mut dyn Intake<Message>,
     confirmed: Confirmed,
     building: Building,
     /// Whether the next event makes a new batch, found out when the last one came: what a source is told holds until then.
@@ -48,14 +43,18 @@ impl<'a> Events<'a> {
         }
     }
 
+    /// The same, for as long as this is borrowed. To be asked for before anything is pushed.
+    pub(crate) fn reborrow(&mut self) -> Events<'_> {
+        Events::new(&mut *self.intake, self.handed_on.clone())
+    }
+
     /// Adds an event. A batch that was full, or some milliseconds old, when its last event came is handed on first.
     ///
     /// # Errors
     /// The pipeline is going down.
     pub fn push(&mut self, event: &Event<'_>) -> Result<(), Closed> {
         self.make_room(size_of_event(event))?;
-        self.building.push(event);
-        self.is_due = self.building.is_due();
+        self.add(event);
         Ok(())
     }
 
@@ -66,8 +65,7 @@ impl<'a> Events<'a> {
     /// The pipeline is going down.
     pub fn reject(&mut self, reason: &str, raw: &[u8]) -> Result<(), Closed> {
         self.make_room(reason.len() + raw.len())?;
-        self.building.reject(reason, raw);
-        self.is_due = self.building.is_due();
+        self.add_reject(reason, raw);
         Ok(())
     }
 
@@ -95,14 +93,6 @@ impl<'a> Events<'a> {
         }
     }
 
-    pub(crate) fn hand_on(&mut self, batch: Batch<Message>) -> Result<(), Closed> {
-        let position = batch.position.clone();
-        self.reserved = 0;
-        self.intake.send(batch)?;
-        self.handed_on = position;
-        Ok(())
-    }
-
     /// The newest acknowledged position, if there is one since the last time.
     pub fn acked(&mut self) -> Option<Position> {
         let news = self.confirmed.take()?;
@@ -110,8 +100,39 @@ impl<'a> Events<'a> {
         Some(news)
     }
 
-    /// As [`acked`](Self::acked), for a source that waits for several things by hand: woken once there is one.
-    pub fn poll_acked(&mut self, context: &mut Context<'_>) -> Poll<Position> {
+    /// Whether the pipeline is going down.
+    pub fn is_closed(&self) -> bool {
+        self.intake.is_closed()
+    }
+
+    /// For a task: room for an event of so many bytes.
+    pub(crate) fn poll_room(&mut self, context: &mut Context<'_>, size: usize) -> Poll<Result<(), Closed>> {
+        if self.is_due {
+            ready!(self.poll_flush(context))?;
+        }
+        if let Some(more) = self.lacks(size) {
+            ready!(self.intake.poll_reserve(context, more))?;
+            self.reserved += more;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// As [`flush`](Self::flush), for a task.
+    pub(crate) fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Closed>> {
+        ready!(self.intake.poll_ready(context));
+        Poll::Ready(self.flush())
+    }
+
+    /// As [`flush`](Self::flush), of what is old enough.
+    pub(crate) fn poll_by_age(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Closed>> {
+        match self.due() {
+            Some(due) if due <= Instant::now() => self.poll_flush(context),
+            _ => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// As [`acked`](Self::acked), for a task.
+    pub(crate) fn poll_acked(&mut self, context: &mut Context<'_>) -> Poll<Position> {
         self.confirmed.poll(context).map(|position| {
             self.acked = position.clone();
             position
@@ -119,48 +140,48 @@ impl<'a> Events<'a> {
     }
 
     /// Whether all that was handed on is acknowledged.
-    pub fn is_drained(&self) -> bool {
+    pub(crate) fn is_drained(&self) -> bool {
         self.acked == self.handed_on
     }
 
-    /// For a source that passes acknowledgements on, after `Closed` or at its end: the next acknowledged position, waited
-    /// for; `None` once all that was handed on is acknowledged, or nothing was for two seconds.
-    pub fn drain(&mut self) -> Option<Position> {
-        let waker = thread_waker();
-        let mut context = Context::from_waker(&waker);
-        let deadline = Instant::now() + LAST_ACK;
-        while !self.is_drained() {
-            if let Poll::Ready(position) = self.poll_acked(&mut context) {
-                return Some(position);
-            }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break;
-            }
-            thread::park_timeout(left);
-        }
-        None
+    /// When what is there is to be handed on.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        self.building.due()
     }
 
-    /// Whether the pipeline is going down.
-    pub fn is_closed(&self) -> bool {
-        self.intake.is_closed()
+    /// Adds an event for which there is room.
+    pub(crate) fn add(&mut self, event: &Event<'_>) {
+        self.building.push(event);
+        self.is_due = self.building.is_due();
     }
 
-    pub(crate) fn confirmed(&self) -> Confirmed {
-        self.confirmed.clone()
+    pub(crate) fn add_reject(&mut self, reason: &str, raw: &[u8]) {
+        self.building.reject(reason, raw);
+        self.is_due = self.building.is_due();
+    }
+
+    fn hand_on(&mut self, batch: Batch<Message>) -> Result<(), Closed> {
+        let position = batch.position.clone();
+        self.reserved = 0;
+        self.intake.send(batch)?;
+        self.handed_on = position;
+        Ok(())
     }
 
     fn make_room(&mut self, size: usize) -> Result<(), Closed> {
         if self.is_due {
             self.flush()?;
         }
-        let needed = self.building.size() + size;
-        if needed > self.reserved {
-            let more = (needed - self.reserved).max(BYTES_FULL);
+        if let Some(more) = self.lacks(size) {
             self.intake.reserve(more)?;
             self.reserved += more;
         }
         Ok(())
+    }
+
+    /// What is to be reserved for an event of so many bytes.
+    fn lacks(&self, size: usize) -> Option<usize> {
+        let needed = self.building.size() + size;
+        (needed > self.reserved).then(|| (needed - self.reserved).max(BYTES_FULL))
     }
 }

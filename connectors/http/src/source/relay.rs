@@ -14,7 +14,7 @@ use super::service::{Condition, Delivery, Ready};
 
 /// Relays until the pipeline has gone down and nothing more will be acknowledged.
 pub(super) async fn run(
-    feeder: &mut Feeder,
+    feeder: &mut Feeder<'_>,
     mut queue: mpsc::Receiver<Delivery>,
     condition: &watch::Sender<Condition>,
 ) {
@@ -55,7 +55,7 @@ fn tell(condition: &watch::Sender<Condition>, now: Condition) {
 /// Pushes a delivery and those that have come with it, and hands all of it on at once if there is room for it now: nothing
 /// more is there to wait for.
 async fn hand_on(
-    feeder: &mut Feeder,
+    feeder: &mut Feeder<'_>,
     queue: &mut mpsc::Receiver<Delivery>,
     first: Delivery,
     awaiting: &mut Awaiting,

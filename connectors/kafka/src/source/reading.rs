@@ -3,12 +3,8 @@
 //! Kafka's client decodes on one thread; events are made of its records on the source's own, beside it.
 
 use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::thread;
-use std::time::Duration;
 
-use flowd_engine::arrival::thread_waker;
-use flowd_source::{Client, Closed, Events, Failure, Position, SourceEnd};
+use flowd_source::{Client, Closed, Events, Failure, Feeder, News, Position, SourceEnd, run_async};
 use krafka::consumer::{ConsumerRecord, TopicPartition};
 use tokio::sync::{mpsc, oneshot};
 
@@ -19,27 +15,23 @@ use super::message::{self, Record};
 use super::offsets::Offsets;
 use super::poll::{CHUNKS_MAX, Chunk};
 
-/// How soon it is noticed that the pipeline goes down while nothing comes.
-const LOOK: Duration = Duration::from_millis(50);
-
 /// Reads until the end, a stop or a failure.
 pub(super) fn read(source: KafkaSource, out: &mut Events<'_>) -> Result<SourceEnd, Failure> {
     let source = Arc::new(source);
-    let mut reading = Reading { pushed: source.begin.clone(), source, member: Arc::default() };
-    // So that a first start is remembered even if nothing comes.
-    out.mark(reading.pushed.position());
-    if out.flush().is_err() {
-        return Ok(SourceEnd::Stopped);
-    }
     let (sender, chunks) = mpsc::channel(CHUNKS_MAX);
     let (leave, told_to_leave) = oneshot::channel();
-    let (source, member) = (reading.source.clone(), reading.member.clone());
-    let client = Client::start(async move || {
-        take_part(source, member, sender, told_to_leave).await;
-        Ok(())
+    let member = Arc::<Member>::default();
+    let mut reading =
+        Reading { pushed: source.begin.clone(), source: source.clone(), member: member.clone() };
+    let client = Client::start({
+        let member = member.clone();
+        async move || {
+            take_part(source, member, sender, told_to_leave).await;
+            Ok(())
+        }
     })?;
-    let end = reading.run(out, chunks);
-    reading.member.close();
+    let end = run_async(out, async move |feeder| reading.run(feeder, chunks).await);
+    member.close();
     // An error means that it has left.
     let _ = leave.send(());
     client.join()?;
@@ -53,50 +45,60 @@ struct Reading {
     pushed: Offsets,
 }
 
-/// What a wait brought.
-enum Next {
-    Chunk(Option<Chunk>),
-    Acked(Position),
-    /// The pipeline is going down.
-    Closing,
-}
-
 impl Reading {
-    fn run(&mut self, out: &mut Events<'_>, mut chunks: mpsc::Receiver<Chunk>) -> Result<SourceEnd, Failure> {
+    async fn run(
+        &mut self,
+        out: &mut Feeder<'_>,
+        mut chunks: mpsc::Receiver<Chunk>,
+    ) -> Result<SourceEnd, Failure> {
+        // So that a first start is remembered even if nothing comes. A pipeline that goes down is the next news.
+        out.mark(self.pushed.position());
+        let _ = out.flush().await;
         loop {
-            match next(out, &mut chunks) {
-                Next::Acked(position) => self.acknowledge(&position)?,
-                Next::Chunk(Some(Chunk::Records(assignment, records))) => {
-                    if self.push_all(out, assignment, &records).is_err() {
-                        break;
+            tokio::select! {
+                biased;
+                news = out.news() => match news {
+                    News::Acked(position) => self.acknowledge(&position)?,
+                    News::Closing => break,
+                    News::Drained => return Ok(SourceEnd::Stopped),
+                },
+                chunk = chunks.recv() => match chunk {
+                    Some(Chunk::Records(assignment, records)) => {
+                        let _ = self.push_all(out, assignment, &records).await;
+                        if chunks.is_empty() {
+                            let _ = out.flush().await;
+                        }
                     }
-                }
-                Next::Chunk(Some(Chunk::End)) => return self.end(out),
-                Next::Chunk(Some(Chunk::Failed(failure))) => return Err(failure),
-                Next::Chunk(None) => {
-                    return Err(Failure::Fatal("the task of Kafka's client ended".to_owned()));
-                }
-                Next::Closing => break,
+                    Some(Chunk::End) => return self.end(out).await,
+                    Some(Chunk::Failed(failure)) => return Err(failure),
+                    None => return Err(Failure::Fatal("the task of Kafka's client ended".to_owned())),
+                },
             }
         }
         drop(chunks);
-        while let Some(position) = out.drain() {
-            self.acknowledge(&position)?;
-        }
-        Ok(SourceEnd::Stopped)
+        self.drain(out).await
     }
 
     /// Waits until everything is acknowledged.
-    fn end(&self, out: &mut Events<'_>) -> Result<SourceEnd, Failure> {
-        if out.flush().is_err() {
-            return Ok(SourceEnd::Stopped);
+    async fn end(&self, out: &mut Feeder<'_>) -> Result<SourceEnd, Failure> {
+        let _ = out.flush().await;
+        while !out.is_drained() {
+            match out.news().await {
+                News::Acked(position) => self.acknowledge(&position)?,
+                News::Closing => return self.drain(out).await,
+                News::Drained => return Ok(SourceEnd::Stopped),
+            }
         }
+        Ok(SourceEnd::Reached)
+    }
+
+    /// Passes on the last acknowledgements.
+    async fn drain(&self, out: &mut Feeder<'_>) -> Result<SourceEnd, Failure> {
         loop {
-            match out.drain() {
-                Some(position) => self.acknowledge(&position)?,
-                None if out.is_drained() => return Ok(SourceEnd::Reached),
-                None if out.is_closed() => return Ok(SourceEnd::Stopped),
-                None => {}
+            match out.news().await {
+                News::Acked(position) => self.acknowledge(&position)?,
+                News::Closing => {}
+                News::Drained => return Ok(SourceEnd::Stopped),
             }
         }
     }
@@ -106,9 +108,9 @@ impl Reading {
         Ok(())
     }
 
-    fn push_all(
+    async fn push_all(
         &mut self,
-        out: &mut Events<'_>,
+        out: &mut Feeder<'_>,
         assignment: u64,
         records: &[ConsumerRecord],
     ) -> Result<(), Closed> {
@@ -128,7 +130,7 @@ impl Reading {
                     self.pushed.set(&record.topic, record.partition, record.offset);
                     out.mark(self.pushed.position());
                 }
-                self.push(out, record, &topic)?;
+                self.push(out, record, &topic).await?;
             }
             self.pushed.set(&last.topic, last.partition, last.offset + 1);
         }
@@ -137,7 +139,7 @@ impl Reading {
     }
 
     /// Pushes a record's event to a topic of the mesh.
-    fn push(&self, out: &mut Events<'_>, record: &ConsumerRecord, topic: &str) -> Result<(), Closed> {
+    async fn push(&self, out: &mut Feeder<'_>, record: &ConsumerRecord, topic: &str) -> Result<(), Closed> {
         let headers: Vec<(&str, Option<&[u8]>)> =
             record.headers.iter().map(|(name, value)| (name.as_str(), value.as_deref())).collect();
         let seen = Record {
@@ -150,30 +152,12 @@ impl Reading {
             headers: &headers,
         };
         match message::read(&seen, self.source.value) {
-            Ok(message) => out.push(&message.event(topic, &mut Vec::new())),
+            Ok(message) => out.push(&message.event(topic, &mut Vec::new())).await,
             Err(reason) => {
                 let (topic, partition, offset) = (&record.topic, record.partition, record.offset);
                 let reason = format!("{reason}; record of {topic}, partition {partition}, offset {offset}");
-                out.reject(&reason, seen.value.unwrap_or_default())
+                out.reject(&reason, seen.value.unwrap_or_default()).await
             }
         }
-    }
-}
-
-/// The next chunk, or acknowledgement. What is there is handed on before anything is waited for.
-fn next(out: &mut Events<'_>, chunks: &mut mpsc::Receiver<Chunk>) -> Next {
-    let waker = thread_waker();
-    let mut context = Context::from_waker(&waker);
-    loop {
-        if let Poll::Ready(position) = out.poll_acked(&mut context) {
-            return Next::Acked(position);
-        }
-        if let Poll::Ready(chunk) = chunks.poll_recv(&mut context) {
-            return Next::Chunk(chunk);
-        }
-        if out.flush().is_err() || out.is_closed() {
-            return Next::Closing;
-        }
-        thread::park_timeout(LOOK);
     }
 }

@@ -7,7 +7,9 @@
 //! Invariants: pushes are numbered 1, 2, 3 … in the order in which they are taken; a push is acknowledged only once its
 //! number is confirmed, and on the connection that it came on.
 
+use std::future::poll_fn;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use flowd_codec::frame::{Header, Subscription};
@@ -83,11 +85,11 @@ pub struct Feed {
 impl Feed {
     /// The next run; `None` once the reading has ended.
     pub async fn next(&mut self) -> Option<Run> {
-        std::future::poll_fn(|context| self.poll_next(context)).await
+        poll_fn(|context| self.poll_next(context)).await
     }
 
-    /// The next run, for a task that waits by hand.
-    pub fn poll_next(&mut self, context: &mut std::task::Context<'_>) -> std::task::Poll<Option<Run>> {
+    /// As [`next`](Self::next), for a task that waits for several things.
+    pub(super) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Run>> {
         self.runs.poll_recv(context).map(|run| run.inspect(|run| self.taken = run.last))
     }
 

@@ -1,23 +1,24 @@
 //! A source of what EventMesh pushes: each run is a batch, and is acknowledged once the pipeline has dealt with it.
 //!
-//! The connection lives on a thread of its own, so that heartbeats go on while the pipeline is full. There is no position
-//! to go on from: the server remembers what was acknowledged, as far as it does.
+//! The connection lives on the source's own thread, which waits for room in the pipeline as for anything else: heartbeats
+//! go on while it is full. There is no position to go on from: the server remembers what was acknowledged, as far as it
+//! does.
 
+use std::future::poll_fn;
 use std::marker::PhantomData;
-use std::sync::{Arc, mpsc};
-use std::task::{Context, Poll};
-use std::thread::{self, JoinHandle};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use flowd_codec::frame::{Subscription, SubscriptionMode};
 use flowd_codec::session::Role;
 use flowd_engine::ack::Confirmed;
-use flowd_engine::arrival::thread_waker;
 use flowd_engine::failure::Failure;
 use flowd_engine::record::{Batch, Position};
-use flowd_engine::worker::{Encode, Intake, Source, SourceEnd};
+use flowd_engine::worker::{Closed, Encode, Intake, Source, SourceEnd};
+use tokio::time::{interval, timeout};
 
-use super::feed::{Confirmer, Feed, Push, Reading, Run, feed};
+use super::feed::{Feed, Push, Run, feed};
 use super::stats::Stats;
 use crate::config::MeshConfig;
 use crate::event_loop::{block_on, greet_any};
@@ -72,56 +73,76 @@ where
     fn run(self, intake: &mut dyn Intake<Push>) -> Result<SourceEnd, Failure> {
         let subscription = Subscription::new(self.topics, SubscriptionMode::Clustering);
         let (feed, reading) = feed(self.config, subscription, self.stats);
-        let (told, progress) = mpsc::sync_channel(1);
-        let confirmations =
-            Confirmations { confirmed: intake.confirmations(), confirmer: feed.confirmer(), told };
-        let thread = thread::Builder::new().name("flowd-subscriber".to_owned());
-        let thread = thread.spawn(move || read(reading, confirmations)).map_err(|error| {
-            Failure::Fatal(format!("the thread of the mesh connection cannot be started: {error}"))
-        })?;
-        if pass_on(feed, intake) == Passed::Ended {
-            return end_of(thread).map(|()| SourceEnd::Stopped);
-        }
-        // The pipeline goes down: what it deals with until then is still acknowledged, as long as there is news of it.
-        while progress.recv_timeout(LAST_ACK).is_ok() {}
-        if thread.is_finished() {
-            end_of(thread).map(|()| SourceEnd::Stopped)
-        } else {
-            Ok(SourceEnd::Stopped)
-        }
-    }
-}
-
-/// Why no more is passed on.
-#[derive(Debug, PartialEq, Eq)]
-enum Passed {
-    /// The pipeline goes down.
-    Closed,
-    /// The reading has ended by itself.
-    Ended,
-}
-
-/// Passes runs on as batches. The feed ends with it.
-fn pass_on(mut feed: Feed, intake: &mut dyn Intake<Push>) -> Passed {
-    let waker = thread_waker();
-    let mut context = Context::from_waker(&waker);
-    let mut passed = 0;
-    loop {
-        match feed.poll_next(&mut context) {
-            Poll::Ready(Some(run)) => {
-                let last = run.last;
-                if intake.reserve(run.bytes.len()).and_then(|()| intake.send(batch(run))).is_err() {
-                    break;
-                }
-                passed = last;
+        block_on(async {
+            tokio::select! {
+                ended = reading.run() => ended,
+                () = Passing::new(feed, intake).run() => Ok(()),
             }
-            Poll::Ready(None) => return Passed::Ended,
-            Poll::Pending if intake.is_closed() => break,
-            Poll::Pending => thread::park_timeout(LOOK),
+        })?;
+        Ok(SourceEnd::Stopped)
+    }
+}
+
+/// From the feed to the pipeline, and acknowledgements back.
+struct Passing<'a> {
+    feed: Feed,
+    intake: &'a mut dyn Intake<Push>,
+    /// A run that waits for room.
+    waiting: Option<Run>,
+    /// The last push that the pipeline has taken.
+    passed: u64,
+}
+
+impl<'a> Passing<'a> {
+    fn new(feed: Feed, intake: &'a mut dyn Intake<Push>) -> Self {
+        Self { feed, intake, waiting: None, passed: 0 }
+    }
+
+    /// Until the pipeline has gone down and acknowledges no more.
+    async fn run(mut self) {
+        let (confirmed, confirmer) = (self.intake.confirmations(), self.feed.confirmer());
+        let mut look = interval(LOOK);
+        while !self.intake.is_closed() {
+            tokio::select! {
+                biased;
+                number = acknowledged(&confirmed) => confirmer.confirm(number),
+                passed = poll_fn(|context| self.poll_pass(context)) => match passed {
+                    Ok(last) => self.passed = last,
+                    Err(Closed) => break,
+                },
+                _ = look.tick() => {}
+            }
+        }
+        self.feed.end_after(self.passed);
+        // What the pipeline deals with until then is still acknowledged, as long as there is news of it.
+        while let Ok(number) = timeout(LAST_ACK, acknowledged(&confirmed)).await {
+            confirmer.confirm(number);
         }
     }
-    feed.end_after(passed);
-    Passed::Closed
+
+    /// Passes a run on as a batch; the number of its last push. Of a feed that has ended there is nothing more: its reading
+    /// tells why.
+    fn poll_pass(&mut self, context: &mut Context<'_>) -> Poll<Result<u64, Closed>> {
+        let waiting = match self.waiting.take() {
+            Some(run) => Some(run),
+            None => ready!(self.feed.poll_next(context)),
+        };
+        let Some(run) = waiting else { return Poll::Pending };
+        let bytes = run.bytes.len();
+        self.waiting = Some(run);
+        ready!(self.intake.poll_ready(context));
+        ready!(self.intake.poll_reserve(context, bytes))?;
+        let run = self.waiting.take().expect("it was put there above");
+        let last = run.last;
+        self.intake.send(batch(run))?;
+        Poll::Ready(Ok(last))
+    }
+}
+
+/// The next number up to which the pipeline has dealt with all.
+async fn acknowledged(confirmed: &Confirmed) -> u64 {
+    let position = poll_fn(|context| confirmed.poll(context)).await;
+    <[u8; 8]>::try_from(&position.0[..]).map_or(0, u64::from_be_bytes)
 }
 
 fn batch(run: Run) -> Batch<Push> {
@@ -131,43 +152,6 @@ fn batch(run: Run) -> Batch<Push> {
 /// The number of the last push, as a position.
 fn position(number: u64) -> Position {
     Position(number.to_be_bytes().to_vec().into())
-}
-
-/// What the pipeline has dealt with, on its way to the feed.
-struct Confirmations {
-    confirmed: Confirmed,
-    confirmer: Confirmer,
-    /// Hears of each, and of the end.
-    told: mpsc::SyncSender<()>,
-}
-
-impl Confirmations {
-    async fn carry(self) {
-        loop {
-            let position = std::future::poll_fn(|context| self.confirmed.poll(context)).await;
-            if let Ok(number) = <[u8; 8]>::try_from(&position.0[..]) {
-                self.confirmer.confirm(u64::from_be_bytes(number));
-            }
-            // Nobody asks before the way down; one that was not heard says enough.
-            let _ = self.told.try_send(());
-        }
-    }
-}
-
-/// The subscriber's thread.
-fn read(reading: Reading, confirmations: Confirmations) -> Result<(), Failure> {
-    block_on(async {
-        tokio::select! {
-            result = reading.run() => result,
-            () = confirmations.carry() => unreachable!("confirmations are carried for ever"),
-        }
-    })
-}
-
-fn end_of(thread: JoinHandle<Result<(), Failure>>) -> Result<(), Failure> {
-    thread
-        .join()
-        .unwrap_or_else(|_| Err(Failure::Fatal("the thread of the mesh connection panicked".to_owned())))
 }
 
 #[cfg(test)]

@@ -32,9 +32,9 @@ enum End {
     Drained,
 }
 
-pub(super) struct Reading<'a> {
+pub(super) struct Reading<'a, 'b> {
     source: &'a RabbitSource,
-    feeder: &'a mut Feeder,
+    feeder: &'a mut Feeder<'b>,
     /// Deliveries of all channels that were handed on.
     delivered: u64,
     /// What the ids of messages that have none begin with: unlike those of any other run.
@@ -42,8 +42,8 @@ pub(super) struct Reading<'a> {
     is_closing: bool,
 }
 
-impl<'a> Reading<'a> {
-    pub(super) fn new(source: &'a RabbitSource, feeder: &'a mut Feeder) -> Self {
+impl<'a, 'b> Reading<'a, 'b> {
+    pub(super) fn new(source: &'a RabbitSource, feeder: &'a mut Feeder<'b>) -> Self {
         let run = format!("{:016x}", rand::random::<u64>());
         Self { source, feeder, delivered: 0, run, is_closing: false }
     }

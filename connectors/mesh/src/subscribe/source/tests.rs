@@ -2,6 +2,8 @@
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::thread;
 use std::time::Instant;
 
 use flowd_engine::parcel::Parcel;
@@ -39,6 +41,14 @@ impl Intake<Push> for FakeIntake {
     fn reserve(&mut self, bytes: usize) -> Result<(), Closed> {
         self.reserved += bytes;
         Ok(())
+    }
+
+    fn poll_reserve(&mut self, _: &mut Context<'_>, bytes: usize) -> Poll<Result<(), Closed>> {
+        Poll::Ready(self.reserve(bytes))
+    }
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Ready(())
     }
 
     fn is_closed(&self) -> bool {

@@ -3,6 +3,7 @@
 //! Kept: a push is acknowledged there only once its event is acknowledged here, or its dead letter is durable; so is
 //! everything pushed before it. There is no position to go on from: the other mesh remembers what was acknowledged.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use flowd_codec::event::batch;
@@ -82,7 +83,8 @@ fn open(settings: &Settings, context: Context) -> Result<Box<dyn EventSource>, W
         app_id: text("appId"),
         ..MeshConfig::default()
     };
-    Ok(Box::new(Bridge { config, topics, subject: context.subject }))
+    let names = Names::new(context.subject, &topics);
+    Ok(Box::new(Bridge { config, topics, names }))
 }
 
 /// Whether this is `host:port`.
@@ -94,7 +96,45 @@ fn is_address(text: &str) -> bool {
 struct Bridge {
     config: MeshConfig,
     topics: Vec<String>,
+    names: Names,
+}
+
+/// What topics of the other mesh are called here.
+struct Names {
     subject: Subject,
+    /// Where one topic is read, all events are of it, and need not be asked.
+    only: Option<Name<'static>>,
+}
+
+/// What a topic is called here.
+struct Name<'a> {
+    here: Cow<'a, str>,
+    /// It is called otherwise there.
+    is_other: bool,
+}
+
+impl Names {
+    fn new(subject: Subject, topics: &[String]) -> Self {
+        let name = |topic: &str| {
+            let here = subject.topic(&[("topic", topic)]).into_owned();
+            Name { is_other: here != topic, here: Cow::Owned(here) }
+        };
+        let only = match topics {
+            [topic] => Some(name(topic)),
+            _ => None,
+        };
+        Self { subject, only }
+    }
+
+    /// The name of an event's topic; `None` where it names none.
+    fn of(&self, json: &[u8]) -> Option<Name<'_>> {
+        if let Some(Name { here, is_other }) = &self.only {
+            return Some(Name { here: Cow::Borrowed(here), is_other: *is_other });
+        }
+        let topic = find_top_level_string(json, "subject")?;
+        let here = self.subject.topic(&[("topic", &topic)]);
+        Some(Name { is_other: here != topic, here })
+    }
 }
 
 impl EventSource for Bridge {
@@ -106,19 +146,19 @@ impl EventSource for Bridge {
     }
 
     fn run(self: Box<Self>, out: &mut Events<'_>) -> Result<SourceEnd, Failure> {
-        let Self { config, topics, subject } = *self;
+        let Self { config, topics, names } = *self;
         run_async(out, async move |feeder| {
             let subscription = Subscription::new(topics, SubscriptionMode::Clustering);
             let (feed, reading) = feed(config, subscription, Arc::default());
             // The reading ends once the feed is gone and what was confirmed is acknowledged, or when it fails.
-            let (ended, ()) = tokio::join!(reading.run(), forward(feed, feeder, &subject));
+            let (ended, ()) = tokio::join!(reading.run(), forward(feed, feeder, &names));
             ended.map(|()| SourceEnd::Stopped)
         })
     }
 }
 
 /// Passes on what is pushed, and back what is acknowledged, until the pipeline has gone down or the reading has ended.
-async fn forward(feed: Feed, feeder: &mut Feeder<'_>, subject: &Subject) {
+async fn forward(feed: Feed, feeder: &mut Feeder<'_>, names: &Names) {
     let confirmer: Confirmer = feed.confirmer();
     let mut feed = Some(feed);
     loop {
@@ -138,20 +178,17 @@ async fn forward(feed: Feed, feeder: &mut Feeder<'_>, subject: &Subject) {
                 None => return,
                 Some(run) => {
                     // A pipeline that goes down is the next news.
-                    let _ = pass_on(&run, feeder, subject).await;
+                    let _ = pass_on(&run, feeder, names).await;
                 }
             },
         }
     }
 }
 
-async fn pass_on(run: &Run, feeder: &mut Feeder<'_>, subject: &Subject) -> Result<(), Closed> {
+async fn pass_on(run: &Run, feeder: &mut Feeder<'_>, names: &Names) -> Result<(), Closed> {
     for (pushed, json) in run.pushes.iter().zip(run.events()) {
-        match find_top_level_string(json, "subject") {
-            Some(topic) => {
-                let here = subject.topic(&[("topic", &topic)]);
-                push(json, &here, here != topic, feeder).await?;
-            }
+        match names.of(json) {
+            Some(name) => push(json, &name.here, name.is_other, feeder).await?,
             None => feeder.reject("the other mesh pushed an event without subject (topic)", json).await?,
         }
         feeder.mark(counted(pushed.number()));

@@ -7,7 +7,11 @@ use flowd_engine::failure::Failure;
 /// Runs a future on this thread, with a runtime of its own.
 pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map_err(|error| fatal(&format!("has no runtime: {error}")))?.block_on(work)
+    let runtime = runtime.map_err(|error| fatal(&format!("has no runtime: {error}")))?;
+    let result = runtime.block_on(work);
+    // A name that is still being resolved is not waited for.
+    runtime.shutdown_background();
+    result
 }
 
 /// A thread for a client that has enough to do for one, beside that on which its messages become events. It is to be joined,

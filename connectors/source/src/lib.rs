@@ -2,10 +2,10 @@
 //!
 //! A connector is one [`Connector`] constant: its name, its settings as data, and how it is opened. What it opens is an
 //! [`EventSource`], which reads from its system and pushes [`Event`]s; [`Events`] is for one that blocks, [`Feeder`] for one
-//! on an asynchronous client, whose thread is a [`Client`]. In the direction of the data: [`connector`] is the contract,
-//! [`subject`] names the topic, [`event`] is what is pushed ([`binding`] reads it out of a message with headers), [`events`]
-//! and [`feeder`] batch it and bring back what is acknowledged, and [`message_source`] is the engine's view of it all, whose
-//! lanes write the CloudEvents (`encode`).
+//! on an asynchronous client, and [`Client`] is the thread of a client that has enough to do for one. In the direction of the
+//! data: [`connector`] is the contract, [`subject`] names the topic, [`event`] is what is pushed ([`binding`] reads it out of a
+//! message with headers), [`events`] and [`feeder`] batch it and bring back what is acknowledged, and [`message_source`] is
+//! the engine's view of it all, whose lanes write the CloudEvents (`encode`).
 //!
 //! Not here: order, acknowledgements, checkpoints, memory bounds and dead letters. The engine has them.
 

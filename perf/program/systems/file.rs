@@ -1,10 +1,11 @@
-//! Files: the bare loop of a source reads lines and checks that each is JSON, that of a sink writes them and syncs once.
+//! Files: the bare loop of a source reads lines and checks that each is JSON, that of a sink writes
+//! such lines as the sink writes, and syncs once.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use super::{Connector, System, Way, Work, message};
+use super::{Connector, System, Way, Work, attributes, message};
 use crate::Failure;
 
 pub(crate) const SOURCE: Connector = Connector {
@@ -28,7 +29,7 @@ pub(crate) const SINK: Connector = Connector {
     times: 4,
     begin: |directory| begin(directory, Way::Sink),
     bare: |work, arguments| {
-        write_messages(path(arguments)?, work)?;
+        write_lines(path(arguments)?, work.messages, |number, out| event(number, work.bytes, out))?;
         Ok(work.messages)
     },
 };
@@ -46,13 +47,39 @@ fn path(arguments: &[String]) -> Result<&Path, Failure> {
     Ok(Path::new(arguments.first().ok_or("no path")?))
 }
 
+/// What the embedded mesh and the client that publishes to it add to an event.
+const ADDED: &str = concat!(
+    r#""protocoltype":"cloudevents","protocolversion":"1.0","protocoldesc":"tcp","#,
+    r#""reqc2eventmeshtimestamp":"1796020792125","reqeventmesh2mqtimestamp":"1796020792125","#,
+    r#""reqmq2eventmeshtimestamp":"1796020794678","reqeventmesh2ctimestamp":"1796020794678","#,
+    r#""reqsendeventmeship":"127.0.0.1","reqreceiveeventmeship":"127.0.0.1","#,
+    r#""rsp0sys":"flowd","rsp0group":"perf","rsp0idc":"DC1","rsp0ip":"127.0.0.1""#
+);
+
 /// Messages, one a line, on the disk when it returns.
 pub(crate) fn write_messages(path: &Path, work: Work) -> Result<(), Failure> {
+    write_lines(path, work.messages, |number, out| message(number, work.bytes, out))
+}
+
+/// A message as the event that comes out of the mesh.
+fn event(number: u64, bytes: usize, out: &mut Vec<u8>) {
+    out.push(b'{');
+    for (name, value) in attributes(number) {
+        write!(out, r#""{name}":"{value}","#).expect("a buffer takes everything");
+    }
+    out.extend_from_slice(br#""datacontenttype":"application/cloudevents+json","data":"#);
+    message(number, bytes, out);
+    out.push(b',');
+    out.extend_from_slice(ADDED.as_bytes());
+    out.push(b'}');
+}
+
+fn write_lines(path: &Path, count: u64, write: impl Fn(u64, &mut Vec<u8>)) -> Result<(), Failure> {
     let mut file = BufWriter::with_capacity(256 << 10, File::create(path)?);
     let mut line = Vec::new();
-    for number in 0..work.messages {
+    for number in 0..count {
         line.clear();
-        message(number, work.bytes, &mut line);
+        write(number, &mut line);
         line.push(b'\n');
         file.write_all(&line)?;
     }

@@ -1,8 +1,8 @@
 //! What was pushed, in runs, and the way back for acknowledgements.
 //!
 //! [`feed`] makes two ends: a [`Feed`], from which runs are taken and where they are confirmed, and a [`Reading`], whose
-//! future keeps the connection. They may live on different threads, so that the session's heartbeats go on however long
-//! a run takes. What does not fit into the feed is left in the socket.
+//! future keeps the connection. They may live on different threads, and neither waits for the other: the session's
+//! heartbeats go on however long a run takes. What does not fit into the feed is left in the socket.
 //!
 //! Invariants: pushes are numbered 1, 2, 3 … in the order in which they are taken; a push is acknowledged only once its
 //! number is confirmed, and on the connection that it came on.

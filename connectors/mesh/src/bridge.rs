@@ -230,6 +230,22 @@ mod tests {
     }
 
     #[test]
+    fn of_one_topic_no_event_is_asked_and_of_several_each_is() {
+        let named = |subject: &str, topics: &[&str], json: &str| {
+            let topics: Vec<String> = topics.iter().map(ToString::to_string).collect();
+            let names = Names::new(Subject::parse(subject, CONNECTOR.fields).unwrap(), &topics);
+            names.of(json.as_bytes()).map(|name| (name.here.into_owned(), name.is_other))
+        };
+        let name = |here: &str, is_other| Some((here.to_owned(), is_other));
+        assert_eq!(named("{topic}", &["a.b"], "{}"), name("a.b", false));
+        assert_eq!(named("{topic}", &["a%b"], "{}"), name("a_b", true));
+        assert_eq!(named("all", &["a"], r#"{"subject":"a"}"#), name("all", true));
+        assert_eq!(named("{topic}", &["a", "b"], r#"{"subject":"b"}"#), name("b", false));
+        assert_eq!(named("to.{topic}", &["a", "b"], r#"{"subject":"b"}"#), name("to.b", true));
+        assert_eq!(named("{topic}", &["a", "b"], "{}"), None);
+    }
+
+    #[test]
     fn addresses_and_topics_are_judged_before_anything_is_opened() {
         let check = |subject: &str, address: &str, topics: &str, expected: Option<&str>| {
             let wrong = opened(subject, &[("sourceMeshAddress", address), ("topics", topics)]).err();

@@ -1,8 +1,10 @@
 //! Sources of messages on the engine's own pipeline.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use flowd_engine::checkpoint::{Checkpoint, MemoryRegistry, Registry};
 use flowd_engine::pipeline::{Outcome, Pipeline, Settings};
@@ -246,4 +248,57 @@ fn a_stop_is_heard_while_the_target_waits_and_acknowledgements_come_until_all_is
         panic!("no acknowledgement after the stop: {news:?}")
     };
     assert_eq!((number(last), run.stored()), (run.ids().len() as u64, run.ids().len() as u64));
+}
+
+/// Pushes until a push waits, looks whether another task of the client's runs meanwhile, and opens the gate for all.
+struct Beating {
+    gate: mpsc::SyncSender<()>,
+    pushed: Arc<Mutex<Vec<String>>>,
+}
+
+impl EventSource for Beating {
+    fn start(&mut self, _stored: Option<&Position>) -> Result<Position, Failure> {
+        Ok(counted(0))
+    }
+
+    fn run(self: Box<Self>, out: &mut Events<'_>) -> Result<SourceEnd, Failure> {
+        run_async(out, async move |feeder| {
+            let Self { gate, pushed } = *self;
+            let beats = Arc::new(AtomicU64::new(0));
+            let counter = beats.clone();
+            tokio::spawn(async move {
+                loop {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                    counter.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+            let mut gate = Some(gate);
+            for number in 1_u64.. {
+                let id = number.to_string();
+                let before = beats.load(Ordering::Relaxed);
+                let waited = tokio::time::timeout(Duration::from_millis(200), feeder.push(&event(&id))).await;
+                pushed.lock().unwrap().push(id.clone());
+                if waited.is_err() {
+                    assert!(feeder.is_full());
+                    assert!(beats.load(Ordering::Relaxed) > before, "the task stood still");
+                    drop(gate.take());
+                    feeder.push(&event(&id)).await.unwrap();
+                    feeder.mark(counted(number));
+                    break;
+                }
+                feeder.mark(counted(number));
+            }
+            Ok(SourceEnd::Reached)
+        })
+    }
+}
+
+#[test]
+fn other_tasks_of_a_client_run_while_a_push_waits_and_one_that_was_given_up_was_not_added() {
+    let run = Run::new();
+    let (gate, closed) = mpsc::sync_channel(0);
+    let pushed: Arc<Mutex<Vec<String>>> = Arc::default();
+    let source = Beating { gate, pushed: pushed.clone() };
+    assert_eq!(run.run(source, Some(closed)), Ok(Outcome::Reached));
+    assert_eq!(run.ids(), *pushed.lock().unwrap());
 }

@@ -1,6 +1,6 @@
 //! Waiting for the next parcel with a bound, for targets that have something to do when nothing comes.
 
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::thread;
 use std::time::Instant;
 
@@ -35,9 +35,4 @@ pub fn next_until<E>(parcels: &mut dyn Outlet<E>, deadline: Instant) -> Arrival<
             thread::park_timeout(left);
         }
     })
-}
-
-/// Unparks the calling thread, for waits of other kinds.
-pub fn thread_waker() -> Waker {
-    with_thread_waker(Waker::clone)
 }

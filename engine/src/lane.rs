@@ -61,9 +61,7 @@ impl<R> Dealer<R> {
         let (read, confirmed) = (marks.read.clone(), marks.confirmed.clone());
         Self { lanes, turn: 0, permit: budget.permit(), budget, read, confirmed, metrics, refused: false }
     }
-}
 
-impl<R> Dealer<R> {
     fn tell_reserved(&self) {
         self.metrics.source_bytes.set(i64::try_from(self.budget.used()).unwrap_or(i64::MAX));
     }

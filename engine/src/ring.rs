@@ -247,8 +247,7 @@ mod tests {
     #[test]
     fn a_task_is_woken_once_a_full_ring_has_room_or_is_closed() {
         let (mut sender, mut receiver) = ring(1);
-        let count = Arc::new(Count(AtomicUsize::new(0)));
-        let waker = Waker::from(count.clone());
+        let (count, waker) = counting_waker();
         let mut context = Context::from_waker(&waker);
         assert_eq!(sender.poll_ready(&mut context), Poll::Ready(()));
         sender.push(1).unwrap();
@@ -264,6 +263,12 @@ mod tests {
         assert_eq!(sender.push(3), Err(3));
     }
 
+    /// How often it was woken, and the waker.
+    fn counting_waker() -> (Arc<Count>, Waker) {
+        let count = Arc::new(Count(AtomicUsize::new(0)));
+        (count.clone(), Waker::from(count))
+    }
+
     struct Count(AtomicUsize);
 
     impl Wake for Count {
@@ -275,8 +280,7 @@ mod tests {
     #[test]
     fn a_task_that_found_nothing_is_woken_once_by_the_next_item() {
         let (mut sender, mut receiver) = ring(4);
-        let count = Arc::new(Count(AtomicUsize::new(0)));
-        let waker = Waker::from(count.clone());
+        let (count, waker) = counting_waker();
         let mut context = Context::from_waker(&waker);
         assert_eq!(receiver.poll_pop(&mut context), Poll::Pending);
         sender.push(1).unwrap();

@@ -115,12 +115,11 @@ struct Name<'a> {
 
 impl Names {
     fn new(subject: Subject, topics: &[String]) -> Self {
-        let name = |topic: &str| {
-            let here = subject.topic(&[("topic", topic)]).into_owned();
-            Name { is_other: here != topic, here: Cow::Owned(here) }
-        };
         let only = match topics {
-            [topic] => Some(name(topic)),
+            [topic] => {
+                let Name { here, is_other } = name_of(topic, &subject);
+                Some(Name { here: Cow::Owned(here.into_owned()), is_other })
+            }
             _ => None,
         };
         Self { subject, only }
@@ -131,10 +130,13 @@ impl Names {
         if let Some(Name { here, is_other }) = &self.only {
             return Some(Name { here: Cow::Borrowed(here), is_other: *is_other });
         }
-        let topic = find_top_level_string(json, "subject")?;
-        let here = self.subject.topic(&[("topic", &topic)]);
-        Some(Name { is_other: here != topic, here })
+        Some(name_of(&find_top_level_string(json, "subject")?, &self.subject))
     }
+}
+
+fn name_of<'a>(topic: &str, subject: &'a Subject) -> Name<'a> {
+    let here = subject.topic(&[("topic", topic)]);
+    Name { is_other: here != topic, here }
 }
 
 impl EventSource for Bridge {

@@ -106,6 +106,17 @@ impl<'a> Feeder<'a> {
         poll_fn(|context| self.poll_news(context)).await
     }
 
+    /// For the way down, or the end: the next acknowledged position; `None` instead of [`News::Drained`].
+    pub async fn drain(&mut self) -> Option<Position> {
+        loop {
+            match self.news().await {
+                News::Acked(position) => return Some(position),
+                News::Closing => {}
+                News::Drained => return None,
+            }
+        }
+    }
+
     fn poll_news(&mut self, context: &mut Context<'_>) -> Poll<News> {
         if let Poll::Ready(position) = self.out.poll_acked(context) {
             if self.is_closing_told {

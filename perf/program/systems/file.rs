@@ -1,5 +1,5 @@
-//! Files: the bare loop of a source reads lines and checks that each is JSON, that of a sink writes
-//! such lines as the sink writes, and syncs once.
+//! Files: the bare loop of a source reads lines and checks that each is JSON, that of a sink writes such
+//! lines as the sink writes, and syncs once.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Write};

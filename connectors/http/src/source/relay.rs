@@ -39,12 +39,8 @@ pub(super) async fn run(
     // What waits here was not read: its clients are told so, and keep it.
     queue.close();
     while queue.try_recv().is_ok() {}
-    loop {
-        match feeder.news().await {
-            News::Acked(position) => awaiting.tell(number(&position)),
-            News::Closing => {}
-            News::Drained => return,
-        }
+    while let Some(position) = feeder.drain().await {
+        awaiting.tell(number(&position));
     }
 }
 

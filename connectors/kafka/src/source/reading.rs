@@ -20,18 +20,14 @@ pub(super) fn read(source: KafkaSource, out: &mut Events<'_>) -> Result<SourceEn
     let source = Arc::new(source);
     let (sender, chunks) = mpsc::channel(CHUNKS_MAX);
     let (leave, told_to_leave) = oneshot::channel();
-    let member = Arc::<Member>::default();
-    let mut reading =
-        Reading { pushed: source.begin.clone(), source: source.clone(), member: member.clone() };
-    let client = Client::start({
-        let member = member.clone();
-        async move || {
-            take_part(source, member, sender, told_to_leave).await;
-            Ok(())
-        }
+    let mut reading = Reading { pushed: source.begin.clone(), source, member: Arc::default() };
+    let (source, member) = (reading.source.clone(), reading.member.clone());
+    let client = Client::start(async move || {
+        take_part(source, member, sender, told_to_leave).await;
+        Ok(())
     })?;
-    let end = run_async(out, async move |feeder| reading.run(feeder, chunks).await);
-    member.close();
+    let end = run_async(out, async |feeder| reading.run(feeder, chunks).await);
+    reading.member.close();
     // An error means that it has left.
     let _ = leave.send(());
     client.join()?;
@@ -94,13 +90,10 @@ impl Reading {
 
     /// Passes on the last acknowledgements.
     async fn drain(&self, out: &mut Feeder<'_>) -> Result<SourceEnd, Failure> {
-        loop {
-            match out.news().await {
-                News::Acked(position) => self.acknowledge(&position)?,
-                News::Closing => {}
-                News::Drained => return Ok(SourceEnd::Stopped),
-            }
+        while let Some(position) = out.drain().await {
+            self.acknowledge(&position)?;
         }
+        Ok(SourceEnd::Stopped)
     }
 
     fn acknowledge(&self, position: &Position) -> Result<(), Failure> {

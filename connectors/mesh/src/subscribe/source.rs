@@ -16,6 +16,7 @@ use flowd_engine::ack::Confirmed;
 use flowd_engine::failure::Failure;
 use flowd_engine::record::{Batch, Position};
 use flowd_engine::worker::{Closed, Encode, Intake, Source, SourceEnd};
+use flowd_source::position::{counted, number};
 use tokio::time::{interval, timeout};
 
 use super::feed::{Feed, Push, Run, feed};
@@ -63,7 +64,7 @@ where
     /// pushed by then would be lost. A HELLO that is refused is a matter of configuration and not tried again.
     fn start(&mut self, _stored: Option<&Position>) -> Result<Position, Failure> {
         greet_any(&self.config, &Role::Publisher)?;
-        Ok(position(0))
+        Ok(counted(0))
     }
 
     fn encoder(&self) -> C {
@@ -123,16 +124,13 @@ impl<'a> Passing<'a> {
     /// Passes a run on as a batch; the number of its last push. Of a feed that has ended there is nothing more: its reading
     /// tells why.
     fn poll_pass(&mut self, context: &mut Context<'_>) -> Poll<Result<u64, Closed>> {
-        let waiting = match self.waiting.take() {
-            Some(run) => Some(run),
-            None => ready!(self.feed.poll_next(context)),
-        };
-        let Some(run) = waiting else { return Poll::Pending };
-        let bytes = run.bytes.len();
-        self.waiting = Some(run);
+        if self.waiting.is_none() {
+            self.waiting = ready!(self.feed.poll_next(context));
+        }
+        let Some(run) = &self.waiting else { return Poll::Pending };
         ready!(self.intake.poll_ready(context));
-        ready!(self.intake.poll_reserve(context, bytes))?;
-        let run = self.waiting.take().expect("it was put there above");
+        ready!(self.intake.poll_reserve(context, run.bytes.len()))?;
+        let run = self.waiting.take().expect("it waits still");
         let last = run.last;
         self.intake.send(batch(run))?;
         Poll::Ready(Ok(last))
@@ -141,17 +139,11 @@ impl<'a> Passing<'a> {
 
 /// The next number up to which the pipeline has dealt with all.
 async fn acknowledged(confirmed: &Confirmed) -> u64 {
-    let position = poll_fn(|context| confirmed.poll(context)).await;
-    <[u8; 8]>::try_from(&position.0[..]).map_or(0, u64::from_be_bytes)
+    number(&poll_fn(|context| confirmed.poll(context)).await)
 }
 
 fn batch(run: Run) -> Batch<Push> {
-    Batch { bytes: run.bytes, records: run.pushes, position: position(run.last), time_us: 0 }
-}
-
-/// The number of the last push, as a position.
-fn position(number: u64) -> Position {
-    Position(number.to_be_bytes().to_vec().into())
+    Batch { bytes: run.bytes, records: run.pushes, position: counted(run.last), time_us: 0 }
 }
 
 #[cfg(test)]

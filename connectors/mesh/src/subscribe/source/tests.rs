@@ -99,7 +99,7 @@ fn wait(holds: impl Fn() -> bool) {
 fn nothing_is_subscribed_before_the_run() {
     let server = one_by_one(1);
     let mut source = source(&server);
-    assert_eq!(source.start(Some(&position(9))), Ok(position(0)));
+    assert_eq!(source.start(Some(&counted(9))), Ok(counted(0)));
     let world = server.world.lock().unwrap();
     assert_eq!((world.hellos.len(), world.subscriptions.len()), (1, 0));
 }
@@ -122,17 +122,17 @@ fn a_batch_is_acknowledged_once_the_pipeline_confirms_its_position_also_on_the_w
     for number in 1..=2 {
         wait(|| batches.lock().unwrap().len() == number as usize);
         assert_eq!(server.world.lock().unwrap().push_acks.len() as u64, number - 1);
-        confirmed.put(position(number));
+        confirmed.put(counted(number));
     }
     wait(|| batches.lock().unwrap().len() == 3);
     closed.store(true, Ordering::SeqCst);
     thread::sleep(LOOK * 2);
-    confirmed.put(position(3));
+    confirmed.put(counted(3));
     assert_eq!(running.join().unwrap(), Ok(SourceEnd::Stopped));
     let world = server.world.lock().unwrap();
     let seqs: Vec<&str> = world.push_acks.iter().map(|(_, seq)| seq.as_str()).collect();
     assert_eq!((seqs, world.goodbyes), (vec!["1", "2", "3"], 1));
-    assert_eq!(batches.lock().unwrap()[1], (position(2), vec!["{\"n\":2}".to_owned()]));
+    assert_eq!(batches.lock().unwrap()[1], (counted(2), vec!["{\"n\":2}".to_owned()]));
 }
 
 #[test]
@@ -151,7 +151,7 @@ fn what_the_pipeline_did_not_take_is_not_waited_for_and_not_acknowledged() {
     let began = Instant::now();
     let running = thread::spawn(move || source.run(&mut intake));
     wait(|| batches.lock().unwrap().len() == 1);
-    confirmed.put(position(1));
+    confirmed.put(counted(1));
     assert_eq!(running.join().unwrap(), Ok(SourceEnd::Stopped));
     assert!(began.elapsed() < LAST_ACK, "nothing is in hand that could be waited for");
     assert_eq!(server.world.lock().unwrap().push_acks, [(0, "1".to_owned())]);

@@ -1,6 +1,7 @@
 //! The bounded ring between two threads: one producer, one consumer, counted in items.
 //!
-//! Neither side spins: a producer of a full ring and a consumer of an empty one sleep in a [`WakeSlot`]. Closing, from
+//! Neither side spins: a producer of a full ring and a consumer of an empty one sleep in a [`WakeSlot`]. The producer sleeps until
+//! half of the ring is free: woken for each item, it would fall asleep again behind it. Closing, from
 //! either side or from a [`Closer`], refuses new items at once; what is in the ring is still handed out. The bytes that
 //! the items hold are counted by a budget, not here.
 //!
@@ -45,7 +46,9 @@ impl<T> Shared<T> {
     /// The next item; `Some(None)` at the end; `None` where there is nothing yet.
     fn look(&self) -> Option<Option<T>> {
         if let Some(item) = self.queue.pop() {
-            self.emptied.wake();
+            if self.queue.is_half_free() {
+                self.emptied.wake();
+            }
             return Some(Some(item));
         }
         if !self.closed.load(Ordering::Acquire) {
@@ -156,6 +159,10 @@ mod queue {
         pub(super) fn is_full(&self) -> bool {
             self.0.is_full()
         }
+
+        pub(super) fn is_half_free(&self) -> bool {
+            self.0.len() <= self.0.capacity() / 2
+        }
     }
 }
 
@@ -201,6 +208,11 @@ mod queue {
         /// Asked by the producer.
         pub(super) fn is_full(&self) -> bool {
             self.tail.load(Ordering::Relaxed) - self.head.load(Ordering::Acquire) == self.slots.len()
+        }
+
+        /// Asked by the consumer.
+        pub(super) fn is_half_free(&self) -> bool {
+            self.tail.load(Ordering::Acquire) - self.head.load(Ordering::Relaxed) <= self.slots.len() / 2
         }
     }
 }
@@ -263,6 +275,20 @@ mod tests {
         assert_eq!(sender.push(3), Err(3));
     }
 
+    #[test]
+    fn a_producer_of_a_full_ring_is_woken_once_half_of_it_is_free() {
+        let (mut sender, mut receiver) = ring(4);
+        let (count, waker) = counting_waker();
+        let mut context = Context::from_waker(&waker);
+        (0..4).for_each(|item| sender.push(item).unwrap());
+        assert_eq!(sender.poll_ready(&mut context), Poll::Pending);
+        let woken = [0, 1, 2, 3].map(|item| {
+            assert_eq!(receiver.pop(), Some(item));
+            count.0.load(Ordering::SeqCst)
+        });
+        assert_eq!(woken, [0, 1, 1, 1]);
+    }
+
     /// How often it was woken, and the waker.
     fn counting_waker() -> (Arc<Count>, Waker) {
         let count = Arc::new(Count(AtomicUsize::new(0)));
@@ -322,6 +348,14 @@ mod loom_tests {
             assert_eq!(receiver.pop(), Some(1));
             assert_eq!(receiver.pop(), Some(2));
             assert_eq!(receiver.pop(), None);
+        });
+    }
+
+    #[test]
+    fn loom_a_producer_that_sleeps_until_half_is_free_is_woken() {
+        let produce = |mut sender: Sender<u32>| (1..=3).for_each(|item| sender.push(item).expect("open"));
+        model(2, produce, |mut receiver| {
+            (1..=3).for_each(|item| assert_eq!(receiver.pop(), Some(item)));
         });
     }
 

@@ -20,6 +20,16 @@ pub enum Arrival<E> {
 
 /// The next parcel, waited for until `deadline` at the latest. The calling thread parks.
 pub fn next_until<E>(parcels: &mut dyn Outlet<E>, deadline: Instant) -> Arrival<E> {
+    next_or(parcels, Some(deadline), |_| false)
+}
+
+/// As [`next_until`], for a target that waits for something else besides: `is_over` tells whether that has come, and wakes the
+/// thread when it is to be asked again.
+pub(crate) fn next_or<E>(
+    parcels: &mut dyn Outlet<E>,
+    deadline: Option<Instant>,
+    mut is_over: impl FnMut(&mut Context<'_>) -> bool,
+) -> Arrival<E> {
     with_thread_waker(|waker| {
         let mut context = Context::from_waker(waker);
         loop {
@@ -28,11 +38,11 @@ pub fn next_until<E>(parcels: &mut dyn Outlet<E>, deadline: Instant) -> Arrival<
                 Poll::Ready(None) => return Arrival::End,
                 Poll::Pending => {}
             }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if is_over(&mut context) || left.is_some_and(|left| left.is_zero()) {
                 return Arrival::Nothing;
             }
-            thread::park_timeout(left);
+            left.map_or_else(thread::park, thread::park_timeout);
         }
     })
 }

@@ -6,7 +6,7 @@
 
 use std::path::PathBuf;
 
-use flowd_engine::arrival::{Arrival, next_until};
+use flowd_engine::arrival::Arrival;
 use flowd_engine::failure::Failure;
 use flowd_engine::line_file::LineFile;
 use flowd_engine::parcel::Parcel;
@@ -18,7 +18,7 @@ use crate::Outgoing;
 #[derive(Debug)]
 pub struct JsonlTarget {
     path: PathBuf,
-    file: Option<LineFile>,
+    file: Option<LineFile<u64>>,
 }
 
 impl JsonlTarget {
@@ -35,46 +35,21 @@ impl Target<Outgoing> for JsonlTarget {
     }
 
     fn run(self: Box<Self>, parcels: &mut dyn Outlet<Outgoing>) -> Result<(), Failure> {
-        let file = self.file.expect("run follows a start that succeeded");
-        let mut lines = Lines { file, unsynced: None };
+        let mut file = self.file.expect("run follows a start that succeeded");
         loop {
-            let arrival = match lines.file.deadline() {
-                None => parcels.next().map_or(Arrival::End, Arrival::Parcel),
-                Some(deadline) => next_until(parcels, deadline),
-            };
-            match arrival {
-                Arrival::Parcel(delivery) => lines.append(delivery, parcels)?,
-                Arrival::Nothing => lines.sync(parcels)?,
-                Arrival::End => return lines.sync(parcels),
+            match file.next(parcels, None) {
+                Arrival::Parcel(Delivery { ticket, parcel }) => {
+                    file.append(runs(&parcel), ticket)?;
+                    parcels.emitted(ticket);
+                    // The file system has the bytes now; holding the parcel until the sync would only hold up the lanes.
+                    parcels.recycle(parcel);
+                }
+                Arrival::Nothing => {}
+                Arrival::End => break,
             }
+            file.settle()?.into_iter().for_each(|ticket| parcels.acked(ticket));
         }
-    }
-}
-
-struct Lines {
-    file: LineFile,
-    /// The last parcel that is written, but perhaps not on the disk.
-    unsynced: Option<u64>,
-}
-
-impl Lines {
-    fn append(
-        &mut self,
-        delivery: Delivery<Outgoing>,
-        parcels: &mut dyn Outlet<Outgoing>,
-    ) -> Result<(), Failure> {
-        let Delivery { ticket, parcel } = delivery;
-        self.file.append(runs(&parcel))?;
-        parcels.emitted(ticket);
-        // The file system has the bytes now; holding the parcel until the sync would only hold up the lanes.
-        parcels.recycle(parcel);
-        self.unsynced = Some(ticket);
-        if self.file.is_overdue() { self.sync(parcels) } else { Ok(()) }
-    }
-
-    fn sync(&mut self, parcels: &mut dyn Outlet<Outgoing>) -> Result<(), Failure> {
-        self.file.sync()?;
-        self.unsynced.take().into_iter().for_each(|ticket| parcels.acked(ticket));
+        file.sync()?.into_iter().for_each(|ticket| parcels.acked(ticket));
         Ok(())
     }
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use flowd_codec::time;
-use flowd_engine::arrival::{Arrival, next_until};
+use flowd_engine::arrival::Arrival;
 use flowd_engine::failure::Failure;
 use flowd_engine::line_file::LineFile;
 use flowd_engine::worker::{Delivery, Outlet, Target};
@@ -21,6 +21,10 @@ use crate::deliver::target::EVENTS_MAX;
 use crate::event::SinkEvent;
 use crate::lines;
 use crate::stats::SinkStats;
+
+/// Events do not wait for more once so many are not durable: a quarter of what EventMesh has on its way at most, so that the others are
+/// written and come while the disk works.
+const SYNC_EVENTS: u64 = EVENTS_MAX as u64 / 2;
 
 /// What names the file.
 const SETTING: &str = "file-sink, path";
@@ -42,7 +46,7 @@ pub struct FileSettings {
 pub struct FileSink {
     settings: FileSettings,
     stats: Arc<SinkStats>,
-    file: Option<LineFile>,
+    file: Option<LineFile<Written>>,
 }
 
 impl FileSink {
@@ -62,45 +66,51 @@ impl Target<SinkEvent> for FileSink {
         let Self { settings, stats, file } = *self;
         let file = file.expect("run follows a start that succeeded");
         let size = file.size()?;
-        let text = Vec::new();
-        let mut lines = Lines { settings, file, size, since: None, unsynced: None, text, stats };
+        let mut lines = Lines::new(settings, stats, file, size);
         loop {
-            let arrival = match lines.deadline() {
-                None => parcels.next().map_or(Arrival::End, Arrival::Parcel),
-                Some(deadline) => next_until(parcels, deadline),
-            };
-            match arrival {
+            match lines.next(parcels) {
                 Arrival::Parcel(delivery) => lines.append(delivery, parcels)?,
-                Arrival::Nothing => lines.settle(parcels)?,
+                Arrival::Nothing => {}
                 Arrival::End => return lines.sync(parcels),
             }
+            lines.settle(parcels)?;
         }
     }
 }
 
-/// Written, but perhaps not on the disk.
-struct Unsynced {
+/// How far it is written.
+#[derive(Debug, Clone, Copy)]
+struct Written {
     ticket: u64,
+    /// Events up to there, in this run of the program.
     events: u64,
 }
 
 struct Lines {
     settings: FileSettings,
-    file: LineFile,
+    stats: Arc<SinkStats>,
+    file: LineFile<Written>,
     size: u64,
     /// When the file got its first line.
     since: Option<Instant>,
-    unsynced: Option<Unsynced>,
+    /// Events that were written, and those of them that are durable.
+    written: u64,
+    synced: u64,
     text: Vec<u8>,
-    stats: Arc<SinkStats>,
 }
 
 impl Lines {
-    /// When there is something to do although nothing comes.
-    fn deadline(&self) -> Option<Instant> {
-        let rotation =
-            self.since.zip(self.settings.rotate_every).and_then(|(since, every)| since.checked_add(every));
-        self.file.deadline().into_iter().chain(rotation).min()
+    fn new(settings: FileSettings, stats: Arc<SinkStats>, file: LineFile<Written>, size: u64) -> Self {
+        Self { settings, stats, file, size, since: None, written: 0, synced: 0, text: Vec::new() }
+    }
+
+    fn next(&mut self, parcels: &mut dyn Outlet<SinkEvent>) -> Arrival<SinkEvent> {
+        self.file.next(parcels, self.rotation())
+    }
+
+    /// When the file is old enough to be put aside.
+    fn rotation(&self) -> Option<Instant> {
+        self.since.zip(self.settings.rotate_every).and_then(|(since, every)| since.checked_add(every))
     }
 
     fn append(
@@ -111,9 +121,10 @@ impl Lines {
         let Delivery { ticket, parcel } = delivery;
         self.text.clear();
         lines::append(&mut self.text, &parcel, parcels)?;
-        self.file.append([&self.text[..]])?;
-        self.size += self.text.len() as u64;
         let events = parcel.events.len() as u64;
+        self.written += events;
+        self.file.append([&self.text[..]], Written { ticket, events: self.written })?;
+        self.size += self.text.len() as u64;
         self.stats.received.add(events);
         parcels.emitted(ticket);
         // The file system has the bytes now; holding the parcel until the sync would only hold up the lanes.
@@ -121,31 +132,35 @@ impl Lines {
         if !self.text.is_empty() {
             self.since.get_or_insert_with(Instant::now);
         }
-        let waiting = self.unsynced.as_ref().map_or(0, |unsynced| unsynced.events);
-        self.unsynced = Some(Unsynced { ticket, events: waiting + events });
-        let is_large = self.settings.rotate_bytes.is_some_and(|bytes| self.size >= bytes);
-        match () {
-            () if is_large && self.size > 0 => self.rotate(parcels),
-            // As sinks of messages put: the other half of what EventMesh has on its way comes meanwhile.
-            () if waiting + events >= EVENTS_MAX as u64 || self.file.is_overdue() => self.settle(parcels),
-            () => Ok(()),
+        if self.written - self.synced >= SYNC_EVENTS {
+            self.file.hasten();
         }
+        Ok(())
     }
 
     /// Does what is due.
     fn settle(&mut self, parcels: &mut dyn Outlet<SinkEvent>) -> Result<(), Failure> {
-        let is_old =
-            self.since.zip(self.settings.rotate_every).is_some_and(|(since, every)| since.elapsed() >= every);
-        if is_old { self.rotate(parcels) } else { self.sync(parcels) }
+        let is_large = self.settings.rotate_bytes.is_some_and(|bytes| self.size >= bytes && self.size > 0);
+        if is_large || self.rotation().is_some_and(|due| due <= Instant::now()) {
+            return self.rotate(parcels);
+        }
+        let synced = self.file.settle()?;
+        self.acknowledge(synced, parcels);
+        Ok(())
     }
 
+    /// Makes all durable.
     fn sync(&mut self, parcels: &mut dyn Outlet<SinkEvent>) -> Result<(), Failure> {
-        self.file.sync()?;
-        let Some(Unsynced { ticket, events }) = self.unsynced.take() else { return Ok(()) };
-        self.stats.applied.add(events);
+        let synced = self.file.sync()?;
+        self.acknowledge(synced, parcels);
+        Ok(())
+    }
+
+    fn acknowledge(&mut self, synced: Option<Written>, parcels: &mut dyn Outlet<SinkEvent>) {
+        let Some(Written { ticket, events }) = synced else { return };
+        self.stats.applied.add(events - std::mem::replace(&mut self.synced, events));
         self.stats.puts.add(1);
         parcels.acked(ticket);
-        Ok(())
     }
 
     /// Puts the file aside and begins another.
@@ -261,18 +276,13 @@ mod tests {
         let rotate_every = Some(Duration::from_millis(20));
         let file = LineFile::open(&path, SETTING).unwrap();
         let mut outlet = FakeOutlet::new([]);
-        let mut written = Lines {
-            settings: FileSettings { rotate_every, ..settings(&path) },
-            file,
-            size: 0,
-            since: None,
-            unsynced: None,
-            text: Vec::new(),
-            stats: Arc::default(),
-        };
-        assert_eq!(written.deadline(), None, "an empty file does not grow old");
+        let mut written =
+            Lines::new(FileSettings { rotate_every, ..settings(&path) }, Arc::default(), file, 0);
+        assert_eq!(written.rotation(), None, "an empty file does not grow old");
         written.append(Delivery { ticket: 0, parcel: parcel(&[event(1)]) }, &mut outlet).unwrap();
-        while written.deadline().is_some() {
+        outlet.ends_after = Some(1);
+        while written.rotation().is_some() {
+            assert!(matches!(written.next(&mut outlet), Arrival::Nothing));
             written.settle(&mut outlet).unwrap();
         }
         assert_eq!((lines(&aside(&path)[0]), lines(&path).len(), outlet.acked), (vec![line(1)], 0, vec![0]));

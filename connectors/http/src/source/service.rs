@@ -3,6 +3,7 @@
 //! Invariant: 2xx is said only after everything of the request is acknowledged. All of a batch is looked at before any of it
 //! is handed on, so a refusal means that nothing of it was.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use flowd_codec::event::carried;
 use flowd_codec::event::view::{EventView, ExtensionValue, decode_event};
 use flowd_source::Subject;
 use flowd_source::subject::is_topic;
+use futures_util::FutureExt;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
 use hyper::header::{AUTHORIZATION, CONNECTION, HeaderValue};
@@ -192,8 +194,13 @@ impl Service {
     }
 
     async fn body(&self, body: Incoming) -> Result<Bytes, Refusal> {
-        let whole = Limited::new(body, self.rules.body_bytes_max).collect();
-        match tokio::time::timeout(self.rules.read_time_max, whole).await {
+        let mut whole = pin!(Limited::new(body, self.rules.body_bytes_max).collect());
+        // A short one came with the head: to set a timer would take longer than to read it.
+        let collected = match whole.as_mut().now_or_never() {
+            Some(collected) => Ok(collected),
+            None => tokio::time::timeout(self.rules.read_time_max, whole).await,
+        };
+        match collected {
             Ok(Ok(body)) => Ok(body.to_bytes()),
             Ok(Err(error)) if error.is::<LengthLimitError>() => Err(self.too_large()),
             Ok(Err(error)) => {

@@ -151,7 +151,7 @@ impl<W: Write> Tail<W> {
 fn members(event: &[u8]) -> Option<Vec<&[u8]>> {
     let event = incoming::read(event).ok().filter(|event| event.event_type == batch::EVENT_TYPE)?;
     match event.data {
-        Data::Json(members) => Some(batch::members(members.get()).collect()),
+        Data::Json(members) => Some(batch::members(members).collect()),
         Data::Absent | Data::Base64(_) => None,
     }
 }

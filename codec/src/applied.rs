@@ -250,7 +250,7 @@ mod tests {
                 (EVENT_TYPE, Some("flowd.applied.orders"))
             );
             let Data::Json(data) = &event.data else { panic!("{:?}", event.data) };
-            let report = read(data.get()).expect("a report");
+            let report = read(data).expect("a report");
             assert_eq!((&*report.source, &*report.instance), (SOURCE, "to \"b\""));
             ids.push(event.id.into_owned());
             all_lanes.extend(

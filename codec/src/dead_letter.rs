@@ -2,8 +2,6 @@
 //!
 //! Whoever rejects an event writes it with this, so that one file has one form. Not here: what is done with the line.
 
-use serde_json::value::RawValue;
-
 use crate::json;
 
 /// Where a rejected event comes from; what is not known becomes null.
@@ -65,10 +63,10 @@ fn member(line: &mut Vec<u8>, name: &str, text: Option<&str>) {
 /// object with their base64.
 pub fn as_json(event: &[u8]) -> Vec<u8> {
     // A newline between members would tear the line.
-    if let Ok(value) = serde_json::from_slice::<&RawValue>(event)
-        && !value.get().contains(['\n', '\r'])
+    if let Ok(value) = json::checked(event)
+        && !value.contains(['\n', '\r'])
     {
-        return value.get().as_bytes().to_vec();
+        return value.as_bytes().to_vec();
     }
     let mut out = Vec::new();
     match std::str::from_utf8(event) {

@@ -20,6 +20,7 @@ pub mod content;
 pub mod incoming;
 pub mod marker;
 mod members;
+mod name;
 mod rows;
 mod stamp;
 pub mod view;

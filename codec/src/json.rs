@@ -1,16 +1,19 @@
 //! JSON text, written and searched without a value tree.
 //!
 //! The writers only append to a caller's buffer and allocate nothing of their own (beyond the buffer's growth); what
-//! they append is valid JSON for every input. The readers look for one member of an object or for the elements of an
-//! array and skip the rest; they are no validators. Full parsing is `serde_json`'s business.
+//! they append is valid JSON for every input. Of the readers, `scan` looks for one member of an object or for the elements of
+//! an array, skips the rest and is no validator; `value` is one. Full parsing is `serde_json`'s business.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 mod scan;
+mod value;
 
 pub use scan::{Elements, elements, find_top_level_string};
 pub(crate) use scan::{string_end, unquote};
+pub(crate) use value::value_end;
+pub use value::{checked, value};
 
 /// What follows the backslash for a byte: 0 = not escaped, `u` = as `\u00XX`, else the letter itself.
 static ESCAPES: [u8; 256] = escapes();

@@ -106,8 +106,8 @@ fn view_of<'a>(event: &'a Event, payload: Option<&'a Payload>) -> EventView<'a> 
         extensions,
         data: match payload {
             None => Data::Absent,
-            Some(Payload::Json(value)) => Data::Json(value),
-            Some(Payload::Base64(value)) => Data::Base64(value),
+            Some(Payload::Json(value)) => Data::Json(value.get()),
+            Some(Payload::Base64(value)) => Data::Base64(value.get()),
         },
     }
 }

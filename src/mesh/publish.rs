@@ -71,8 +71,8 @@ pub(crate) fn check<'a>(
         decode_event(body).map_err(|error| format!("io.cloudevents.rw.CloudEventRWException: {error}"))?;
     check_view(&view)?;
     if let Data::Json(data) = view.data
-        && data.get().len() > event_size
-        && data.get().encode_utf16().count() > event_size
+        && data.len() > event_size
+        && data.encode_utf16().count() > event_size
     {
         return Err(too_large(event_size));
     }

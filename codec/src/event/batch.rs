@@ -103,7 +103,7 @@ mod tests {
         assert_eq!((&*read.event_type, read.topic.as_deref()), (EVENT_TYPE, Some("shop.orders")));
         assert_eq!(read.id, format!("0..{}", texts.len() - 1));
         let Data::Json(data) = read.data else { panic!("{:?}", read.data) };
-        let unpacked: Vec<_> = super::members(data.get()).collect();
+        let unpacked: Vec<_> = super::members(data).collect();
         assert_eq!(unpacked, members.iter().map(|member| member.json).collect::<Vec<_>>());
         for (member, sequence) in unpacked.into_iter().zip(1..) {
             let order = incoming::read(member).expect("a CloudEvent").order;

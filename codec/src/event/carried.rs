@@ -35,11 +35,16 @@ const JSON: &str = "application/json";
 /// # Errors
 /// Why not.
 pub fn check(event: &EventView<'_>) -> Result<(), String> {
-    for (name, value) in [("source", Some(&event.source)), ("dataschema", event.data_schema.as_ref())] {
-        if let Some(value) = value.filter(|value| !uri::is_reference(value)) {
-            return Err(format!("its {name} is {value:?}, which is no URI reference"));
-        }
-    }
+    check_reference("source", &event.source)?;
+    check_but_source(event)
+}
+
+/// As [`check`], where the source was looked at already.
+///
+/// # Errors
+/// Why not.
+pub fn check_but_source(event: &EventView<'_>) -> Result<(), String> {
+    event.data_schema.as_ref().map_or(Ok(()), |schema| check_reference("dataschema", schema))?;
     let is_carried = event.data_content_type.as_deref() == Some(DATA_CONTENT_TYPE);
     for (name, value) in &event.extensions {
         if !is_carried && EXTENSIONS.contains(&&**name) {
@@ -50,6 +55,17 @@ pub fn check(event: &EventView<'_>) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Whether the value of an attribute is a URI reference.
+///
+/// # Errors
+/// That it is none.
+pub fn check_reference(name: &str, value: &str) -> Result<(), String> {
+    match uri::is_reference(value) {
+        true => Ok(()),
+        false => Err(format!("its {name} is {value:?}, which is no URI reference")),
+    }
 }
 
 /// An event's time.
@@ -196,7 +212,7 @@ pub fn payload<'a>(event: &EventView<'a>) -> Result<Option<Cow<'a, [u8]>>, Event
     let value = match event.data {
         Data::Absent => return Ok(None),
         Data::Base64(value) => return decode_base64(value).map(|bytes| Some(Cow::Owned(bytes))),
-        Data::Json(value) => value.get(),
+        Data::Json(value) => value,
     };
     let is_json = event.data_content_type.as_deref().is_none_or(is_json);
     let inside = value.strip_prefix('"').and_then(|text| text.strip_suffix('"')).filter(|_| !is_json);

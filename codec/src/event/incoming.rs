@@ -7,11 +7,10 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde_json::value::RawValue;
-
-use super::members::{Members, Met};
+use super::members::Members;
+use super::name::{Name, Texts};
 use super::stamp::{EPOCH_WIDTH, NUMBER_WIDTH};
-use super::view::{Data, EventError, EventView, ExtensionValue, decode_event, is_attribute_name};
+use super::view::{Data, EventError, EventView, ExtensionValue, decode_event};
 use crate::{json, time};
 
 /// An event, borrowed from its JSON.
@@ -127,14 +126,10 @@ pub fn read(json: &[u8]) -> Result<Incoming<'_>, EventError> {
 
 impl<'a> From<EventView<'a>> for Incoming<'a> {
     fn from(view: EventView<'a>) -> Self {
-        let mut extensions = Extensions::default();
-        let mut partition_key = None;
+        let mut texts = Texts::default();
         for (name, value) in view.extensions {
-            let ExtensionValue::String(value) = value else { continue };
-            if name == "partitionkey" {
-                partition_key = Some(PartitionKey(KeyText::Plain(value)));
-            } else if let Some(slot) = extensions.slot(&name) {
-                *slot = Some(value);
+            if let (Some(name), ExtensionValue::String(value)) = (Name::of(&name), value) {
+                texts.put(name, value);
             }
         }
         Self {
@@ -143,77 +138,48 @@ impl<'a> From<EventView<'a>> for Incoming<'a> {
             event_type: view.event_type,
             topic: view.subject,
             time: view.time,
-            partition_key,
-            applied: extensions.is_applied(),
-            order: extensions.into_order(),
+            partition_key: texts.take(Name::PartitionKey).map(|key| PartitionKey(KeyText::Plain(key))),
+            applied: is_applied(&texts),
+            order: Order::of(&mut texts),
             data: view.data,
         }
     }
 }
 
-/// The extensions that say where an event stands.
-#[derive(Default)]
-struct Extensions<'a> {
-    epoch: Option<Cow<'a, str>>,
-    lane: Option<Cow<'a, str>>,
-    sequence: Option<Cow<'a, str>>,
-    snapshot: Option<Cow<'a, str>>,
-    chunk: Option<Cow<'a, str>>,
-    number: Option<Cow<'a, str>>,
-    chunk_size: Option<Cow<'a, str>>,
-    after: Option<Cow<'a, str>>,
-    delivery: Option<Cow<'a, str>>,
+fn is_applied(texts: &Texts<'_>) -> bool {
+    texts.get(Name::Delivery) == Some("applied")
 }
 
-impl<'a> Extensions<'a> {
-    fn slot(&mut self, name: &str) -> Option<&mut Option<Cow<'a, str>>> {
-        Some(match name {
-            "epoch" => &mut self.epoch,
-            "lane" => &mut self.lane,
-            "sequence" => &mut self.sequence,
-            "snapshot" => &mut self.snapshot,
-            "chunk" => &mut self.chunk,
-            "number" => &mut self.number,
-            "chunksize" => &mut self.chunk_size,
-            "after" => &mut self.after,
-            "delivery" => &mut self.delivery,
-            _ => return None,
-        })
+impl<'a> Order<'a> {
+    fn of(texts: &mut Texts<'a>) -> Self {
+        Self::counted(texts).or_else(|| Self::row(texts)).unwrap_or_default()
     }
 
-    fn is_applied(&self) -> bool {
-        self.delivery.as_deref() == Some("applied")
+    fn counted(texts: &Texts<'_>) -> Option<Self> {
+        let epoch = fixed(texts.get(Name::Epoch)?, EPOCH_WIDTH)?;
+        let sequence = fixed(texts.get(Name::Sequence)?, NUMBER_WIDTH).filter(|sequence| *sequence > 0)?;
+        Some(Self::Counted { epoch, lane: lane(texts)?, sequence })
     }
 
-    fn into_order(self) -> Order<'a> {
-        self.counted().or_else(|| self.row()).unwrap_or_default()
-    }
-
-    fn counted(&self) -> Option<Order<'a>> {
-        let epoch = fixed(self.epoch.as_deref()?, EPOCH_WIDTH)?;
-        let sequence = fixed(self.sequence.as_deref()?, NUMBER_WIDTH).filter(|sequence| *sequence > 0)?;
-        Some(Order::Counted { epoch, lane: self.lane()?, sequence })
-    }
-
-    fn row(self) -> Option<Order<'a>> {
-        let lane = self.lane()?;
-        let (run, chunk) = self.chunk.as_deref()?.split_once('-')?;
-        let (epoch, sequence) = self.after.as_deref()?.split_once('-')?;
-        let size = u32::try_from(digits(self.chunk_size.as_deref()?)?).ok()?;
-        let number = u32::try_from(digits(self.number.as_deref()?)?).ok().filter(|number| *number < size)?;
-        Some(Order::Row {
+    fn row(texts: &mut Texts<'a>) -> Option<Self> {
+        let lane = lane(texts)?;
+        let (run, chunk) = texts.get(Name::Chunk)?.split_once('-')?;
+        let (epoch, sequence) = texts.get(Name::After)?.split_once('-')?;
+        let size = u32::try_from(digits(texts.get(Name::ChunkSize)?)?).ok()?;
+        let number = u32::try_from(digits(texts.get(Name::Number)?)?).ok().filter(|number| *number < size)?;
+        Some(Self::Row {
             chunk: Chunk { run: fixed(run, EPOCH_WIDTH)?, number: digits(chunk)? },
             number,
             size,
             lane,
             after: (fixed(epoch, EPOCH_WIDTH)?, fixed(sequence, NUMBER_WIDTH)?),
-            snapshot: self.snapshot?,
+            snapshot: texts.take(Name::Snapshot)?,
         })
     }
+}
 
-    fn lane(&self) -> Option<u16> {
-        fixed(self.lane.as_deref()?, 2).and_then(|lane| u16::try_from(lane).ok())
-    }
+fn lane(texts: &Texts<'_>) -> Option<u16> {
+    fixed(texts.get(Name::Lane)?, 2).and_then(|lane| u16::try_from(lane).ok())
 }
 
 /// A number of exactly this many digits.
@@ -234,98 +200,36 @@ fn digits(text: &str) -> Option<u64> {
     (!text.is_empty()).then_some(number)
 }
 
-/// The attributes of an event in the plain form, as they are found.
-#[derive(Default)]
-struct Plain<'a> {
-    spec_version: Option<Cow<'a, str>>,
-    id: Option<Cow<'a, str>>,
-    source: Option<Cow<'a, str>>,
-    event_type: Option<Cow<'a, str>>,
-    content_type: Option<Cow<'a, str>>,
-    schema: Option<Cow<'a, str>>,
-    topic: Option<Cow<'a, str>>,
-    time: Option<Cow<'a, str>>,
-    partition_key: Option<&'a str>,
-    extensions: Extensions<'a>,
-    others: Others<'a>,
-}
-
 /// Reads an event of version 1.0 whose `data` is JSON and whose other attributes are all texts without escapes but the
 /// partition key; see [`Members`]. `None` where it is anything else.
 fn read_plain(json: &[u8]) -> Option<Incoming<'_>> {
     let mut members = Members::of(json)?;
-    let (mut plain, mut data) = (Plain::default(), None);
-    while let Some(name) = members.name()? {
+    let (mut texts, mut data, mut key) = (Texts::default(), None, None);
+    while let Some((name, _)) = members.next()? {
         match name {
-            "data" => set(&mut data, members.value()?)?,
-            "partitionkey" => set(&mut plain.partition_key, members.escaped_text()?)?,
-            _ => plain.add(name, members.text()?)?,
+            Name::Data => data = Some(members.value()?),
+            Name::DataBase64 => return None,
+            Name::PartitionKey => key = Some(members.escaped_text()?),
+            _ => texts.put(name, Cow::Borrowed(members.text()?)),
         }
     }
-    plain.into_event(data?)
-}
-
-impl<'a> Plain<'a> {
-    fn add(&mut self, name: &'a str, text: &'a str) -> Option<()> {
-        let slot = match name {
-            "id" => &mut self.id,
-            "source" => &mut self.source,
-            "type" => &mut self.event_type,
-            "datacontenttype" => &mut self.content_type,
-            "dataschema" => &mut self.schema,
-            "subject" => &mut self.topic,
-            "time" => &mut self.time,
-            "specversion" => &mut self.spec_version,
-            _ => match self.extensions.slot(name) {
-                Some(slot) => slot,
-                None => return self.others.add(name),
-            },
-        };
-        set(slot, Cow::Borrowed(text))
+    (texts.get(Name::SpecVersion)? == "1.0").then_some(())?;
+    let time = texts.take(Name::Time);
+    if let Some(time) = &time {
+        time::parse_rfc3339_us(time)?;
     }
-
-    fn into_event(self, data: &'a RawValue) -> Option<Incoming<'a>> {
-        let required = |text: Option<Cow<'a, str>>| text.filter(|text| !text.is_empty());
-        (self.spec_version? == "1.0").then_some(())?;
-        if let Some(time) = &self.time {
-            time::parse_rfc3339_us(time)?;
-        }
-        Some(Incoming {
-            id: required(self.id)?,
-            source: required(self.source)?,
-            event_type: required(self.event_type)?,
-            topic: self.topic,
-            time: self.time,
-            partition_key: self.partition_key.map(|inside| PartitionKey(KeyText::Escaped(inside))),
-            applied: self.extensions.is_applied(),
-            order: self.extensions.into_order(),
-            data: Data::Json(data),
-        })
-    }
-}
-
-fn set<T>(slot: &mut Option<T>, value: T) -> Option<()> {
-    slot.is_none().then(|| *slot = Some(value))
-}
-
-/// The names of extensions that nobody asks for, since none may come twice. A Java server adds eleven.
-#[derive(Default)]
-struct Others<'a> {
-    names: [&'a str; 24],
-    count: usize,
-    met: Met,
-}
-
-impl<'a> Others<'a> {
-    fn add(&mut self, name: &'a str) -> Option<()> {
-        let is_twice = self.met.may_have(name) && self.names[..self.count].contains(&name);
-        if is_twice || !is_attribute_name(name) {
-            return None;
-        }
-        *self.names.get_mut(self.count)? = name;
-        self.count += 1;
-        Some(())
-    }
+    let mut required = |name| texts.take(name).filter(|text| !text.is_empty());
+    Some(Incoming {
+        id: required(Name::Id)?,
+        source: required(Name::Source)?,
+        event_type: required(Name::Type)?,
+        topic: texts.take(Name::Subject),
+        time,
+        partition_key: key.map(|inside| PartitionKey(KeyText::Escaped(inside))),
+        applied: is_applied(&texts),
+        order: Order::of(&mut texts),
+        data: Data::Json(data?),
+    })
 }
 
 /// That both ways of reading say the same, for fuzzing and tests.

@@ -1,42 +1,70 @@
 //! The members of an event in the form in which nearly all arrive: an object without white space between its members.
 //!
 //! A JSON parser has to expect anything behind each byte; this one steps from quote to quote, and leaves whatever is unusual
-//! to the parser.
+//! to the parser. And an event has nearly always the members of the one before it, in the same order: a name is compared
+//! with the one that stood there, and looked at only where it is another.
 
-use serde::Deserialize as _;
-use serde_json::value::RawValue;
+use std::cell::Cell;
 
+use super::name::Name;
 use crate::json;
 
 /// A place between two members. Every answer `None` means: read this text in another way.
+///
+/// Kept: no name comes twice, and each is one that an attribute may have.
 pub(super) struct Members<'a> {
     rest: &'a str,
-    is_first: bool,
+    /// The members up to here, and behind them those of the event before.
+    known: Vec<Known>,
+    at: usize,
+}
+
+thread_local! {
+    /// The members of the event that this thread read last.
+    static BEFORE: Cell<Vec<Known>> = const { Cell::new(Vec::new()) };
 }
 
 impl<'a> Members<'a> {
+    /// The most that an event may have here.
+    const MEMBERS_MAX: usize = 64;
+
     pub(super) fn of(json: &'a [u8]) -> Option<Self> {
         // Once for all: the pieces below are cut at ASCII characters.
-        let rest = simdutf8::basic::from_utf8(json).ok()?.strip_prefix('{')?;
-        Some(Self { rest, is_first: true })
+        let rest = simdutf8::basic::from_utf8(json).ok()?;
+        Some(Self { rest, known: BEFORE.take(), at: 0 })
     }
 
-    /// The name of the next member, whose value is to be asked for then; `Some(None)` at the end of the text.
-    pub(super) fn name(&mut self) -> Option<Option<&'a str>> {
-        if self.rest == "}" {
-            return Some(None);
-        }
-        let rest = match std::mem::take(&mut self.is_first) {
-            true => self.rest,
-            false => self.rest.strip_prefix(',')?,
+    /// What the next member is, and its name; its value is to be asked for then. `Some(None)` at the end of the text.
+    #[inline]
+    pub(super) fn next(&mut self) -> Option<Option<(Name, &'a str)>> {
+        let (name, size) = match self.known.get(self.at).filter(|known| known.begins(self.rest)) {
+            Some(known) => (known.name, known.size),
+            None if self.rest == "}" && self.at > 0 => return Some(None),
+            None => self.learn()?,
         };
-        let rest = rest.strip_prefix('"')?;
-        let (name, rest) = rest.split_at(json::first_special(rest.as_bytes())?);
-        self.rest = rest.strip_prefix("\":")?;
-        Some(Some(name))
+        let (lead, rest) = self.rest.split_at(usize::from(size));
+        self.rest = rest;
+        self.at += 1;
+        Some(Some((name, &lead[2..lead.len() - 2])))
+    }
+
+    /// Takes note of a name that the event before did not have here.
+    #[cold]
+    fn learn(&mut self) -> Option<(Name, u8)> {
+        self.known.truncate(self.at);
+        let inside = self.rest.strip_prefix(if self.at == 0 { "{\"" } else { ",\"" })?;
+        let text = &inside[..json::first_special(inside.as_bytes())?];
+        inside[text.len()..].starts_with("\":").then_some(())?;
+        let lead = &self.rest[..text.len() + 4];
+        let known = Known::new(lead, Name::of(text)?)?;
+        let is_new =
+            self.known.len() < Self::MEMBERS_MAX && !self.known.iter().any(|other| other.is_of(text));
+        is_new.then(|| self.known.push(known))?;
+        Some((known.name, known.size))
     }
 
     /// A string without escapes. `None` leaves the place where it is.
+    #[inline]
     pub(super) fn text(&mut self) -> Option<&'a str> {
         let rest = self.rest.strip_prefix('"')?;
         let (text, rest) = rest.split_at(json::first_special(rest.as_bytes())?);
@@ -52,29 +80,69 @@ impl<'a> Members<'a> {
         Some(text)
     }
 
-    /// Any value, checked.
-    pub(super) fn value(&mut self) -> Option<&'a RawValue> {
-        let value = <&RawValue>::deserialize(&mut serde_json::Deserializer::from_str(self.rest)).ok()?;
-        self.rest = self.rest.strip_prefix(value.get())?;
+    /// The text of any value, checked.
+    #[inline]
+    pub(super) fn value(&mut self) -> Option<&'a str> {
+        let (value, rest) = self.rest.split_at(json::value_end(self.rest)?);
+        self.rest = rest;
         Some(value)
     }
 }
 
-/// Names that were met, so that most of those that are new are known to be so without a look at the others.
-#[derive(Debug, Default, Clone, Copy)]
-pub(super) struct Met(u64);
-
-impl Met {
-    /// Takes note of a name; false where none of those before can be the same.
-    pub(super) fn may_have(&mut self, name: &str) -> bool {
-        let [first, .., last] = name.as_bytes() else { return true };
-        let mixed = usize::from(*first) * 7 + usize::from(*last) * 13 + name.len() * 29;
-        let bit = 1 << (mixed % 64);
-        let is_met = self.0 & bit != 0;
-        self.0 |= bit;
-        is_met
+impl Drop for Members<'_> {
+    fn drop(&mut self) {
+        BEFORE.set(std::mem::take(&mut self.known));
     }
 }
+
+/// A member as it begins: `,"name":`, or with a bracket in the comma's place.
+#[derive(Clone, Copy)]
+struct Known {
+    lead: [u8; Known::SIZE],
+    size: u8,
+    name: Name,
+}
+
+impl Known {
+    /// Room for a name of 28 characters; the longest of EventMesh's own has 24, and the specification advises 20 at most.
+    const SIZE: usize = 32;
+
+    fn new(lead: &str, name: Name) -> Option<Self> {
+        let mut known = Self { lead: [0; Self::SIZE], size: u8::try_from(lead.len()).ok()?, name };
+        known.lead.get_mut(..lead.len())?.copy_from_slice(lead.as_bytes());
+        Some(known)
+    }
+
+    /// Whether the text begins so. All bytes are compared at once, and those that do not count masked out: a comparison of as many as count
+    /// would be a call.
+    #[inline]
+    fn begins(&self, text: &str) -> bool {
+        let size = usize::from(self.size);
+        match text.as_bytes().first_chunk::<{ Self::SIZE }>() {
+            Some(chunk) => {
+                let differs = |index: usize| (chunk[index] ^ self.lead[index]) & MASKS[size][index];
+                (0..Self::SIZE).fold(0, |all, index| all | differs(index)) == 0
+            }
+            None => text.as_bytes().starts_with(&self.lead[..size]),
+        }
+    }
+
+    fn is_of(&self, name: &str) -> bool {
+        self.lead[2..usize::from(self.size) - 2] == *name.as_bytes()
+    }
+}
+
+/// For each size the bytes that count.
+static MASKS: [[u8; Known::SIZE]; Known::SIZE + 1] = {
+    let mut masks = [[0; Known::SIZE]; Known::SIZE + 1];
+    let mut size = 1;
+    while size <= Known::SIZE {
+        masks[size] = masks[size - 1];
+        masks[size][size - 1] = u8::MAX;
+        size += 1;
+    }
+    masks
+};
 
 /// Where a string ends whose inside begins here: the place of its quote. `None` for control characters, and for escapes that
 /// are not of one letter.

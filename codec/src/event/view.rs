@@ -5,7 +5,6 @@
 
 use std::borrow::Cow;
 
-use serde_json::value::RawValue;
 use thiserror::Error;
 
 use crate::{json, time};
@@ -57,24 +56,14 @@ impl ExtensionValue<'_> {
 }
 
 /// The payload.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Data<'a> {
     /// There is none; not the same as a JSON null.
     Absent,
-    /// The text of the JSON value, as it stood there.
-    Json(&'a RawValue),
+    /// The text of the JSON value, as it stood there, without white space around it.
+    Json(&'a str),
     /// The JSON text of a string that holds base64, with its quotes.
-    Base64(&'a RawValue),
-}
-
-impl PartialEq for Data<'_> {
-    fn eq(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Absent, Self::Absent) => true,
-            (Self::Json(a), Self::Json(b)) | (Self::Base64(a), Self::Base64(b)) => a.get() == b.get(),
-            _ => false,
-        }
-    }
+    Base64(&'a str),
 }
 
 /// A decoded CloudEvent that borrows from its JSON; a text is copied only where it holds an escape.
@@ -211,13 +200,13 @@ impl<'a> EventView<'a> {
         }
         match self.data {
             Data::Absent => {}
-            Data::Json(value) => write_raw(out, "data", value.get()),
+            Data::Json(value) => write_raw(out, "data", value),
             Data::Base64(value) => {
                 if self.spec_version == SpecVersion::V03 {
                     write_attribute(out, "datacontentencoding", "base64");
-                    write_raw(out, "data", value.get());
+                    write_raw(out, "data", value);
                 } else {
-                    write_raw(out, "data_base64", value.get());
+                    write_raw(out, "data_base64", value);
                 }
             }
         }

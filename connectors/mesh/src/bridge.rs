@@ -207,7 +207,7 @@ async fn push(json: &[u8], topic: &str, is_renamed: bool, feeder: &mut Feeder<'_
         && is_batch()
         && let Ok(EventView { data: Data::Json(data), .. }) = decode_event(json)
     {
-        for member in batch::members(data.get()) {
+        for member in batch::members(data) {
             feeder.push(&Event::Structured { json: member, topic }).await?;
         }
         return Ok(());

@@ -9,6 +9,7 @@ use std::str;
 use flowd_codec::event::incoming::{self, Incoming};
 use flowd_codec::event::view::{Data, decode_base64};
 use flowd_codec::event::{batch, marker};
+use flowd_codec::json;
 use flowd_engine::parcel::Parcel;
 use flowd_engine::record::Span;
 use memchr::memchr;
@@ -37,7 +38,7 @@ pub fn read(body: &[u8], parcel: &mut Parcel<SinkEvent>) {
     match incoming::read(body) {
         Ok(event) if event.event_type == batch::EVENT_TYPE => match event.data {
             Data::Json(data) => {
-                for member in batch::members(data.get()) {
+                for member in batch::members(data) {
                     parcel.events.push(one(member, incoming::read(member), &mut text));
                 }
             }
@@ -180,13 +181,11 @@ fn content(event: &Incoming<'_>, texts: &mut Texts<'_>) -> Result<Content, Strin
     }
     let is_change = event.event_type.starts_with(CHANGE);
     let data = match &event.data {
-        Data::Json(data) => data.get().as_bytes(),
+        Data::Json(data) => data.as_bytes(),
         // Some writers put JSON into base64.
         Data::Base64(data) if !is_change => {
             let decoded = decode_base64(data).map_err(|error| error.to_string())?;
-            if serde_json::from_slice::<&serde_json::value::RawValue>(&decoded).is_err()
-                || !envelope::is_object(&decoded)
-            {
+            if json::checked(&decoded).is_err() || !envelope::is_object(&decoded) {
                 return Err("its data is no JSON object".to_owned());
             }
             return Ok(Content::Plain { data: texts.add(&decoded) });

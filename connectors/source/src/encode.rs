@@ -6,14 +6,13 @@ use flowd_codec::event::carried::{self, Carried, Payload, Time, write_attribute,
 use flowd_codec::event::view::{self, EventView, ExtensionValue, decode_original};
 use flowd_codec::event::{DATA_CONTENT_TYPE, Framed, Framing, Template};
 use flowd_codec::frame::PUBLISH_SIZE_MAX;
+use flowd_codec::json;
 use flowd_codec::time::TimeText;
-use flowd_codec::uri;
 use flowd_engine::failure::Failure;
 use flowd_engine::order::{Keyed, hash_of};
 use flowd_engine::parcel::{Parcel, Reject};
 use flowd_engine::record::{Batch, Span};
 use flowd_engine::worker::{Encode, Encoded};
-use serde_json::value::RawValue;
 
 use crate::batch::{DataForm, Form, Message, Parts, extensions};
 use crate::event::is_extension_name;
@@ -116,8 +115,8 @@ impl MessageEncoder {
     /// Writes an event that came whole; it, and the hash of its key.
     fn structured(&mut self, json: &[u8], topic: &str, out: &mut Vec<u8>) -> Result<(Framed, u64), String> {
         let event = decode_original(json).map_err(|error| format!("it is no CloudEvent: {error}"))?;
-        carried::check(&event)?;
         let template = self.templates.of(&event.source, &event.event_type, topic)?;
+        carried::check_but_source(&event)?;
         let is_carried = event.data_content_type.as_deref() == Some(DATA_CONTENT_TYPE);
         if let Some(schema) = &event.data_schema {
             write_text_attribute(&mut self.attributes, "dataschema", schema);
@@ -210,11 +209,11 @@ impl Names {
 
 /// The text of data that is one JSON value.
 fn json_of(data: Span, bytes: Bytes<'_>) -> Result<&str, String> {
-    let value: Result<&RawValue, _> = match bytes.known_text(data) {
-        Some(text) => serde_json::from_str(text),
-        None => serde_json::from_slice(bytes.of(data)),
+    let value = match bytes.known_text(data).and_then(json::value) {
+        Some(value) => Ok(value),
+        None => json::checked(bytes.of(data)),
     };
-    value.map(RawValue::get).map_err(|error| format!("the data is to be JSON, and is not: {error}"))
+    value.map_err(|error| format!("the data is to be JSON, and is not: {error}"))
 }
 
 impl Encode<Message, Keyed<Framed>> for MessageEncoder {
@@ -239,8 +238,8 @@ impl Encode<Message, Keyed<Framed>> for MessageEncoder {
 /// The data of an event that came whole. One that is carried already says so in its extensions.
 fn payload<'a>(event: &EventView<'a>, is_carried: bool) -> Payload<'a> {
     match event.data {
-        view::Data::Json(value) => Payload::Json(value.get()),
-        view::Data::Base64(value) => Payload::Base64(value.get()),
+        view::Data::Json(value) => Payload::Json(value),
+        view::Data::Base64(value) => Payload::Base64(value),
         view::Data::Absent if is_carried => Payload::Json("null"),
         view::Data::Absent => Payload::None,
     }
@@ -259,10 +258,7 @@ fn check(source: &str, kind: &str, topic: &str) -> Result<(), String> {
             "\"{topic}\" is no topic: 1 to {TOPIC_BYTES_MAX} letters, digits, `.`, `_`, `-`"
         ));
     }
-    match uri::is_reference(source) {
-        true => Ok(()),
-        false => Err(format!("its source is {source:?}, which is no URI reference")),
-    }
+    carried::check_reference("source", source)
 }
 
 fn is_empty(name: &str) -> String {

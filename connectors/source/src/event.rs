@@ -2,6 +2,7 @@
 
 use flowd_codec::event::view::is_attribute_name;
 use flowd_codec::event::{carried, content};
+use flowd_codec::json;
 
 /// One event. Whatever cannot become a CloudEvent follows `pipeline.onReject`, with the reason and what was pushed: an id,
 /// type or topic that is empty or not allowed, an extension's name, data that is no JSON, a text that is no CloudEvent, an
@@ -81,7 +82,7 @@ impl<'a> Data<'a> {
 
 /// Whether these bytes are one JSON value.
 pub(crate) fn is_json(bytes: &[u8]) -> bool {
-    serde_json::from_slice::<&serde_json::value::RawValue>(bytes).is_ok()
+    json::checked(bytes).is_ok()
 }
 
 /// Whether an event made from parts may have an extension of this name: `a-z` and `0-9`, and not the name of an attribute

@@ -29,7 +29,7 @@ fn check_read(order: impl Fn(&mut EventWriter<'_>), expected: &Order<'_>) {
     assert_eq!(plain.partition_key.as_ref().map(|key| key.text()).as_deref(), Some(r#"{"id":"a\"b"}"#));
     assert!(plain.applied);
     assert_eq!(&plain.order, expected);
-    assert!(matches!(plain.data, Data::Json(data) if data.get().ends_with(r#""n":[1.50,{}]}}"#)));
+    assert!(matches!(plain.data, Data::Json(data) if data.ends_with(r#""n":[1.50,{}]}}"#)));
     check_ways_agree(event.json(&out));
     // With white space it goes the other way, and is the same.
     let text = String::from_utf8(event.json(&out).to_vec()).expect("UTF-8");
@@ -74,8 +74,46 @@ fn attributes_may_stand_on_both_sides_of_the_data() {
     );
     let event = read_plain(text.as_bytes()).expect("the plain form");
     assert_eq!(event.topic.as_deref(), Some("orders"));
-    assert!(matches!(event.data, Data::Json(data) if data.get() == r#"{"id":"ü"}"#));
+    assert!(matches!(event.data, Data::Json(data) if data == r#"{"id":"ü"}"#));
     check_ways_agree(text.as_bytes());
+}
+
+#[test]
+fn what_an_event_is_does_not_depend_on_the_one_before_it() {
+    const HEAD: &str = r#"{"specversion":"1.0","id":"1","source":"/s","type":"t""#;
+    let texts = [
+        r#","data":1}"#,
+        r#","lane":"00","epoch":"1764028800000000","sequence":"00000000000000000007","data":1}"#,
+        r#","epoch":"1764028800000000","lane":"00","sequence":"00000000000000000007","data":1}"#,
+        r#","data":1,"rsp0ip":"1"}"#,
+        r#","rsp0ip":"1","data":{"id":[2]}}"#,
+        r#","rsp0ip":"1","rsp0ip":"1","data":1}"#,
+        r#","id":"2","data":1}"#,
+        r#","data":1,"data":1}"#,
+        r#","data":1,"data_base64":"AA=="}"#,
+        r#","data_base64":"AA=="}"#,
+        r#","anextensionwhosenameistoolongforthat":"1","data":1}"#,
+        r#","No":"1","data":1}"#,
+        r#","n":null,"n":"1","data":1}"#,
+        r#","n":5,"data":1}"#,
+        r#","n":"5","data":1"#,
+        "}",
+        "",
+    ];
+    let events: Vec<_> = texts.iter().map(|rest| format!("{HEAD}{rest}")).chain(["{}".to_owned()]).collect();
+    let read_alone = |json: &str| {
+        let _ = read(b"{\"no\":\"event\"}");
+        format!("{:?}", read(json.as_bytes()))
+    };
+    for json in &events {
+        let alone = read_alone(json);
+        for before in &events {
+            let _ = read(before.as_bytes());
+            assert_eq!(format!("{:?}", read(json.as_bytes())), alone, "{before} and then {json}");
+            let _ = read(before.as_bytes());
+            check_ways_agree(json.as_bytes());
+        }
+    }
 }
 
 #[test]

@@ -7,9 +7,10 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{Data, EXTENSIONS_MAX, EventError, EventView, ExtensionValue, SpecVersion, is_attribute_name};
+use super::{Data, EXTENSIONS_MAX, EventError, EventView, ExtensionValue, SpecVersion};
 use crate::event::added::is_added;
-use crate::event::members::{Members, Met};
+use crate::event::members::Members;
+use crate::event::name::Name;
 use crate::time;
 
 /// Reads one CloudEvent. Attributes that are null count as absent; `data` that is null does not.
@@ -46,17 +47,16 @@ enum Added {
 /// Reads one in the form in which nearly all arrive; `None` for any other, and for whatever is wrong.
 fn decode_usual(json: &[u8], added: Added) -> Option<EventView<'_>> {
     let (mut members, mut parts) = (Members::of(json)?, Parts::default());
-    while let Some(name) = members.name()? {
-        let text = match name {
-            "data" | "data_base64" => None,
+    while let Some((what, name)) = members.next()? {
+        let text = match what {
+            Name::Data | Name::DataBase64 => None,
             _ => members.text(),
         };
         match text {
-            Some(_) if added == Added::Left && is_added(name) => Ok(()),
-            Some(text) => parts.add_text(Cow::Borrowed(name), Cow::Borrowed(text)),
-            None => parts.add(Cow::Borrowed(name), members.value()?),
+            Some(_) if (what, added) == (Name::Added, Added::Left) => {}
+            Some(text) => parts.put_text(what, Cow::Borrowed(name), Cow::Borrowed(text)),
+            None => parts.add(Cow::Borrowed(name), members.value()?).ok()?,
         }
-        .ok()?;
     }
     parts.into_event().ok()
 }
@@ -95,9 +95,9 @@ impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let (mut parts, mut result) = (Parts::default(), Ok(()));
                 while let Some(Text(name)) = map.next_key()? {
-                    let value = map.next_value()?;
+                    let value: &'de RawValue = map.next_value()?;
                     if result.is_ok() {
-                        result = parts.add(name, value);
+                        result = parts.add(name, value.get());
                     }
                 }
                 Ok(Object(result.map(|()| parts)))
@@ -149,80 +149,77 @@ struct Parts<'a> {
     subject: Option<Cow<'a, str>>,
     time: Option<Cow<'a, str>>,
     extensions: Vec<(Cow<'a, str>, ExtensionValue<'a>)>,
-    met: Met,
-    data: Option<&'a RawValue>,
-    data_base64: Option<&'a RawValue>,
+    data: Option<&'a str>,
+    data_base64: Option<&'a str>,
 }
 
 impl<'a> Parts<'a> {
-    fn add(&mut self, name: Cow<'a, str>, value: &'a RawValue) -> Result<(), EventError> {
-        match name.as_ref() {
-            "data" => return set(&mut self.data, name, value),
-            "data_base64" if value.get() == "null" => return Ok(()),
-            "data_base64" => return set(&mut self.data_base64, name, value),
+    /// Adds a member with the text of its value, checked.
+    fn add(&mut self, name: Cow<'a, str>, value: &'a str) -> Result<(), EventError> {
+        let Some(what) = Name::of(&name) else { return Err(EventError::Name(name.into_owned())) };
+        match what {
+            Name::Data => return set(&mut self.data, name, value),
+            _ if value == "null" => return Ok(()),
+            Name::DataBase64 => return set(&mut self.data_base64, name, value),
             _ => {}
-        }
-        let is_attribute = self.attribute(&name).is_some();
-        if !is_attribute && !is_attribute_name(&name) {
-            return Err(EventError::Name(name.into_owned()));
-        }
-        if value.get() == "null" {
-            return Ok(());
         }
         let wrong = |name: Cow<'_, str>, expected| EventError::Type {
             name: name.into_owned(),
             found: kind_of(value),
             expected,
         };
-        match text_of(value) {
-            Some(text) => self.add_text(name, text),
-            None if is_attribute => Err(wrong(name, "a text")),
-            None => match extension_of(value) {
+        match (self.attribute(what), text_of(value)) {
+            (Some(slot), Some(text)) => set(slot, name, text),
+            (Some(_), None) => Err(wrong(name, "a text")),
+            (None, Some(text)) => self.add_extension(name, ExtensionValue::String(text)),
+            (None, None) => match extension_of(value) {
                 Some(found) => self.add_extension(name, found),
                 None => Err(wrong(name, "a text, a boolean or an integer")),
             },
         }
     }
 
-    fn add_text(&mut self, name: Cow<'a, str>, text: Cow<'a, str>) -> Result<(), EventError> {
-        match self.attribute(&name) {
-            Some(slot) => set(slot, name, text),
-            None => self.add_extension(name, ExtensionValue::String(text)),
+    /// Adds a text under a name that is not there yet.
+    fn put_text(&mut self, what: Name, name: Cow<'a, str>, text: Cow<'a, str>) {
+        match self.attribute(what) {
+            Some(slot) => *slot = Some(text),
+            None => self.put_extension(name, ExtensionValue::String(text)),
         }
     }
 
     /// Where an attribute of the specification goes.
-    fn attribute(&mut self, name: &str) -> Option<&mut Option<Cow<'a, str>>> {
+    fn attribute(&mut self, name: Name) -> Option<&mut Option<Cow<'a, str>>> {
         Some(match name {
-            "specversion" => &mut self.spec_version,
-            "id" => &mut self.id,
-            "source" => &mut self.source,
-            "type" => &mut self.event_type,
-            "datacontenttype" => &mut self.data_content_type,
-            "datacontentencoding" => &mut self.data_content_encoding,
-            "dataschema" => &mut self.data_schema,
-            "schemaurl" => &mut self.schema_url,
-            "subject" => &mut self.subject,
-            "time" => &mut self.time,
+            Name::SpecVersion => &mut self.spec_version,
+            Name::Id => &mut self.id,
+            Name::Source => &mut self.source,
+            Name::Type => &mut self.event_type,
+            Name::DataContentType => &mut self.data_content_type,
+            Name::DataContentEncoding => &mut self.data_content_encoding,
+            Name::DataSchema => &mut self.data_schema,
+            Name::SchemaUrl => &mut self.schema_url,
+            Name::Subject => &mut self.subject,
+            Name::Time => &mut self.time,
             _ => return None,
         })
     }
 
     fn add_extension(&mut self, name: Cow<'a, str>, value: ExtensionValue<'a>) -> Result<(), EventError> {
-        if !is_attribute_name(&name) {
-            return Err(EventError::Name(name.into_owned()));
-        }
-        if self.met.may_have(&name) && self.extensions.iter().any(|(key, _)| *key == name) {
+        if self.extensions.iter().any(|(key, _)| *key == name) {
             return Err(EventError::Twice(name.into_owned()));
         }
         if self.extensions.len() >= EXTENSIONS_MAX {
             return Err(EventError::TooManyExtensions);
         }
+        self.put_extension(name, value);
+        Ok(())
+    }
+
+    fn put_extension(&mut self, name: Cow<'a, str>, value: ExtensionValue<'a>) {
         if self.extensions.is_empty() {
             self.extensions.reserve(EXTENSIONS_USUAL);
         }
         self.extensions.push((name, value));
-        Ok(())
     }
 
     fn into_event(mut self) -> Result<EventView<'a>, EventError> {
@@ -302,25 +299,25 @@ fn required<'a>(value: Option<Cow<'a, str>>, name: &'static str) -> Result<Cow<'
 
 /// The text of a value that is a string. The value was checked when it was read: without an escape its inside is the
 /// text.
-fn text_of(value: &RawValue) -> Option<Cow<'_, str>> {
-    let inside = value.get().strip_prefix('"')?.strip_suffix('"')?;
+fn text_of(value: &str) -> Option<Cow<'_, str>> {
+    let inside = value.strip_prefix('"')?.strip_suffix('"')?;
     if memchr::memchr(b'\\', inside.as_bytes()).is_none() {
         return Some(Cow::Borrowed(inside));
     }
-    serde_json::from_str::<Text<'_>>(value.get()).ok().map(|text| text.0)
+    serde_json::from_str::<Text<'_>>(value).ok().map(|text| text.0)
 }
 
 /// The value of an extension that is no text.
-fn extension_of(value: &RawValue) -> Option<ExtensionValue<'static>> {
-    match value.get() {
+fn extension_of(value: &str) -> Option<ExtensionValue<'static>> {
+    match value {
         "true" => Some(ExtensionValue::Boolean(true)),
         "false" => Some(ExtensionValue::Boolean(false)),
         text => text.parse().ok().map(ExtensionValue::Integer),
     }
 }
 
-fn kind_of(value: &RawValue) -> &'static str {
-    match value.get().as_bytes().first() {
+fn kind_of(value: &str) -> &'static str {
+    match value.as_bytes().first() {
         Some(b'{') => "an object",
         Some(b'[') => "an array",
         Some(b'"') => "a text",
@@ -333,7 +330,7 @@ fn kind_of(value: &RawValue) -> &'static str {
 ///
 /// # Errors
 /// [`EventError::Base64`]; not for the data of an event that [`decode_event`] gave.
-pub fn decode_base64(value: &RawValue) -> Result<Vec<u8>, EventError> {
+pub fn decode_base64(value: &str) -> Result<Vec<u8>, EventError> {
     use base64::Engine as _;
     let text = text_of(value).ok_or_else(|| EventError::Base64(format!("it is {}", kind_of(value))))?;
     let decoded = base64::engine::general_purpose::STANDARD.decode(text.as_bytes());

@@ -156,10 +156,10 @@ fn write_data(out: &mut Vec<u8>, content_type: Option<&str>, body: &[u8]) -> Res
     }
     let form = content_type.map_or(Form::Json, Form::of);
     if form == Form::Json {
-        match serde_json::from_slice::<&RawValue>(body) {
+        match json::checked(body) {
             Ok(value) => {
                 out.extend_from_slice(br#","data":"#);
-                out.extend_from_slice(value.get().as_bytes());
+                out.extend_from_slice(value.as_bytes());
                 return Ok(());
             }
             Err(_) if content_type.is_none() => {}

@@ -41,7 +41,7 @@ fn said(server: &MeshServer) -> Vec<(String, Vec<u64>, Vec<u64>)> {
     let read = |body: &[u8]| {
         let event = incoming::read(body).unwrap();
         let Data::Json(data) = &event.data else { panic!("no data") };
-        let Report { source, instance, lanes, chunks } = applied::read(data.get()).unwrap();
+        let Report { source, instance, lanes, chunks } = applied::read(data).unwrap();
         assert_eq!((&*source, &*instance), (SOURCE, "warehouse"));
         (
             event.topic.unwrap().into_owned(),

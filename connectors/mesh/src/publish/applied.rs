@@ -51,7 +51,7 @@ async fn take(shared: &Shared, feed: &mut Feed) {
 fn take_event(shared: &Shared, event: &[u8]) {
     let Ok(event) = incoming::read(event) else { return debug!("no CloudEvent on the control topic") };
     let report = match &event.data {
-        Data::Json(data) if event.event_type == applied::EVENT_TYPE => applied::read(data.get()),
+        Data::Json(data) if event.event_type == applied::EVENT_TYPE => applied::read(data),
         _ => return debug!(event_type = &*event.event_type, "no report on the control topic"),
     };
     match report {

@@ -59,7 +59,7 @@ pub fn encoder<R>() -> BodyEncoder<R, Arrived> {
 pub(super) fn read(body: &[u8], parcel: &mut Parcel<Arrived>) {
     let members: Vec<&[u8]> = match incoming::read(body) {
         Ok(event) if event.event_type == batch::EVENT_TYPE => match event.data {
-            Data::Json(data) => batch::members(data.get()).collect(),
+            Data::Json(data) => batch::members(data).collect(),
             Data::Absent | Data::Base64(_) => Vec::new(),
         },
         event => return one(body, event, parcel),

@@ -38,7 +38,7 @@ pub(super) fn add_keys(keyed: &Outgoing, buffer: &[u8], keys: &mut Vec<u64>) {
     let Ok(event) = incoming::read(json) else { return };
     let (topic, Data::Json(data)) = (event.topic.unwrap_or_default(), event.data) else { return };
     let key = |member| find_top_level_string(member, "partitionkey");
-    keys.extend(batch::members(data.get()).filter_map(key).map(|key| hash_of(&topic, &key)));
+    keys.extend(batch::members(data).filter_map(key).map(|key| hash_of(&topic, &key)));
 }
 
 fn end_of(keys: &[u64]) -> u32 {

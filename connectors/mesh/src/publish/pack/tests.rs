@@ -121,7 +121,7 @@ fn found(packed: &Packed) -> Vec<Found> {
         let number = |json| incoming::read(json).unwrap().id.parse::<u64>().unwrap();
         let members: Vec<u64> = match event.data {
             Data::Json(data) if event.event_type == batch::EVENT_TYPE => {
-                let members: Vec<u64> = batch::members(data.get()).map(number).collect();
+                let members: Vec<u64> = batch::members(data).map(number).collect();
                 assert_eq!(event.id, format!("{}..{}", members[0], members[members.len() - 1]));
                 assert!(members.len() > 1);
                 members

@@ -86,7 +86,7 @@ fn first_of(json: &[u8]) -> Option<Incoming<'_>> {
     let event = incoming::read(json).ok()?;
     match &event.data {
         Data::Json(data) if event.event_type == batch::EVENT_TYPE => {
-            batch::members(data.get()).next().and_then(|member| incoming::read(member).ok())
+            batch::members(data).next().and_then(|member| incoming::read(member).ok())
         }
         _ => Some(event),
     }

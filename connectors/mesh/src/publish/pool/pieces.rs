@@ -150,7 +150,7 @@ fn members_of(json: &[u8]) -> Vec<batch::Member<'_>> {
     if event.event_type != batch::EVENT_TYPE {
         return Vec::new();
     }
-    batch::members(data.get()).filter_map(member_of).collect()
+    batch::members(data).filter_map(member_of).collect()
 }
 
 fn member_of(json: &[u8]) -> Option<batch::Member<'_>> {

@@ -27,7 +27,7 @@ fn numbers(body: &[u8]) -> Vec<u64> {
     let event = incoming::read(body).unwrap();
     match event.data {
         Data::Json(data) if event.event_type == batch::EVENT_TYPE => {
-            batch::members(data.get()).map(number).collect()
+            batch::members(data).map(number).collect()
         }
         _ => vec![number(body)],
     }

@@ -11,7 +11,8 @@ use crate::json;
 
 /// A place between two members. Every answer `None` means: read this text in another way.
 ///
-/// Kept: no name comes twice, and each is one that an attribute may have.
+/// Kept: no name comes twice, and each is one that an attribute may have. Memory: [`MEMBERS_MAX`](Self::MEMBERS_MAX) names for each
+/// thread that reads events.
 pub(super) struct Members<'a> {
     rest: &'a str,
     /// The members up to here, and behind them those of the event before.

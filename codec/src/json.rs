@@ -12,8 +12,8 @@ mod value;
 
 pub use scan::{Elements, elements, find_top_level_string};
 pub(crate) use scan::{string_end, unquote};
-pub(crate) use value::value_end;
 pub use value::{checked, value};
+pub(crate) use value::{is_short_escape, value_end};
 
 /// What follows the backslash for a byte: 0 = not escaped, `u` = as `\u00XX`, else the letter itself.
 static ESCAPES: [u8; 256] = escapes();

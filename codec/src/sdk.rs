@@ -9,7 +9,6 @@ use std::borrow::Cow;
 
 use cloudevents::event::{ExtensionValue as SdkValue, SpecVersion as SdkVersion};
 use cloudevents::{AttributesReader, Data as SdkData, Event};
-use serde_json::value::RawValue;
 use thiserror::Error;
 
 use crate::event::view::{Data, EventError, EventView, ExtensionValue, SpecVersion, decode_event};
@@ -63,25 +62,21 @@ pub fn write(event: &Event, out: &mut Vec<u8>) -> Result<(), SdkError> {
 
 /// The data as JSON text, and how it is to be read.
 enum Payload {
-    Json(Box<RawValue>),
-    Base64(Box<RawValue>),
+    Json(String),
+    Base64(String),
 }
 
 fn payload(event: &Event) -> Result<Option<Payload>, SdkError> {
     let refused = |error: serde_json::Error| SdkError::Refused(error.to_string());
     Ok(match event.data() {
         None => None,
-        Some(SdkData::Json(value)) => {
-            Some(Payload::Json(serde_json::value::to_raw_value(value).map_err(refused)?))
-        }
-        Some(SdkData::String(text)) => {
-            Some(Payload::Json(serde_json::value::to_raw_value(text).map_err(refused)?))
-        }
+        Some(SdkData::Json(value)) => Some(Payload::Json(serde_json::to_string(value).map_err(refused)?)),
+        Some(SdkData::String(text)) => Some(Payload::Json(serde_json::to_string(text).map_err(refused)?)),
         Some(SdkData::Binary(bytes)) => {
             let mut text = Vec::new();
             json::write_base64(&mut text, bytes);
             let text = String::from_utf8(text).expect("base64 is ASCII");
-            Some(Payload::Base64(serde_json::value::to_raw_value(&text).map_err(refused)?))
+            Some(Payload::Base64(serde_json::to_string(&text).map_err(refused)?))
         }
     })
 }
@@ -106,8 +101,8 @@ fn view_of<'a>(event: &'a Event, payload: Option<&'a Payload>) -> EventView<'a> 
         extensions,
         data: match payload {
             None => Data::Absent,
-            Some(Payload::Json(value)) => Data::Json(value.get()),
-            Some(Payload::Base64(value)) => Data::Base64(value.get()),
+            Some(Payload::Json(value)) => Data::Json(value),
+            Some(Payload::Base64(value)) => Data::Base64(value),
         },
     }
 }

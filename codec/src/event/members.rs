@@ -153,7 +153,7 @@ fn string_end(text: &[u8]) -> Option<usize> {
         at += json::first_special(&text[at..])?;
         match (text[at], text.get(at + 1)) {
             (b'"', _) => return Some(at),
-            (b'\\', Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't')) => at += 2,
+            (b'\\', Some(letter)) if json::is_short_escape(*letter) => at += 2,
             _ => return None,
         }
     }

@@ -38,6 +38,11 @@ pub(crate) fn value_end(text: &str) -> Option<usize> {
     }
 }
 
+/// Whether a backslash and this letter are a whole escape.
+pub(crate) fn is_short_escape(letter: u8) -> bool {
+    matches!(letter, b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't')
+}
+
 /// A place in the text. Every answer `None` means that this is no JSON.
 struct Walk<'a> {
     bytes: &'a [u8],
@@ -136,7 +141,7 @@ impl Walk<'_> {
     fn escape(&mut self) -> Option<()> {
         let (letter, behind) = self.bytes[self.at + 1..].split_first()?;
         self.at += match letter {
-            b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => 2,
+            letter if is_short_escape(*letter) => 2,
             b'u' if behind.first_chunk::<4>()?.iter().all(u8::is_ascii_hexdigit) => 6,
             _ => return None,
         };

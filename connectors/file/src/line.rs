@@ -1,11 +1,13 @@
 //! Makes events of lines.
 
+use std::fmt::Display;
+
 use flowd_codec::event::view::decode_event;
 use flowd_codec::hex;
-use flowd_source::{Closed, Context, Data, Event, Events};
+use flowd_source::{Block, Context, Data, Event, Pieces, Splitter};
 
 use crate::key;
-use crate::place::Place;
+use crate::place::Origin;
 use crate::settings::{FileSettings, Format};
 
 /// What every line's event has in common, and room for what differs.
@@ -15,6 +17,7 @@ pub(crate) struct Lines {
     kind: String,
     key: Option<String>,
     line_bytes: usize,
+    /// The id of the line at hand.
     id: String,
 }
 
@@ -24,78 +27,38 @@ impl Lines {
         Self { context, format, kind, key, line_bytes, id: String::new() }
     }
 
-    /// Pushes lines of a chunk that begins at the place, until a batch is full; gives how many bytes they have.
-    pub(crate) fn push(&mut self, chunk: &[u8], place: &Place, out: &mut Events<'_>) -> Result<u64, Closed> {
-        let name = place.path.rsplit('/').next().unwrap_or_default();
-        let subject = self.context.subject.clone();
-        let topic = subject.topic(&[("file", name)]);
-        self.id.clear();
-        self.id.push_str(&place.id());
-        let prefix = self.id.len();
-        let mut bytes = 0;
-        let mut begin = 0;
-        for end in memchr::memchr_iter(b'\n', chunk).map(|at| at + 1).chain([chunk.len()]) {
-            let line = &chunk[std::mem::replace(&mut begin, end)..end];
-            if line.is_empty() {
-                break;
-            }
-            let text = line.strip_suffix(b"\n").unwrap_or(line);
-            let text = text.strip_suffix(b"\r").unwrap_or(text);
-            let offset = place.offset + bytes;
-            if text.len() > self.line_bytes {
-                self.reject_long(line.len() as u64, text, place, offset, out)?;
-            } else {
-                self.id.truncate(prefix);
-                hex::push(&mut self.id, offset);
-                self.push_line(text, &topic, place, offset, out)?;
-            }
-            bytes += line.len() as u64;
-            if out.is_due() {
-                break;
-            }
-        }
-        Ok(bytes)
-    }
-
-    /// A line that is longer than is allowed.
-    pub(crate) fn reject_long(
-        &self,
-        bytes: u64,
-        shown: &[u8],
-        place: &Place,
-        offset: u64,
-        out: &mut Events<'_>,
-    ) -> Result<(), Closed> {
-        let reason = format!(
-            "the line at byte {offset} of {} has {bytes} bytes, more than connectorConfig.lineBytes ({}); its beginning follows",
-            place.path, self.line_bytes
-        );
-        out.reject(&reason, shown)
-    }
-
-    fn push_line(
-        &mut self,
-        line: &[u8],
-        topic: &str,
-        place: &Place,
-        offset: u64,
-        out: &mut Events<'_>,
-    ) -> Result<(), Closed> {
-        if self.format == Format::CloudEvents {
-            return self.push_event(line, place, out);
-        }
-        let data = match self.format {
-            Format::Json if line.trim_ascii().is_empty() => return Ok(()),
-            Format::Json => Data::Json(line),
-            _ => match std::str::from_utf8(line) {
-                Ok(text) => Data::Text(text),
+    /// Pushes a line, which is without its end and stands at this byte of the file.
+    fn push(&mut self, line: &[u8], offset: u64, topic: &str, origin: Origin<'_>, out: &mut Pieces<'_>) {
+        match self.format {
+            Format::Lines => match std::str::from_utf8(line) {
+                Ok(text) => self.push_data(Data::Text(text), offset, topic, origin, out),
                 Err(_) => {
-                    let reason = format!("the line at byte {offset} of {} is not UTF-8", place.path);
-                    return out.reject(&reason, line);
+                    let reason = format!("the line at byte {offset} of {} is not UTF-8", origin.path);
+                    out.reject(&reason, line);
                 }
             },
+            _ if line.trim_ascii().is_empty() => {}
+            Format::Json => self.push_data(Data::Json(line), offset, topic, origin, out),
+            Format::CloudEvents => {
+                let own = self.own_topic(line, origin);
+                out.push(&Event::Structured { json: line, topic: own.as_deref().unwrap_or(topic) });
+            }
+        }
+    }
+
+    fn push_data(
+        &mut self,
+        data: Data<'_>,
+        offset: u64,
+        topic: &str,
+        origin: Origin<'_>,
+        out: &mut Pieces<'_>,
+    ) {
+        hex::push(&mut self.id, offset);
+        let key = match (&self.key, data) {
+            (Some(name), Data::Json(line)) => key::member(line, name),
+            _ => None,
         };
-        let key = self.key.as_deref().and_then(|name| key::member(line, name));
         let mut offset_digits = itoa::Buffer::new();
         out.push(&Event::Parts {
             id: &self.id,
@@ -105,27 +68,53 @@ impl Lines {
             time_us: None,
             key: key.as_deref(),
             content_type: None,
-            extensions: &[("file", &place.path), ("offset", offset_digits.format(offset))],
+            extensions: &[("file", origin.path), ("offset", offset_digits.format(offset))],
             data,
-        })
+        });
+        self.id.truncate(origin.id.len());
     }
 
-    /// A line that is an event goes as it is.
-    fn push_event(&self, line: &[u8], place: &Place, out: &mut Events<'_>) -> Result<(), Closed> {
-        if line.trim_ascii().is_empty() {
-            return Ok(());
-        }
-        let name = place.path.rsplit('/').next().unwrap_or_default();
+    /// The topic of a line that is an event, where its own subject has a say in it.
+    fn own_topic(&self, line: &[u8], origin: Origin<'_>) -> Option<String> {
         let subject = &self.context.subject;
-        let topic = match subject.has("subject").then(|| decode_event(line)) {
-            None => subject.topic(&[("file", name)]),
-            Some(Ok(event)) => {
-                let own = event.subject.unwrap_or_default();
-                subject.topic(&[("file", name), ("subject", &own)]).into_owned().into()
-            }
-            // Whoever makes the event says what is wrong with it.
-            Some(Err(_)) => subject.topic(&[("file", name)]),
-        };
-        out.push(&Event::Structured { json: line, topic: &topic })
+        // Whoever makes the event says what is wrong with it.
+        let event = subject.has("subject").then(|| decode_event(line))?.ok()?;
+        let own = event.subject.unwrap_or_default();
+        Some(subject.topic(&[("file", origin.file_name()), ("subject", &own)]).into_owned())
     }
+}
+
+impl Splitter for Lines {
+    fn split(&mut self, block: Block<'_>, from: usize, out: &mut Pieces<'_>) -> usize {
+        let origin = Origin::read(block.origin);
+        let topic = self.context.subject.topic(&[("file", origin.file_name())]).into_owned();
+        origin.id.clone_into(&mut self.id);
+        let mut begin = from;
+        let lines = &block.bytes[from..];
+        for end in memchr::memchr_iter(b'\n', lines).map(|at| from + at + 1).chain([block.bytes.len()]) {
+            let line = &block.bytes[begin..end];
+            if !line.is_empty() {
+                let text = line.strip_suffix(b"\n").unwrap_or(line);
+                let text = text.strip_suffix(b"\r").unwrap_or(text);
+                let offset = origin.offset + begin as u64;
+                match text.len() > self.line_bytes {
+                    true => out.reject(&too_long(origin.path, offset, line.len(), self.line_bytes), text),
+                    false => self.push(text, offset, &topic, origin, out),
+                }
+            }
+            begin = end;
+            if out.is_full() {
+                break;
+            }
+        }
+        begin
+    }
+}
+
+/// Why a line is rejected that has more bytes than are allowed.
+pub(crate) fn too_long(path: &str, offset: u64, bytes: impl Display, allowed: usize) -> String {
+    format!(
+        "the line at byte {offset} of {path} has {bytes} bytes, more than connectorConfig.lineBytes ({allowed}); its \
+         beginning follows"
+    )
 }

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use flowd_engine::worker::Halt;
 use flowd_source::{
-    Closed, Connector, Context, EventSource, Events, Failure, Position, Preset, Progress, Settings,
-    SourceEnd, Wrong,
+    Block, Closed, Connector, Context, EventSource, Events, Failure, Position, Preset, Progress, Settings,
+    SourceEnd, Splitter, Wrong,
 };
 use tracing::{error, info};
 
-use crate::line::Lines;
+use crate::line::{Lines, too_long};
 use crate::place::{self, Identity, Place};
 use crate::scan::{self, Look};
 use crate::settings::{FileSettings, Format, SETTINGS};
@@ -55,6 +55,9 @@ const FILES_MAX: usize = 10_000;
 /// Read at once.
 const READ_BYTES: usize = 256 << 10;
 
+/// Lines of so many bytes, and what the last of them has beyond, are handed on at once: a batch.
+const BLOCK_BYTES: usize = 64 << 10;
+
 struct FileSource {
     settings: FileSettings,
     context: Context,
@@ -83,6 +86,10 @@ impl EventSource for FileSource {
         Ok(self.position())
     }
 
+    fn splitter(&self) -> Option<Box<dyn Splitter>> {
+        Some(Box::new(Lines::new(&self.settings, self.context.clone())))
+    }
+
     fn run(mut self: Box<Self>, out: &mut Events<'_>) -> Result<SourceEnd, Failure> {
         match self.follow(out) {
             Ok(end) => Ok(end),
@@ -94,16 +101,15 @@ impl EventSource for FileSource {
 
 impl FileSource {
     fn follow(&mut self, out: &mut Events<'_>) -> Result<SourceEnd, Halt> {
-        let mut lines = Lines::new(&self.settings, self.context.clone());
         let mut buffer = vec![0; READ_BYTES.max(self.settings.line_bytes + 2)];
         loop {
             if self.settings.follow && self.looked.elapsed() >= LOOK_EVERY {
                 self.take(self.look())?;
             }
-            if self.round(&mut buffer, &mut lines, out)? {
+            if self.round(&mut buffer, out)? {
                 continue;
             }
-            self.finish(&mut buffer, &mut lines, out)?;
+            self.finish(&mut buffer, out)?;
             out.flush()?;
             if !self.settings.follow {
                 return self.reached().map_err(Halt::Failed);
@@ -115,12 +121,12 @@ impl FileSource {
     }
 
     /// The next lines of each file; whether there were any.
-    fn round(&mut self, buffer: &mut [u8], lines: &mut Lines, out: &mut Events<'_>) -> Result<bool, Closed> {
+    fn round(&mut self, buffer: &mut [u8], out: &mut Events<'_>) -> Result<bool, Closed> {
         let mut any = false;
         let many = self.tails.len() > OPEN_MAX;
         for index in 0..self.tails.len() {
             let chunk = self.tails[index].next(buffer, self.settings.line_bytes);
-            any |= self.push(index, chunk, lines, out)?;
+            any |= self.push(index, chunk, out)?;
             if many {
                 self.tails[index].close();
             }
@@ -132,14 +138,14 @@ impl FileSource {
     }
 
     /// Files to which nothing more is appended: what has no line feed at their end is a line too.
-    fn finish(&mut self, buffer: &mut [u8], lines: &mut Lines, out: &mut Events<'_>) -> Result<(), Closed> {
+    fn finish(&mut self, buffer: &mut [u8], out: &mut Events<'_>) -> Result<(), Closed> {
         let mut any = false;
         for index in (0..self.tails.len()).rev() {
             let tail = &mut self.tails[index];
             let has_ended = tail.is_gone && tail.changed.elapsed() >= GONE_AFTER;
             if has_ended || !self.settings.follow {
                 let rest = tail.rest(buffer, self.settings.line_bytes);
-                any |= self.push(index, rest, lines, out)?;
+                any |= self.push(index, rest, out)?;
             }
             if has_ended && self.tails[index].trouble.is_none() {
                 let Place { path, offset, .. } = self.tails.remove(index).place;
@@ -158,24 +164,25 @@ impl FileSource {
         &mut self,
         index: usize,
         chunk: io::Result<Chunk<'_>>,
-        lines: &mut Lines,
         out: &mut Events<'_>,
     ) -> Result<bool, Closed> {
         let tail = &mut self.tails[index];
         match chunk {
             Ok(Chunk::Nothing) => tail.trouble = None,
-            Ok(Chunk::Lines(mut chunk)) => {
-                while !chunk.is_empty() {
+            Ok(Chunk::Lines(mut lines)) => {
+                while !lines.is_empty() {
+                    let (bytes, rest) = lines.split_at(block_end(lines));
                     let tail = &mut self.tails[index];
-                    let bytes = lines.push(chunk, &tail.place, out)?;
-                    chunk = &chunk[usize::try_from(bytes).expect("a part of a buffer")..];
-                    tail.advance(bytes);
+                    out.push_block(Block { origin: &tail.place.origin(), bytes })?;
+                    tail.advance(bytes.len() as u64);
                     self.mark_if_due(out);
+                    lines = rest;
                 }
                 return Ok(true);
             }
             Ok(Chunk::Long(bytes, shown)) => {
-                lines.reject_long(bytes, shown, &tail.place, tail.place.offset, out)?;
+                let Place { path, offset, .. } = &tail.place;
+                out.reject(&too_long(path, *offset, bytes, self.settings.line_bytes), shown)?;
                 tail.advance(bytes);
                 self.mark_if_due(out);
                 return Ok(true);
@@ -270,6 +277,12 @@ impl FileSource {
     fn position(&self) -> Position {
         place::encode(self.tails.iter().map(|tail| &tail.place))
     }
+}
+
+/// Where the lines end that are handed on as one block, of those in the buffer.
+fn block_end(lines: &[u8]) -> usize {
+    let behind = lines.get(BLOCK_BYTES..).and_then(|rest| memchr::memchr(b'\n', rest));
+    behind.map_or(lines.len(), |end| BLOCK_BYTES + end + 1)
 }
 
 fn unreadable(tail: &Tail, error: &io::Error) -> Failure {

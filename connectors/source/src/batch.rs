@@ -1,7 +1,7 @@
 //! Events on their way to a lane: copied once, behind each other into one buffer, with a record of where their parts lie.
 //! A type, source, topic or content type that an event has in common with the one before it is not copied again.
 //!
-//! A batch is at most [`BYTES_FULL`] and one event, and no older than [`LINGER`] when the next event comes (or the next
+//! A batch is at most [`BYTES_FULL`] and one event or block, and no older than [`LINGER`] when the next event comes (or the next
 //! few, while they come fast).
 
 use std::time::{Duration, Instant};
@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use flowd_engine::record::{Batch, ConnectorRecord, Position, Span};
 
 use crate::event::{Data, Event};
+use crate::split::Block;
 
 /// A batch of so many bytes is handed on.
 pub(crate) const BYTES_FULL: usize = 64 * 1024;
@@ -36,6 +37,11 @@ pub(crate) enum Form {
     Rejected {
         reason: Span,
         raw: Span,
+    },
+    /// A splitter makes its events.
+    Block {
+        origin: Span,
+        block: Span,
     },
 }
 
@@ -124,6 +130,11 @@ impl Building {
         self.record(form);
     }
 
+    pub(crate) fn block(&mut self, block: Block<'_>) {
+        let form = Form::Block { origin: self.add(block.origin.as_bytes()), block: self.add(block.bytes) };
+        self.record(form);
+    }
+
     fn record(&mut self, form: Form) {
         self.since.get_or_insert_with(Instant::now);
         self.records.push(Message(form));
@@ -135,11 +146,11 @@ impl Building {
             unreachable!("asked for parts only")
         };
         self.time_us = self.time_us.max(time_us.unwrap_or(0));
-        let (form, bytes) = match data {
-            Data::None => (DataForm::None, &[][..]),
-            Data::Json(bytes) => (DataForm::Json, *bytes),
-            Data::Text(text) => (DataForm::Text, text.as_bytes()),
-            Data::Binary(bytes) => (DataForm::Binary, *bytes),
+        let form = match data {
+            Data::None => DataForm::None,
+            Data::Json(_) => DataForm::Json,
+            Data::Text(_) => DataForm::Text,
+            Data::Binary(_) => DataForm::Binary,
         };
         let before = match self.records.last() {
             Some(Message(Form::Parts(parts))) => Some(*parts),
@@ -156,7 +167,7 @@ impl Building {
                 .map(|text| self.add_unless(before.and_then(|parts| parts.content_type), text)),
             extensions: self.extensions(extensions),
             form,
-            data: self.add(bytes),
+            data: self.add(data.bytes()),
         }
     }
 
@@ -214,12 +225,8 @@ pub(crate) fn size_of_event(event: &Event<'_>) -> usize {
             Event::Parts { id, kind, source, topic, key, content_type, extensions, data, .. } => {
                 let optional = [source, key, content_type].into_iter().flatten().map(|text| text.len());
                 let extensions = extensions.iter().map(|(name, value)| name.len() + value.len() + 10);
-                let data = match data {
-                    Data::None => 0,
-                    Data::Json(bytes) | Data::Binary(bytes) => bytes.len(),
-                    Data::Text(text) => text.len(),
-                };
-                id.len() + kind.len() + topic.len() + optional.chain(extensions).sum::<usize>() + data
+                let optional = optional.chain(extensions).sum::<usize>();
+                id.len() + kind.len() + topic.len() + optional + data.bytes().len()
             }
         }
 }

@@ -63,6 +63,15 @@ pub enum Data<'a> {
 }
 
 impl<'a> Data<'a> {
+    /// The payload's bytes, as they were given.
+    pub(crate) fn bytes(&self) -> &'a [u8] {
+        match self {
+            Self::None => b"",
+            Self::Json(bytes) | Self::Binary(bytes) => bytes,
+            Self::Text(text) => text.as_bytes(),
+        }
+    }
+
     /// The payload of a message whose sender says what it is: JSON where the type says so, text where the type is one or
     /// where there is none and the bytes are JSON or a text, else bytes.
     pub fn of(content_type: Option<&str>, bytes: &'a [u8]) -> Self {

@@ -9,6 +9,7 @@ use flowd_engine::worker::{Closed, Intake};
 
 use crate::batch::{BYTES_FULL, Building, Message, size_of_event};
 use crate::event::Event;
+use crate::split::Block;
 
 /// The pipeline's near end. Events are gathered into batches of 64 KiB; a push blocks while the pipeline is full.
 ///
@@ -55,6 +56,19 @@ impl<'a> Events<'a> {
     pub fn push(&mut self, event: &Event<'_>) -> Result<(), Closed> {
         self.make_room(size_of_event(event))?;
         self.add(event);
+        Ok(())
+    }
+
+    /// Adds a block of bytes that hold any number of events: the [`Splitter`](crate::Splitter) of the source makes them, in a
+    /// lane. `origin` is what that needs to know. For a source whose events lie behind each other in what it read: its thread
+    /// then does nothing for an event. A block of about 64 KiB is a batch of its own.
+    ///
+    /// # Errors
+    /// The pipeline is going down.
+    pub fn push_block(&mut self, block: Block<'_>) -> Result<(), Closed> {
+        self.make_room(block.origin.len() + block.bytes.len())?;
+        self.building.block(block);
+        self.is_due = self.building.is_due();
         Ok(())
     }
 

@@ -5,7 +5,7 @@
 //! on an asynchronous client, and [`Client`] is the thread of a client that has enough to do for one. In the direction of the
 //! data: [`connector`] is the contract, [`subject`] names the topic, [`event`] is what is pushed ([`binding`] reads it out of a
 //! message with headers), [`events`] and [`feeder`] batch it and bring back what is acknowledged, and [`message_source`] is
-//! the engine's view of it all, whose lanes write the CloudEvents (`encode`).
+//! the engine's view of it all, whose lanes write the CloudEvents (`encode`), or take apart what holds many ([`split`]).
 //!
 //! Not here: order, acknowledgements, checkpoints, memory bounds and dead letters. The engine has them.
 
@@ -25,6 +25,7 @@ pub mod feeder;
 
 mod encode;
 pub mod message_source;
+pub mod split;
 
 pub mod position;
 
@@ -37,4 +38,5 @@ pub use flowd_engine::failure::Failure;
 pub use flowd_engine::record::Position;
 pub use flowd_engine::setting::{Kind, Preset, Setting, Settings, Wrong};
 pub use flowd_engine::worker::{Closed, SourceEnd};
+pub use split::{Block, Pieces, Splitter};
 pub use subject::Subject;

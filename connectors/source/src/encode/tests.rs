@@ -31,7 +31,7 @@ fn encoded(events: &[Event<'_>]) -> Parcel<Keyed<Framed>> {
     building.reject("torn", b"\xff");
     let batch = building.take().unwrap();
     let mut parcel = Parcel::default();
-    let mut encoder = MessageEncoder::new(Framing::EventMesh, "/flowd/x/orders".to_owned());
+    let mut encoder = MessageEncoder::new(Framing::EventMesh, "/flowd/x/orders".to_owned(), None);
     assert_eq!(encoder.encode(&batch, &mut parcel), Ok(Encoded::All));
     let torn = parcel.rejects.pop().unwrap();
     assert!(torn.reason == "torn" && torn.line.ends_with(br#""event":{"base64":"/w=="}}"#));
@@ -183,4 +183,58 @@ fn a_name_is_checked_whatever_the_event_before_was_called_by() {
     for (reason, part) in reasons.iter().zip(["b is there twice", "\"B\" is no name", "a is there twice"]) {
         assert!(reason.contains(part), "{reason}");
     }
+}
+
+/// Takes a block of letters apart: each is an event's id, but for `x`, which can become none. Data is long.
+struct Letters(String);
+
+impl Splitter for Letters {
+    fn split(&mut self, block: Block<'_>, from: usize, out: &mut Pieces<'_>) -> usize {
+        for at in from..block.bytes.len() {
+            if out.is_full() {
+                return at;
+            }
+            let letter = &block.bytes[at..=at];
+            match letter {
+                b"x" => out.reject("it is an x", letter),
+                _ => {
+                    let id = format!("{}{}", block.origin, letter.escape_ascii());
+                    out.push(&Event::new(&id, "t", "letters", Data::Text(&self.0)));
+                }
+            }
+        }
+        block.bytes.len()
+    }
+}
+
+#[test]
+fn a_block_is_taken_apart_in_as_many_parcels_as_it_fills() {
+    let mut building = Building::new(Position::default());
+    building.push(&Event::new("first", "t", "letters", Data::None));
+    building.block(Block { origin: "one-", bytes: b"abcxdefg" });
+    building.block(Block { origin: "two-", bytes: b"" });
+    building.block(Block { origin: "three-", bytes: b"xh" });
+    let batch = building.take().unwrap();
+    let splitter = Box::new(Letters("y".repeat(100 << 10)));
+    let mut encoder = MessageEncoder::new(Framing::Line, "/flowd/x".to_owned(), Some(splitter));
+    let mut parcels = Vec::new();
+    loop {
+        let mut parcel = Parcel::default();
+        let encoded = encoder.encode(&batch, &mut parcel).unwrap();
+        let of = |event: &Keyed<Framed>| event.event.id_text(&parcel.buffer).into_owned();
+        let ids: Vec<String> = parcel.events.iter().map(of).collect();
+        parcels.push((ids.join(" "), parcel.rejects.len()));
+        if encoded == Encoded::All {
+            break;
+        }
+    }
+    let expected = [("first one-a one-b one-c", 0), ("one-d one-e one-f", 1), ("one-g three-h", 1)];
+    assert_eq!(parcels, expected.map(|(ids, rejects)| (ids.to_owned(), rejects)));
+    let mut parcel = Parcel::default();
+    assert_eq!(
+        encoder.encode(&batch, &mut parcel),
+        Ok(Encoded::More),
+        "the next batch begins at its beginning"
+    );
+    assert_eq!(parcel.events.len(), 4);
 }

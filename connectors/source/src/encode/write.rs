@@ -1,0 +1,289 @@
+//! Writes one event after the other into a parcel, or its dead letter.
+
+use ahash::RandomState;
+use flowd_codec::dead_letter::{Origin, as_json, dead_letter};
+use flowd_codec::event::carried::{self, Carried, Payload, Time, write_attribute, write_text_attribute};
+use flowd_codec::event::view::{self, EventView, ExtensionValue, decode_original};
+use flowd_codec::event::{DATA_CONTENT_TYPE, Framed, Framing, Template};
+use flowd_codec::frame::PUBLISH_SIZE_MAX;
+use flowd_codec::json;
+use flowd_codec::time::TimeText;
+use flowd_engine::order::{Keyed, hash_of};
+use flowd_engine::parcel::{Parcel, Reject};
+
+use crate::event::{Data, Event, is_extension_name};
+use crate::subject::{TOPIC_BYTES_MAX, is_topic};
+
+/// An event of parts, but for its extensions.
+pub(super) struct Made<'a> {
+    pub(super) id: &'a str,
+    pub(super) kind: &'a str,
+    pub(super) source: Option<&'a str>,
+    pub(super) topic: &'a str,
+    pub(super) time_us: Option<i64>,
+    pub(super) key: Option<&'a str>,
+    pub(super) content_type: Option<&'a str>,
+    pub(super) data: Data<'a>,
+    /// JSON data that is known to be a text.
+    pub(super) text: Option<&'a str>,
+}
+
+/// Writes for one lane.
+pub(crate) struct Writer {
+    /// The CloudEvents `source` of events that bring none.
+    source: String,
+    event_bytes_max: usize,
+    templates: Templates,
+    names: Names,
+    time: TimeText,
+    /// The same in every lane and run: a key's hash must be one.
+    hasher: RandomState,
+    /// An event's further attributes, while it is written.
+    attributes: Vec<u8>,
+}
+
+impl Writer {
+    pub(super) fn new(framing: Framing, source: String) -> Self {
+        let event_bytes_max = match framing {
+            Framing::EventMesh => PUBLISH_SIZE_MAX,
+            Framing::Line | Framing::Bare => usize::MAX,
+        };
+        Self {
+            source,
+            event_bytes_max,
+            templates: Templates::new(framing),
+            names: Names::default(),
+            time: TimeText::default(),
+            hasher: RandomState::with_seeds(1, 2, 3, 4),
+            attributes: Vec::new(),
+        }
+    }
+
+    /// Appends an event, or its dead letter.
+    pub(crate) fn event(&mut self, event: &Event<'_>, parcel: &mut Parcel<Keyed<Framed>>) {
+        match *event {
+            Event::Parts { id, kind, source, topic, time_us, key, content_type, extensions, data } => {
+                let made = Made { id, kind, source, topic, time_us, key, content_type, data, text: None };
+                self.made(&made, extensions.iter().copied(), parcel);
+            }
+            Event::Structured { json, topic } => self.structured(json, topic, parcel),
+        }
+    }
+
+    /// As [`event`](Self::event), of an event that is made from parts.
+    pub(super) fn made<'e>(
+        &mut self,
+        made: &Made<'_>,
+        extensions: impl Iterator<Item = (&'e str, &'e str)>,
+        parcel: &mut Parcel<Keyed<Framed>>,
+    ) {
+        let begin = parcel.buffer.len();
+        let written = self.write_made(made, extensions, &mut parcel.buffer);
+        if let Err(reason) = written.and_then(|written| self.note(written, parcel)) {
+            parcel.buffer.truncate(begin);
+            parcel.rejects.push(letter(&reason, Some(made.topic), Some(made.id), made.data.bytes()));
+        }
+    }
+
+    /// As [`event`](Self::event), of an event that came whole.
+    pub(super) fn structured(&mut self, json: &[u8], topic: &str, parcel: &mut Parcel<Keyed<Framed>>) {
+        let begin = parcel.buffer.len();
+        let written = self.write_structured(json, topic, &mut parcel.buffer);
+        if let Err(reason) = written.and_then(|written| self.note(written, parcel)) {
+            parcel.buffer.truncate(begin);
+            parcel.rejects.push(letter(&reason, Some(topic), None, json));
+        }
+    }
+
+    /// Appends the dead letter of what can become no event.
+    pub(crate) fn reject(&self, reason: &str, raw: &[u8], parcel: &mut Parcel<Keyed<Framed>>) {
+        parcel.rejects.push(letter(reason, None, None, raw));
+    }
+
+    /// Notes an event that was written, with its keys. It holds its order key, and its id: EventMesh's answers name events by
+    /// their id, so no two of one id are on their way at once.
+    fn note(&self, (framed, key): (Framed, u64), parcel: &mut Parcel<Keyed<Framed>>) -> Result<(), String> {
+        let size = framed.json(&parcel.buffer).len();
+        if size > self.event_bytes_max {
+            return Err(format!("the event has {size} bytes, EventMesh takes at most {PUBLISH_SIZE_MAX}"));
+        }
+        let id = self.hasher.hash_one(framed.id(&parcel.buffer)).max(1);
+        parcel.events.push(Keyed::uncounted(framed, [key, id]));
+        Ok(())
+    }
+
+    /// Writes an event made from parts; it, and the hash of its key.
+    fn write_made<'e>(
+        &mut self,
+        made: &Made<'_>,
+        extensions: impl Iterator<Item = (&'e str, &'e str)>,
+        out: &mut Vec<u8>,
+    ) -> Result<(Framed, u64), String> {
+        let Made { id, kind, source, topic, time_us, key, content_type, data, text } = *made;
+        check_id(id)?;
+        let template = self.templates.of(source.unwrap_or(&self.source), kind, topic)?;
+        self.attributes.clear();
+        if let Some(key) = key {
+            write_text_attribute(&mut self.attributes, "partitionkey", key);
+        }
+        for (index, (name, value)) in extensions.enumerate() {
+            self.names.check(index, name)?;
+            write_text_attribute(&mut self.attributes, name, value);
+        }
+        let payload = match data {
+            Data::None => Payload::None,
+            Data::Text(text) => Payload::Text(text),
+            Data::Binary(bytes) => Payload::Bytes(bytes),
+            Data::Json(bytes) => Payload::Json(json_of(bytes, text)?),
+        };
+        let time = time_us.map(|time_us| Time::Written(self.time.of(time_us)));
+        let carried = Carried { id, time, content_type, attributes: &self.attributes, payload };
+        Ok((carried.write(out, template), hash(topic, key)))
+    }
+
+    /// Writes an event that came whole; it, and the hash of its key.
+    fn write_structured(
+        &mut self,
+        json: &[u8],
+        topic: &str,
+        out: &mut Vec<u8>,
+    ) -> Result<(Framed, u64), String> {
+        let event = decode_original(json).map_err(|error| format!("it is no CloudEvent: {error}"))?;
+        let template = self.templates.of(&event.source, &event.event_type, topic)?;
+        carried::check_but_source(&event)?;
+        let is_carried = event.data_content_type.as_deref() == Some(DATA_CONTENT_TYPE);
+        self.attributes.clear();
+        if let Some(schema) = &event.data_schema {
+            write_text_attribute(&mut self.attributes, "dataschema", schema);
+        }
+        let mut key = None;
+        for (name, value) in &event.extensions {
+            if let (ExtensionValue::String(value), "partitionkey") = (value, &**name) {
+                key = Some(&**value);
+            }
+            write_attribute(&mut self.attributes, name, value);
+        }
+        let carried = Carried {
+            id: &event.id,
+            time: event.time.as_deref().map(Time::Text),
+            content_type: event.data_content_type.as_deref(),
+            attributes: &self.attributes,
+            payload: payload(&event, is_carried),
+        };
+        Ok((carried.write(out, template), hash(topic, key)))
+    }
+}
+
+/// The templates of the sources, types and topics that came last, so that each of them is looked at once.
+struct Templates {
+    framing: Framing,
+    known: Vec<Known>,
+}
+
+struct Known {
+    source: String,
+    kind: String,
+    topic: String,
+    template: Template,
+}
+
+impl Templates {
+    /// So many are compared one by one.
+    const KNOWN_MAX: usize = 16;
+
+    fn new(framing: Framing) -> Self {
+        Self { framing, known: Vec::new() }
+    }
+
+    /// The template of events of this source, type and topic, or what is wrong with them.
+    fn of(&mut self, source: &str, kind: &str, topic: &str) -> Result<&Template, String> {
+        let is_it = |known: &Known| known.topic == topic && known.kind == kind && known.source == source;
+        let at = match self.known.iter().position(is_it) {
+            Some(at) => at,
+            None => {
+                check(source, kind, topic)?;
+                if self.known.len() == Self::KNOWN_MAX {
+                    self.known.clear();
+                }
+                let template = Template::new(self.framing, source, kind, topic);
+                let [source, kind, topic] = [source, kind, topic].map(str::to_owned);
+                self.known.push(Known { source, kind, topic, template });
+                self.known.len() - 1
+            }
+        };
+        Ok(&self.known[at].template)
+    }
+}
+
+/// 0 stands for no key.
+fn hash(topic: &str, key: Option<&str>) -> u64 {
+    key.map_or(0, |key| hash_of(topic, key))
+}
+
+/// The names of an event's extensions, remembered: the next event has nearly always the same, and those are checked.
+#[derive(Default)]
+struct Names(Vec<String>);
+
+impl Names {
+    /// Whether an extension may be called so as the event's so-manieth, or what is wrong with it. Asked for each in turn.
+    fn check(&mut self, index: usize, name: &str) -> Result<(), String> {
+        if self.0.get(index).is_some_and(|known| known == name) {
+            return Ok(());
+        }
+        self.0.truncate(index);
+        if !is_extension_name(name) {
+            return Err(format!("\"{name}\" is no name for an extension: a-z and 0-9, not taken otherwise"));
+        }
+        if self.0.iter().any(|other| other == name) {
+            return Err(format!("the extension {name} is there twice"));
+        }
+        self.0.push(name.to_owned());
+        Ok(())
+    }
+}
+
+/// The text of data that is one JSON value.
+fn json_of<'a>(bytes: &'a [u8], text: Option<&'a str>) -> Result<&'a str, String> {
+    let value = text.and_then(json::value).map_or_else(|| json::checked(bytes), Ok);
+    value.map_err(|error| format!("the data is to be JSON, and is not: {error}"))
+}
+
+/// The data of an event that came whole. One that is carried already says so in its extensions.
+fn payload<'a>(event: &EventView<'a>, is_carried: bool) -> Payload<'a> {
+    match event.data {
+        view::Data::Json(value) => Payload::Json(value),
+        view::Data::Base64(value) => Payload::Base64(value),
+        view::Data::Absent if is_carried => Payload::Json("null"),
+        view::Data::Absent => Payload::None,
+    }
+}
+
+fn check_id(id: &str) -> Result<(), String> {
+    if id.is_empty() { Err(is_empty("id")) } else { Ok(()) }
+}
+
+fn check(source: &str, kind: &str, topic: &str) -> Result<(), String> {
+    if let Some((name, _)) = [("source", source), ("type", kind)].iter().find(|(_, value)| value.is_empty()) {
+        return Err(is_empty(name));
+    }
+    if !is_topic(topic) {
+        return Err(format!(
+            "\"{topic}\" is no topic: 1 to {TOPIC_BYTES_MAX} letters, digits, `.`, `_`, `-`"
+        ));
+    }
+    carried::check_reference("source", source)
+}
+
+fn is_empty(name: &str) -> String {
+    format!("its {name} is empty, and a CloudEvent's is not")
+}
+
+/// The dead letter of what can become no event.
+fn letter(reason: &str, topic: Option<&str>, id: Option<&str>, raw: &[u8]) -> Reject {
+    let line = dead_letter(reason, &Origin { topic, id, ..Origin::default() }, Some(&as_json(raw)));
+    let reason = match id {
+        Some(id) => format!("{reason}; message {id}"),
+        None => reason.to_owned(),
+    };
+    Reject { reason, line }
+}

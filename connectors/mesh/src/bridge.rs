@@ -6,8 +6,6 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use flowd_codec::event::batch;
-use flowd_codec::event::view::{Data, EventView, decode_event};
 use flowd_codec::frame::{Subscription, SubscriptionMode};
 use flowd_codec::json::find_top_level_string;
 use flowd_codec::session::Role;
@@ -103,40 +101,29 @@ struct Bridge {
 struct Names {
     subject: Subject,
     /// Where one topic is read, all events are of it, and need not be asked.
-    only: Option<Name<'static>>,
-}
-
-/// What a topic is called here.
-struct Name<'a> {
-    here: Cow<'a, str>,
-    /// It is called otherwise there.
-    is_other: bool,
+    only: Option<String>,
 }
 
 impl Names {
     fn new(subject: Subject, topics: &[String]) -> Self {
         let only = match topics {
-            [topic] => {
-                let Name { here, is_other } = name_of(topic, &subject);
-                Some(Name { here: Cow::Owned(here.into_owned()), is_other })
-            }
+            [topic] => Some(name_of(topic, &subject).into_owned()),
             _ => None,
         };
         Self { subject, only }
     }
 
     /// The name of an event's topic; `None` where it names none.
-    fn of(&self, json: &[u8]) -> Option<Name<'_>> {
-        if let Some(Name { here, is_other }) = &self.only {
-            return Some(Name { here: Cow::Borrowed(here), is_other: *is_other });
+    fn of(&self, json: &[u8]) -> Option<Cow<'_, str>> {
+        match &self.only {
+            Some(name) => Some(Cow::Borrowed(name)),
+            None => Some(name_of(&find_top_level_string(json, "subject")?, &self.subject)),
         }
-        Some(name_of(&find_top_level_string(json, "subject")?, &self.subject))
     }
 }
 
-fn name_of<'a>(topic: &str, subject: &'a Subject) -> Name<'a> {
-    let here = subject.topic(&[("topic", topic)]);
-    Name { is_other: here != topic, here }
+fn name_of<'a>(topic: &str, subject: &'a Subject) -> Cow<'a, str> {
+    subject.topic(&[("topic", topic)])
 }
 
 impl EventSource for Bridge {
@@ -190,7 +177,7 @@ async fn forward(feed: Feed, feeder: &mut Feeder<'_>, names: &Names) {
 async fn pass_on(run: &Run, feeder: &mut Feeder<'_>, names: &Names) -> Result<(), Closed> {
     for (pushed, json) in run.pushes.iter().zip(run.events()) {
         match names.of(json) {
-            Some(name) => push(json, &name.here, name.is_other, feeder).await?,
+            Some(topic) => feeder.push(&Event::Structured { json, topic: &topic }).await?,
             None => feeder.reject("the other mesh pushed an event without subject (topic)", json).await?,
         }
         feeder.mark(counted(pushed.number()));
@@ -198,21 +185,6 @@ async fn pass_on(run: &Run, feeder: &mut Feeder<'_>, names: &Names) -> Result<()
     // Behind the last one there may be pushes that could not be read.
     feeder.mark(counted(run.last));
     Ok(())
-}
-
-/// Pushes an event. A batch event whose topic has another name here comes as its members, which all name a topic.
-async fn push(json: &[u8], topic: &str, is_renamed: bool, feeder: &mut Feeder<'_>) -> Result<(), Closed> {
-    let is_batch = || find_top_level_string(json, "type").is_some_and(|name| name == batch::EVENT_TYPE);
-    if is_renamed
-        && is_batch()
-        && let Ok(EventView { data: Data::Json(data), .. }) = decode_event(json)
-    {
-        for member in batch::members(data) {
-            feeder.push(&Event::Structured { json: member, topic }).await?;
-        }
-        return Ok(());
-    }
-    feeder.push(&Event::Structured { json, topic }).await
 }
 
 #[cfg(test)]
@@ -236,14 +208,14 @@ mod tests {
         let named = |subject: &str, topics: &[&str], json: &str| {
             let topics: Vec<String> = topics.iter().map(ToString::to_string).collect();
             let names = Names::new(Subject::parse(subject, CONNECTOR.fields).unwrap(), &topics);
-            names.of(json.as_bytes()).map(|name| (name.here.into_owned(), name.is_other))
+            names.of(json.as_bytes()).map(Cow::into_owned)
         };
-        let name = |here: &str, is_other| Some((here.to_owned(), is_other));
-        assert_eq!(named("{topic}", &["a.b"], "{}"), name("a.b", false));
-        assert_eq!(named("{topic}", &["a%b"], "{}"), name("a_b", true));
-        assert_eq!(named("all", &["a"], r#"{"subject":"a"}"#), name("all", true));
-        assert_eq!(named("{topic}", &["a", "b"], r#"{"subject":"b"}"#), name("b", false));
-        assert_eq!(named("to.{topic}", &["a", "b"], r#"{"subject":"b"}"#), name("to.b", true));
+        let name = |here: &str| Some(here.to_owned());
+        assert_eq!(named("{topic}", &["a.b"], "{}"), name("a.b"));
+        assert_eq!(named("{topic}", &["a%b"], "{}"), name("a_b"));
+        assert_eq!(named("all", &["a"], r#"{"subject":"a"}"#), name("all"));
+        assert_eq!(named("{topic}", &["a", "b"], r#"{"subject":"b"}"#), name("b"));
+        assert_eq!(named("to.{topic}", &["a", "b"], r#"{"subject":"b"}"#), name("to.b"));
         assert_eq!(named("{topic}", &["a", "b"], "{}"), None);
     }
 

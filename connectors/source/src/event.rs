@@ -32,7 +32,8 @@ pub enum Event<'a> {
         data: Data<'a>,
     },
     /// A CloudEvent in structured JSON, as it came. Its `subject` is replaced by `topic`; its extensions stay as they are,
-    /// and of those `partitionkey` is its order key.
+    /// and of those `partitionkey` is its order key. A batch event (`flowd_codec::event::batch`) of another topic becomes its
+    /// members.
     Structured {
         /// The event.
         json: &'a [u8],

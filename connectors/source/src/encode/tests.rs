@@ -81,6 +81,30 @@ fn a_structured_event_keeps_its_attributes_and_gets_the_topic() {
 }
 
 #[test]
+fn a_batch_event_of_another_topic_becomes_its_members_or_one_dead_letter() {
+    let member = |id: &str| {
+        format!(r#"{{"specversion":"1.0","id":"{id}","source":"/s","type":"t","subject":"there","data":1}}"#)
+    };
+    let of = |data: &str, topic| {
+        let json = format!(
+            r#"{{"specversion":"1.0","id":"a..b","source":"/s","type":"flowd.batch","subject":"there","data":{data}}}"#
+        );
+        let parcel = encoded(&[event(), Event::Structured { json: json.as_bytes(), topic }]);
+        let view = |event: &Keyed<Framed>| {
+            let view = restore(event.event.json(&parcel.buffer)).unwrap();
+            format!("{} {}", view.id, view.subject.unwrap())
+        };
+        let views: Vec<String> = parcel.events[1..].iter().map(view).collect();
+        (views.join(", "), parcel.rejects.len())
+    };
+    let both = format!("[{},{}]", member("a"), member("b"));
+    assert_eq!(of(&both, "here"), ("a here, b here".to_owned(), 0));
+    assert_eq!(of(&both, "there"), ("a..b there".to_owned(), 0));
+    assert_eq!(of("[]", "here"), ("a..b here".to_owned(), 0), "nothing is silent");
+    assert_eq!(of(&format!("[{},1]", member("a")), "here"), (String::new(), 1));
+}
+
+#[test]
 fn what_can_become_no_event_is_rejected_with_its_reason() {
     let empty = |field: &str| {
         let (mut id, mut kind, mut topic) = ("i", "t", "o");

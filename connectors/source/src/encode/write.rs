@@ -1,12 +1,14 @@
 //! Writes one event after the other into a parcel, or its dead letter.
 
+use std::iter::Peekable;
+
 use ahash::RandomState;
 use flowd_codec::dead_letter::{Origin, as_json, dead_letter};
 use flowd_codec::event::carried::{self, Carried, Payload, Time, write_attribute, write_text_attribute};
 use flowd_codec::event::view::{self, EventView, ExtensionValue, decode_original};
-use flowd_codec::event::{DATA_CONTENT_TYPE, Framed, Framing, Template};
+use flowd_codec::event::{DATA_CONTENT_TYPE, Framed, Framing, Template, batch};
 use flowd_codec::frame::PUBLISH_SIZE_MAX;
-use flowd_codec::json;
+use flowd_codec::json::{self, Elements};
 use flowd_codec::time::TimeText;
 use flowd_engine::order::{Keyed, hash_of};
 use flowd_engine::parcel::{Parcel, Reject};
@@ -77,22 +79,36 @@ impl Writer {
         extensions: impl Iterator<Item = (&'e str, &'e str)>,
         parcel: &mut Parcel<Keyed<Framed>>,
     ) {
-        let begin = parcel.buffer.len();
+        let (begin, count) = (parcel.buffer.len(), parcel.events.len());
         let written = self.write_made(made, extensions, &mut parcel.buffer);
         if let Err(reason) = written.and_then(|written| self.note(written, parcel)) {
-            parcel.buffer.truncate(begin);
+            take_back(parcel, begin, count);
             parcel.rejects.push(letter(&reason, Some(made.topic), Some(made.id), made.data.bytes()));
         }
     }
 
-    /// As [`event`](Self::event), of an event that came whole.
+    /// As [`event`](Self::event), of an event that came whole. A batch event of another topic becomes its members, which all
+    /// name a topic, or one dead letter.
     pub(super) fn structured(&mut self, json: &[u8], topic: &str, parcel: &mut Parcel<Keyed<Framed>>) {
-        let begin = parcel.buffer.len();
-        let written = self.write_structured(json, topic, &mut parcel.buffer);
-        if let Err(reason) = written.and_then(|written| self.note(written, parcel)) {
-            parcel.buffer.truncate(begin);
+        let (begin, count) = (parcel.buffer.len(), parcel.events.len());
+        let written = decoded(json).and_then(|event| match members(&event, topic) {
+            None => self.whole(&event, topic, parcel),
+            Some(mut members) => members.try_for_each(|member| self.whole(&decoded(member)?, topic, parcel)),
+        });
+        if let Err(reason) = written {
+            take_back(parcel, begin, count);
             parcel.rejects.push(letter(&reason, Some(topic), None, json));
         }
+    }
+
+    fn whole(
+        &mut self,
+        event: &EventView<'_>,
+        topic: &str,
+        parcel: &mut Parcel<Keyed<Framed>>,
+    ) -> Result<(), String> {
+        let written = self.write_whole(event, topic, &mut parcel.buffer)?;
+        self.note(written, parcel)
     }
 
     /// Appends the dead letter of what can become no event.
@@ -142,15 +158,14 @@ impl Writer {
     }
 
     /// Writes an event that came whole; it, and the hash of its key.
-    fn write_structured(
+    fn write_whole(
         &mut self,
-        json: &[u8],
+        event: &EventView<'_>,
         topic: &str,
         out: &mut Vec<u8>,
     ) -> Result<(Framed, u64), String> {
-        let event = decode_original(json).map_err(|error| format!("it is no CloudEvent: {error}"))?;
         let template = self.templates.of(&event.source, &event.event_type, topic)?;
-        carried::check_but_source(&event)?;
+        carried::check_but_source(event)?;
         let is_carried = event.data_content_type.as_deref() == Some(DATA_CONTENT_TYPE);
         self.attributes.clear();
         if let Some(schema) = &event.data_schema {
@@ -168,7 +183,7 @@ impl Writer {
             time: event.time.as_deref().map(Time::Text),
             content_type: event.data_content_type.as_deref(),
             attributes: &self.attributes,
-            payload: payload(&event, is_carried),
+            payload: payload(event, is_carried),
         };
         Ok((carried.write(out, template), hash(topic, key)))
     }
@@ -246,6 +261,24 @@ impl Names {
 fn json_of<'a>(bytes: &'a [u8], text: Option<&'a str>) -> Result<&'a str, String> {
     let value = text.and_then(json::value).map_or_else(|| json::checked(bytes), Ok);
     value.map_err(|error| format!("the data is to be JSON, and is not: {error}"))
+}
+
+fn decoded(json: &[u8]) -> Result<EventView<'_>, String> {
+    decode_original(json).map_err(|error| format!("it is no CloudEvent: {error}"))
+}
+
+/// The members of a batch event of another topic, where it has any.
+fn members<'a>(event: &EventView<'a>, topic: &str) -> Option<Peekable<Elements<'a>>> {
+    let is_renamed = event.event_type == batch::EVENT_TYPE && event.subject.as_deref() != Some(topic);
+    let view::Data::Json(data) = event.data else { return None };
+    let mut members = is_renamed.then(|| batch::members(data).peekable())?;
+    members.peek().is_some().then_some(members)
+}
+
+/// Takes back what was written of an event that can become none.
+fn take_back(parcel: &mut Parcel<Keyed<Framed>>, begin: usize, count: usize) {
+    parcel.buffer.truncate(begin);
+    parcel.events.truncate(count);
 }
 
 /// The data of an event that came whole. One that is carried already says so in its extensions.

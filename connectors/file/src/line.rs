@@ -1,113 +1,101 @@
-//! Makes events of lines.
+//! Makes events of lines, in a lane.
 
 use std::fmt::Display;
+use std::sync::Arc;
 
 use flowd_codec::event::view::decode_event;
 use flowd_codec::hex;
-use flowd_source::{Block, Context, Data, Event, Pieces, Splitter};
+use flowd_source::{Block, Data, Event, Pieces, Subject};
 
 use crate::key;
 use crate::place::Origin;
 use crate::settings::{FileSettings, Format};
 
-/// What every line's event has in common, and room for what differs.
+/// What a line becomes.
+pub(crate) struct Reading {
+    pub(crate) settings: FileSettings,
+    pub(crate) subject: Subject,
+}
+
+/// Lines as they stand in a file.
 pub(crate) struct Lines {
-    context: Context,
-    format: Format,
-    kind: String,
-    key: Option<String>,
-    line_bytes: usize,
-    /// The id of the line at hand.
-    id: String,
+    pub(crate) reading: Arc<Reading>,
+    pub(crate) origin: Origin,
+    /// The last one may be without its end.
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl Block for Lines {
+    fn size(&self) -> usize {
+        self.bytes.len()
+    }
+
+    fn split(&self, from: usize, out: &mut Pieces<'_>) -> Option<usize> {
+        let topic = self.reading.subject.topic(&[("file", self.origin.file_name())]);
+        let mut id = self.origin.id.clone();
+        let mut begin = from;
+        while begin < self.bytes.len() {
+            if out.is_full() {
+                return Some(begin);
+            }
+            let rest = &self.bytes[begin..];
+            let line = &rest[..memchr::memchr(b'\n', rest).map_or(rest.len(), |at| at + 1)];
+            self.push(line, self.origin.offset + begin as u64, &topic, &mut id, out);
+            begin += line.len();
+        }
+        None
+    }
 }
 
 impl Lines {
-    pub(crate) fn new(settings: &FileSettings, context: Context) -> Self {
-        let FileSettings { format, kind, key, line_bytes, .. } = settings.clone();
-        Self { context, format, kind, key, line_bytes, id: String::new() }
-    }
-
-    /// Pushes a line, which is without its end and stands at this byte of the file.
-    fn push(&mut self, line: &[u8], offset: u64, topic: &str, origin: Origin<'_>, out: &mut Pieces<'_>) {
-        match self.format {
-            Format::Lines => match std::str::from_utf8(line) {
-                Ok(text) => self.push_data(Data::Text(text), offset, topic, origin, out),
+    /// Pushes a line, which stands at this byte of the file. `id` is what all ids begin with, and left so.
+    fn push(&self, line: &[u8], offset: u64, topic: &str, id: &mut String, out: &mut Pieces<'_>) {
+        let settings = &self.reading.settings;
+        let text = line.strip_suffix(b"\n").unwrap_or(line);
+        let text = text.strip_suffix(b"\r").unwrap_or(text);
+        if text.len() > settings.line_bytes {
+            return out.reject(&too_long(&self.origin.path, offset, line.len(), settings.line_bytes), text);
+        }
+        let data = match settings.format {
+            Format::Lines => match std::str::from_utf8(text) {
+                Ok(text) => Data::Text(text),
                 Err(_) => {
-                    let reason = format!("the line at byte {offset} of {} is not UTF-8", origin.path);
-                    out.reject(&reason, line);
+                    let reason = format!("the line at byte {offset} of {} is not UTF-8", self.origin.path);
+                    return out.reject(&reason, text);
                 }
             },
-            _ if line.trim_ascii().is_empty() => {}
-            Format::Json => self.push_data(Data::Json(line), offset, topic, origin, out),
+            _ if text.trim_ascii().is_empty() => return,
+            Format::Json => Data::Json(text),
             Format::CloudEvents => {
-                let own = self.own_topic(line, origin);
-                out.push(&Event::Structured { json: line, topic: own.as_deref().unwrap_or(topic) });
+                let own = self.own_topic(text);
+                let topic = own.as_deref().unwrap_or(topic);
+                return out.push(&Event::Structured { json: text, topic });
             }
-        }
-    }
-
-    fn push_data(
-        &mut self,
-        data: Data<'_>,
-        offset: u64,
-        topic: &str,
-        origin: Origin<'_>,
-        out: &mut Pieces<'_>,
-    ) {
-        hex::push(&mut self.id, offset);
-        let key = match (&self.key, data) {
-            (Some(name), Data::Json(line)) => key::member(line, name),
-            _ => None,
         };
+        let key = settings.key.as_deref().and_then(|name| key::member(text, name));
         let mut offset_digits = itoa::Buffer::new();
+        hex::push(id, offset);
         out.push(&Event::Parts {
-            id: &self.id,
-            kind: &self.kind,
+            id,
+            kind: &settings.kind,
             source: None,
             topic,
             time_us: None,
             key: key.as_deref(),
             content_type: None,
-            extensions: &[("file", origin.path), ("offset", offset_digits.format(offset))],
+            extensions: &[("file", &self.origin.path), ("offset", offset_digits.format(offset))],
             data,
         });
-        self.id.truncate(origin.id.len());
+        id.truncate(self.origin.id.len());
     }
 
     /// The topic of a line that is an event, where its own subject has a say in it.
-    fn own_topic(&self, line: &[u8], origin: Origin<'_>) -> Option<String> {
-        let subject = &self.context.subject;
+    fn own_topic(&self, line: &[u8]) -> Option<String> {
+        let subject = &self.reading.subject;
         // Whoever makes the event says what is wrong with it.
         let event = subject.has("subject").then(|| decode_event(line))?.ok()?;
         let own = event.subject.unwrap_or_default();
-        Some(subject.topic(&[("file", origin.file_name()), ("subject", &own)]).into_owned())
-    }
-}
-
-impl Splitter for Lines {
-    fn split(&mut self, block: Block<'_>, from: usize, out: &mut Pieces<'_>) -> usize {
-        let origin = Origin::read(block.origin);
-        let topic = self.context.subject.topic(&[("file", origin.file_name())]).into_owned();
-        origin.id.clone_into(&mut self.id);
-        let mut begin = from;
-        let lines = &block.bytes[from..];
-        for end in memchr::memchr_iter(b'\n', lines).map(|at| from + at + 1).chain([block.bytes.len()]) {
-            let line = &block.bytes[begin..end];
-            if !line.is_empty() {
-                let text = line.strip_suffix(b"\n").unwrap_or(line);
-                let text = text.strip_suffix(b"\r").unwrap_or(text);
-                let offset = origin.offset + begin as u64;
-                match text.len() > self.line_bytes {
-                    true => out.reject(&too_long(origin.path, offset, line.len(), self.line_bytes), text),
-                    false => self.push(text, offset, &topic, origin, out),
-                }
-            }
-            begin = end;
-            if out.is_full() {
-                break;
-            }
-        }
-        begin
+        Some(subject.topic(&[("file", self.origin.file_name()), ("subject", &own)]).into_owned())
     }
 }
 

@@ -3,16 +3,18 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use flowd_engine::stop::Stop;
 use flowd_engine::worker::Halt;
 use flowd_source::{
-    Block, Closed, Connector, Context, EventSource, Events, Failure, Position, Preset, Progress, Settings,
-    SourceEnd, Splitter, Wrong,
+    Closed, Connector, Context, EventSource, Events, Failure, Position, Preset, Progress, Settings,
+    SourceEnd, Wrong,
 };
 use tracing::{error, info};
 
-use crate::line::{Lines, too_long};
+use crate::line::{Lines, Reading, too_long};
 use crate::place::{self, Identity, Place};
 use crate::scan::{self, Look};
 use crate::settings::{FileSettings, Format, SETTINGS};
@@ -35,8 +37,8 @@ fn open(settings: &Settings, context: Context) -> Result<Box<dyn EventSource>, W
         return Err(Wrong::new("format", "must be cloudevents where pubSubConfig.subject has {subject}"));
     }
     Ok(Box::new(FileSource {
-        settings,
-        context,
+        reading: Arc::new(Reading { settings, subject: context.subject }),
+        stop: context.stop,
         tails: Vec::new(),
         looked: Instant::now(),
         troubles: Vec::new(),
@@ -59,8 +61,8 @@ const READ_BYTES: usize = 256 << 10;
 const BLOCK_BYTES: usize = 64 << 10;
 
 struct FileSource {
-    settings: FileSettings,
-    context: Context,
+    reading: Arc<Reading>,
+    stop: Stop,
     tails: Vec<Tail>,
     /// When the directories were looked through last.
     looked: Instant,
@@ -79,15 +81,11 @@ impl EventSource for FileSource {
             return Err(Failure::Unusable(format!("a file cannot be read: {trouble}")));
         }
         self.take(look)?;
-        if stored.is_none() && self.settings.from_end {
+        if stored.is_none() && self.reading.settings.from_end {
             self.skip_to_end()?;
         }
         self.begins()?;
         Ok(self.position())
-    }
-
-    fn splitter(&self) -> Option<Box<dyn Splitter>> {
-        Some(Box::new(Lines::new(&self.settings, self.context.clone())))
     }
 
     fn run(mut self: Box<Self>, out: &mut Events<'_>) -> Result<SourceEnd, Failure> {
@@ -101,9 +99,9 @@ impl EventSource for FileSource {
 
 impl FileSource {
     fn follow(&mut self, out: &mut Events<'_>) -> Result<SourceEnd, Halt> {
-        let mut buffer = vec![0; READ_BYTES.max(self.settings.line_bytes + 2)];
+        let mut buffer = vec![0; READ_BYTES.max(self.reading.settings.line_bytes + 2)];
         loop {
-            if self.settings.follow && self.looked.elapsed() >= LOOK_EVERY {
+            if self.reading.settings.follow && self.looked.elapsed() >= LOOK_EVERY {
                 self.take(self.look())?;
             }
             if self.round(&mut buffer, out)? {
@@ -111,10 +109,10 @@ impl FileSource {
             }
             self.finish(&mut buffer, out)?;
             out.flush()?;
-            if !self.settings.follow {
+            if !self.reading.settings.follow {
                 return self.reached().map_err(Halt::Failed);
             }
-            if self.context.stop.wait(self.settings.poll) || out.is_closed() {
+            if self.stop.wait(self.reading.settings.poll) || out.is_closed() {
                 return Ok(SourceEnd::Stopped);
             }
         }
@@ -125,7 +123,7 @@ impl FileSource {
         let mut any = false;
         let many = self.tails.len() > OPEN_MAX;
         for index in 0..self.tails.len() {
-            let chunk = self.tails[index].next(buffer, self.settings.line_bytes);
+            let chunk = self.tails[index].next(buffer, self.reading.settings.line_bytes);
             any |= self.push(index, chunk, out)?;
             if many {
                 self.tails[index].close();
@@ -143,8 +141,8 @@ impl FileSource {
         for index in (0..self.tails.len()).rev() {
             let tail = &mut self.tails[index];
             let has_ended = tail.is_gone && tail.changed.elapsed() >= GONE_AFTER;
-            if has_ended || !self.settings.follow {
-                let rest = tail.rest(buffer, self.settings.line_bytes);
+            if has_ended || !self.reading.settings.follow {
+                let rest = tail.rest(buffer, self.reading.settings.line_bytes);
                 any |= self.push(index, rest, out)?;
             }
             if has_ended && self.tails[index].trouble.is_none() {
@@ -171,10 +169,11 @@ impl FileSource {
             Ok(Chunk::Nothing) => tail.trouble = None,
             Ok(Chunk::Lines(mut lines)) => {
                 while !lines.is_empty() {
-                    let (bytes, rest) = lines.split_at(block_end(lines));
-                    let tail = &mut self.tails[index];
-                    out.push_block(Block { origin: &tail.place.origin(), bytes })?;
-                    tail.advance(bytes.len() as u64);
+                    let (block, rest) = lines.split_at(block_end(lines));
+                    let (reading, tail) = (self.reading.clone(), &mut self.tails[index]);
+                    let (origin, bytes) = (tail.place.origin(), block.to_vec());
+                    out.push_block(Lines { reading, origin, bytes })?;
+                    tail.advance(block.len() as u64);
                     self.mark_if_due(out);
                     lines = rest;
                 }
@@ -182,7 +181,7 @@ impl FileSource {
             }
             Ok(Chunk::Long(bytes, shown)) => {
                 let Place { path, offset, .. } = &tail.place;
-                out.reject(&too_long(path, *offset, bytes, self.settings.line_bytes), shown)?;
+                out.reject(&too_long(path, *offset, bytes, self.reading.settings.line_bytes), shown)?;
                 tail.advance(bytes);
                 self.mark_if_due(out);
                 return Ok(true);
@@ -208,7 +207,7 @@ impl FileSource {
     }
 
     fn look(&self) -> Look {
-        scan::look(&self.settings.patterns, &self.settings.exclude)
+        scan::look(&self.reading.settings.patterns, &self.reading.settings.exclude)
     }
 
     /// Takes in what a look found: new files, new names of known ones, and which have gone.
@@ -249,7 +248,7 @@ impl FileSource {
 
     /// Only what is appended from now on is wanted.
     fn skip_to_end(&mut self) -> Result<(), Failure> {
-        let mut buffer = vec![0; self.settings.line_bytes];
+        let mut buffer = vec![0; self.reading.settings.line_bytes];
         for tail in &mut self.tails {
             tail.skip_to_end(&mut buffer).map_err(|error| unreadable(tail, &error))?;
         }
@@ -261,7 +260,7 @@ impl FileSource {
         for tail in &self.tails {
             File::open(&tail.path).map_err(|error| unreadable(tail, &error))?;
         }
-        match (self.tails.len(), self.settings.follow) {
+        match (self.tails.len(), self.reading.settings.follow) {
             (0, false) => Err(Failure::Unusable("connectorConfig.paths leads to no file".to_owned())),
             (0, true) => {
                 info!("reading: no file matches yet");

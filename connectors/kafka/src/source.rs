@@ -24,6 +24,7 @@ mod message;
 mod offsets;
 mod poll;
 mod reading;
+mod records;
 mod topics;
 
 use message::ValueForm;

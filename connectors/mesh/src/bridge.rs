@@ -12,10 +12,10 @@ use flowd_codec::session::Role;
 use flowd_engine::failure::Failure;
 use flowd_engine::record::Position;
 use flowd_engine::setting::{Kind, Preset, Setting, Settings, Wrong};
-use flowd_engine::worker::{Closed, SourceEnd};
+use flowd_engine::worker::SourceEnd;
 use flowd_source::position::{counted, number};
 use flowd_source::{
-    Connector, Context, Event, EventSource, Events, Feeder, News, Progress, Subject, run_async,
+    Block, Connector, Context, Event, EventSource, Events, Feeder, News, Pieces, Progress, Subject, run_async,
 };
 
 use crate::config::MeshConfig;
@@ -81,7 +81,7 @@ fn open(settings: &Settings, context: Context) -> Result<Box<dyn EventSource>, W
         app_id: text("appId"),
         ..MeshConfig::default()
     };
-    let names = Names::new(context.subject, &topics);
+    let names = Arc::new(Names::new(context.subject, &topics));
     Ok(Box::new(Bridge { config, topics, names }))
 }
 
@@ -94,7 +94,7 @@ fn is_address(text: &str) -> bool {
 struct Bridge {
     config: MeshConfig,
     topics: Vec<String>,
-    names: Names,
+    names: Arc<Names>,
 }
 
 /// What topics of the other mesh are called here.
@@ -147,7 +147,7 @@ impl EventSource for Bridge {
 }
 
 /// Passes on what is pushed, and back what is acknowledged, until the pipeline has gone down or the reading has ended.
-async fn forward(feed: Feed, feeder: &mut Feeder<'_>, names: &Names) {
+async fn forward(feed: Feed, feeder: &mut Feeder<'_>, names: &Arc<Names>) {
     let confirmer: Confirmer = feed.confirmer();
     let mut feed = Some(feed);
     loop {
@@ -166,25 +166,40 @@ async fn forward(feed: Feed, feeder: &mut Feeder<'_>, names: &Names) {
             run = next => match run {
                 None => return,
                 Some(run) => {
+                    let last = run.last;
                     // A pipeline that goes down is the next news.
-                    let _ = pass_on(&run, feeder, names).await;
+                    if feeder.push_block(Pushed { run, names: names.clone() }).await.is_ok() {
+                        feeder.mark(counted(last));
+                    }
                 }
             },
         }
     }
 }
 
-async fn pass_on(run: &Run, feeder: &mut Feeder<'_>, names: &Names) -> Result<(), Closed> {
-    for (pushed, json) in run.pushes.iter().zip(run.events()) {
-        match names.of(json) {
-            Some(topic) => feeder.push(&Event::Structured { json, topic: &topic }).await?,
-            None => feeder.reject("the other mesh pushed an event without subject (topic)", json).await?,
-        }
-        feeder.mark(counted(pushed.number()));
+/// What the other mesh pushed at once; there may be nothing in it that could be read.
+struct Pushed {
+    run: Run,
+    names: Arc<Names>,
+}
+
+impl Block for Pushed {
+    fn size(&self) -> usize {
+        self.run.bytes.len()
     }
-    // Behind the last one there may be pushes that could not be read.
-    feeder.mark(counted(run.last));
-    Ok(())
+
+    fn split(&self, from: usize, out: &mut Pieces<'_>) -> Option<usize> {
+        for (index, json) in self.run.events().enumerate().skip(from) {
+            if out.is_full() {
+                return Some(index);
+            }
+            match self.names.of(json) {
+                Some(topic) => out.push(&Event::Structured { json, topic: &topic }),
+                None => out.reject("the other mesh pushed an event without subject (topic)", json),
+            }
+        }
+        None
+    }
 }
 
 #[cfg(test)]

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use flowd_engine::record::{Batch, ConnectorRecord, Position, Span};
 
+use crate::block::Block;
 use crate::event::{Data, Event};
-use crate::split::Block;
 
 /// A batch of so many bytes is handed on.
 pub(crate) const BYTES_FULL: usize = 64 * 1024;
@@ -20,13 +20,11 @@ const LOOK_EVERY: usize = 8;
 /// What an event holds besides its bytes.
 const RECORD_SIZE: usize = size_of::<Message>();
 
-/// One event in a batch.
-#[derive(Debug, Clone, Copy)]
+/// One event in a batch, or a block of them.
 pub struct Message(pub(crate) Form);
 
 impl ConnectorRecord for Message {}
 
-#[derive(Debug, Clone, Copy)]
 pub(crate) enum Form {
     Parts(Parts),
     Structured {
@@ -38,11 +36,8 @@ pub(crate) enum Form {
         reason: Span,
         raw: Span,
     },
-    /// A splitter makes its events.
-    Block {
-        origin: Span,
-        block: Span,
-    },
+    /// It makes its events itself.
+    Block(Box<dyn Block>),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -69,10 +64,11 @@ pub(crate) enum DataForm {
 }
 
 /// A batch that is being filled.
-#[derive(Debug)]
 pub(crate) struct Building {
     buffer: Vec<u8>,
     records: Vec<Message>,
+    /// Bytes that its blocks hold.
+    in_blocks: usize,
     position: Position,
     /// The position is not handed on yet.
     has_moved: bool,
@@ -84,12 +80,20 @@ pub(crate) struct Building {
 impl Building {
     /// Nothing yet, behind this position.
     pub(crate) fn new(position: Position) -> Self {
-        Self { buffer: Vec::new(), records: Vec::new(), position, has_moved: false, since: None, time_us: 0 }
+        Self {
+            buffer: Vec::new(),
+            records: Vec::new(),
+            in_blocks: 0,
+            position,
+            has_moved: false,
+            since: None,
+            time_us: 0,
+        }
     }
 
     /// Bytes that it holds, and will.
     pub(crate) fn size(&self) -> usize {
-        self.buffer.len() + self.records.len() * RECORD_SIZE
+        self.buffer.len() + self.in_blocks + self.records.len() * RECORD_SIZE
     }
 
     /// Whether it is to be handed on before anything else is added. Of many events only some look at the clock, which costs
@@ -130,9 +134,9 @@ impl Building {
         self.record(form);
     }
 
-    pub(crate) fn block(&mut self, block: Block<'_>) {
-        let form = Form::Block { origin: self.add(block.origin.as_bytes()), block: self.add(block.bytes) };
-        self.record(form);
+    pub(crate) fn block(&mut self, block: Box<dyn Block>) {
+        self.in_blocks += block.size();
+        self.record(Form::Block(block));
     }
 
     fn record(&mut self, form: Form) {
@@ -205,6 +209,7 @@ impl Building {
         }
         self.since = None;
         self.has_moved = false;
+        self.in_blocks = 0;
         // The next batch will be about as large.
         let (bytes, records) =
             (Vec::with_capacity(self.buffer.len()), Vec::with_capacity(self.records.len()));
@@ -215,6 +220,11 @@ impl Building {
             time_us: std::mem::take(&mut self.time_us),
         })
     }
+}
+
+/// The bytes that a block asks for.
+pub(crate) fn size_of_block(block: &dyn Block) -> usize {
+    RECORD_SIZE + block.size()
 }
 
 /// The bytes that an event asks for.

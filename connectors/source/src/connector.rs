@@ -7,7 +7,6 @@ use flowd_engine::stop::Stop;
 use flowd_engine::worker::SourceEnd;
 
 use crate::events::Events;
-use crate::split::Splitter;
 use crate::subject::Subject;
 
 /// A source connector: one constant, and one line in the table of `src/connectors.rs`.
@@ -69,11 +68,6 @@ pub trait EventSource: Send + 'static {
     /// `Retry` for what may heal: it is tried again for `pipeline.startMs`. `Unusable` for what will not (exit code 3):
     /// wrong credentials, something that is named and not there.
     fn start(&mut self, stored: Option<&Position>) -> Result<Position, Failure>;
-
-    /// Where it pushes blocks: what takes them apart, asked for once a lane.
-    fn splitter(&self) -> Option<Box<dyn Splitter>> {
-        None
-    }
 
     /// Reads until its end, until a push says `Closed`, or until a failure that cannot heal. Outages that can heal are
     /// its own business: it waits (`flowd_engine::back_off`) and connects again. On `Closed` it returns

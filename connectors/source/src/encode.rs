@@ -8,8 +8,8 @@ use flowd_engine::record::{Batch, Span};
 use flowd_engine::worker::{Encode, Encoded};
 
 use crate::batch::{DataForm, Form, Message, Parts, extensions};
+use crate::block::{Block, Pieces};
 use crate::event::Data;
-use crate::split::{Block, Pieces, Splitter};
 
 mod write;
 
@@ -19,7 +19,6 @@ pub(crate) use write::Writer;
 /// Encodes for one lane.
 pub struct MessageEncoder {
     writer: Writer,
-    splitter: Option<Box<dyn Splitter>>,
     /// The batch's record at hand, …
     record: usize,
     /// … and how far it is taken apart, where it is a block.
@@ -27,8 +26,8 @@ pub struct MessageEncoder {
 }
 
 impl MessageEncoder {
-    pub(crate) fn new(framing: Framing, source: String, splitter: Option<Box<dyn Splitter>>) -> Self {
-        Self { writer: Writer::new(framing, source), splitter, record: 0, split: 0 }
+    pub(crate) fn new(framing: Framing, source: String) -> Self {
+        Self { writer: Writer::new(framing, source), record: 0, split: 0 }
     }
 
     /// Appends what the record is, or the next part of it, until the parcel is full; whether that was all.
@@ -45,22 +44,15 @@ impl MessageEncoder {
             Form::Rejected { reason, raw } => {
                 self.writer.reject(bytes.text(*reason), bytes.of(*raw), parcel);
             }
-            Form::Block { origin, block } => {
-                let block = Block { origin: bytes.text(*origin), bytes: bytes.of(*block) };
-                return self.block(block, parcel);
-            }
+            Form::Block(block) => return self.block(&**block, parcel),
         }
         true
     }
 
-    fn block(&mut self, block: Block<'_>, parcel: &mut Parcel<Keyed<Framed>>) -> bool {
-        let splitter = self.splitter.as_mut().expect("a source that pushes blocks has a splitter");
-        self.split = splitter.split(block, self.split, &mut Pieces::new(&mut self.writer, parcel));
-        let is_all = self.split >= block.bytes.len();
-        if is_all {
-            self.split = 0;
-        }
-        is_all
+    fn block(&mut self, block: &dyn Block, parcel: &mut Parcel<Keyed<Framed>>) -> bool {
+        let rest = block.split(self.split, &mut Pieces::new(&mut self.writer, parcel));
+        self.split = rest.unwrap_or(0);
+        rest.is_none()
     }
 }
 

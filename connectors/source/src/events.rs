@@ -7,9 +7,9 @@ use flowd_engine::ack::Confirmed;
 use flowd_engine::record::{Batch, Position};
 use flowd_engine::worker::{Closed, Intake};
 
-use crate::batch::{BYTES_FULL, Building, Message, size_of_event};
+use crate::batch::{BYTES_FULL, Building, Message, size_of_block, size_of_event};
+use crate::block::Block;
 use crate::event::Event;
-use crate::split::Block;
 
 /// The pipeline's near end. Events are gathered into batches of 64 KiB; a push blocks while the pipeline is full.
 ///
@@ -59,16 +59,14 @@ impl<'a> Events<'a> {
         Ok(())
     }
 
-    /// Adds a block of bytes that hold any number of events: the [`Splitter`](crate::Splitter) of the source makes them, in a
-    /// lane. `origin` is what that needs to know. For a source whose events lie behind each other in what it read: its thread
-    /// then does nothing for an event. A block of about 64 KiB is a batch of its own.
+    /// Adds what was read at once and holds any number of events: a lane makes them, and this thread does nothing for each. A
+    /// block of 64 KiB is a batch of its own.
     ///
     /// # Errors
     /// The pipeline is going down.
-    pub fn push_block(&mut self, block: Block<'_>) -> Result<(), Closed> {
-        self.make_room(block.origin.len() + block.bytes.len())?;
-        self.building.block(block);
-        self.is_due = self.building.is_due();
+    pub fn push_block(&mut self, block: impl Block) -> Result<(), Closed> {
+        self.make_room(size_of_block(&block))?;
+        self.add_block(Box::new(block));
         Ok(())
     }
 
@@ -166,6 +164,11 @@ impl<'a> Events<'a> {
     /// Adds an event for which there is room.
     pub(crate) fn add(&mut self, event: &Event<'_>) {
         self.building.push(event);
+        self.is_due = self.building.is_due();
+    }
+
+    pub(crate) fn add_block(&mut self, block: Box<dyn Block>) {
+        self.building.block(block);
         self.is_due = self.building.is_due();
     }
 

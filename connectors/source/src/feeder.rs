@@ -13,7 +13,8 @@ use flowd_engine::record::Position;
 use flowd_engine::worker::{Closed, SourceEnd};
 use tokio::time::{Instant, Sleep, sleep};
 
-use crate::batch::size_of_event;
+use crate::batch::{size_of_block, size_of_event};
+use crate::block::Block;
 use crate::client::block_on;
 use crate::event::Event;
 use crate::events::Events;
@@ -58,6 +59,17 @@ impl<'a> Feeder<'a> {
         let size = size_of_event(event);
         poll_fn(|context| self.out.poll_room(context, size)).await?;
         self.out.add(event);
+        Ok(())
+    }
+
+    /// Adds a block; see [`Events::push_block`].
+    ///
+    /// # Errors
+    /// The pipeline is going down.
+    pub async fn push_block(&mut self, block: impl Block) -> Result<(), Closed> {
+        let size = size_of_block(&block);
+        poll_fn(|context| self.out.poll_room(context, size)).await?;
+        self.out.add_block(Box::new(block));
         Ok(())
     }
 

@@ -5,7 +5,7 @@
 //! on an asynchronous client, and [`Client`] is the thread of a client that has enough to do for one. In the direction of the
 //! data: [`connector`] is the contract, [`subject`] names the topic, [`event`] is what is pushed ([`binding`] reads it out of a
 //! message with headers), [`events`] and [`feeder`] batch it and bring back what is acknowledged, and [`message_source`] is
-//! the engine's view of it all, whose lanes write the CloudEvents (`encode`), or take apart what holds many ([`split`]).
+//! the engine's view of it all, whose lanes write the CloudEvents (`encode`), or take [`block`]s apart.
 //!
 //! Not here: order, acknowledgements, checkpoints, memory bounds and dead letters. The engine has them.
 
@@ -23,12 +23,13 @@ pub mod client;
 pub mod events;
 pub mod feeder;
 
+pub mod block;
 mod encode;
 pub mod message_source;
-pub mod split;
 
 pub mod position;
 
+pub use block::{Block, Pieces};
 pub use client::Client;
 pub use connector::{Connector, Context, EventSource, Progress};
 pub use event::{Data, Event};
@@ -38,5 +39,4 @@ pub use flowd_engine::failure::Failure;
 pub use flowd_engine::record::Position;
 pub use flowd_engine::setting::{Kind, Preset, Setting, Settings, Wrong};
 pub use flowd_engine::worker::{Closed, SourceEnd};
-pub use split::{Block, Pieces, Splitter};
 pub use subject::Subject;

@@ -38,7 +38,7 @@ impl Source for MessageSource {
     }
 
     fn encoder(&self) -> MessageEncoder {
-        MessageEncoder::new(self.framing, self.name.clone(), self.source.splitter())
+        MessageEncoder::new(self.framing, self.name.clone())
     }
 
     fn run(self, intake: &mut dyn Intake<Message>) -> Result<SourceEnd, Failure> {

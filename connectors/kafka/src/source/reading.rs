@@ -2,6 +2,7 @@
 //!
 //! Kafka's client decodes on one thread; events are made of its records on the source's own, beside it.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use flowd_source::{Client, Closed, Events, Failure, Feeder, News, Position, SourceEnd, run_async};
@@ -11,9 +12,9 @@ use tokio::sync::{mpsc, oneshot};
 use super::KafkaSource;
 use super::client::take_part;
 use super::member::Member;
-use super::message::{self, Record};
 use super::offsets::Offsets;
 use super::poll::{CHUNKS_MAX, Chunk};
+use super::records::Records;
 
 /// Reads until the end, a stop or a failure.
 pub(super) fn read(source: KafkaSource, out: &mut Events<'_>) -> Result<SourceEnd, Failure> {
@@ -60,7 +61,7 @@ impl Reading {
                 },
                 chunk = chunks.recv() => match chunk {
                     Some(Chunk::Records(assignment, records)) => {
-                        let _ = self.push_all(out, assignment, &records).await;
+                        let _ = self.push_all(out, assignment, records).await;
                         if chunks.is_empty() {
                             let _ = out.flush().await;
                         }
@@ -105,52 +106,45 @@ impl Reading {
         &mut self,
         out: &mut Feeder<'_>,
         assignment: u64,
-        records: &[ConsumerRecord],
+        records: Vec<ConsumerRecord>,
     ) -> Result<(), Closed> {
+        let records = Arc::new(records);
         let same = |one: &ConsumerRecord, other: &ConsumerRecord| {
             one.partition == other.partition && one.topic == other.topic
         };
-        for records in records.chunk_by(same) {
-            let (Some(first), Some(last)) = (records.first(), records.last()) else { continue };
+        let mut begin = 0;
+        for run in records.chunk_by(same) {
+            let range = begin..begin + run.len();
+            begin = range.end;
+            let (Some(first), Some(last)) = (run.first(), run.last()) else { continue };
             let partition = TopicPartition::new(&*first.topic, first.partition);
-            if !self.member.admit(&partition, assignment, first.offset, last.offset + 1) {
-                continue;
+            if self.member.admit(&partition, assignment, first.offset, last.offset + 1) {
+                self.push(out, &records, range).await?;
             }
-            let topic = self.source.context.subject.topic(&[("topic", &first.topic)]).into_owned();
-            for record in records {
-                // What is handed on of a chunk is acknowledged although the rest of it may not be.
-                if out.is_due() {
-                    self.pushed.set(&record.topic, record.partition, record.offset);
-                    out.mark(self.pushed.position());
-                }
-                self.push(out, record, &topic).await?;
-            }
-            self.pushed.set(&last.topic, last.partition, last.offset + 1);
         }
         out.mark(self.pushed.position());
         Ok(())
     }
 
-    /// Pushes a record's event to a topic of the mesh.
-    async fn push(&self, out: &mut Feeder<'_>, record: &ConsumerRecord, topic: &str) -> Result<(), Closed> {
-        let headers: Vec<(&str, Option<&[u8]>)> =
-            record.headers.iter().map(|(name, value)| (name.as_str(), value.as_deref())).collect();
-        let seen = Record {
-            topic: &record.topic,
-            partition: record.partition,
-            offset: record.offset,
-            timestamp_ms: (record.timestamp >= 0).then_some(record.timestamp),
-            key: record.key.as_deref(),
-            value: record.value.as_deref(),
-            headers: &headers,
-        };
-        match message::read(&seen, self.source.value) {
-            Ok(message) => out.push(&message.event(topic, &mut Vec::new())).await,
-            Err(reason) => {
-                let (topic, partition, offset) = (&record.topic, record.partition, record.offset);
-                let reason = format!("{reason}; record of {topic}, partition {partition}, offset {offset}");
-                out.reject(&reason, seen.value.unwrap_or_default()).await
+    /// Pushes records of one partition.
+    async fn push(
+        &mut self,
+        out: &mut Feeder<'_>,
+        records: &Arc<Vec<ConsumerRecord>>,
+        mut range: Range<usize>,
+    ) -> Result<(), Closed> {
+        let ConsumerRecord { topic, partition, .. } = &records[range.start];
+        let here: Arc<str> = self.source.context.subject.topic(&[("topic", topic)]).into();
+        while !range.is_empty() {
+            let block = Records::first_of(records, range.clone(), &here, self.source.value);
+            range.start = block.end();
+            out.push_block(block).await?;
+            self.pushed.set(topic, *partition, records[range.start - 1].offset + 1);
+            // What is handed on of the records is acknowledged although the rest of them may not be.
+            if out.is_due() {
+                out.mark(self.pushed.position());
             }
         }
+        Ok(())
     }
 }

@@ -31,7 +31,7 @@ fn encoded(events: &[Event<'_>]) -> Parcel<Keyed<Framed>> {
     building.reject("torn", b"\xff");
     let batch = building.take().unwrap();
     let mut parcel = Parcel::default();
-    let mut encoder = MessageEncoder::new(Framing::EventMesh, "/flowd/x/orders".to_owned(), None);
+    let mut encoder = MessageEncoder::new(Framing::EventMesh, "/flowd/x/orders".to_owned());
     assert_eq!(encoder.encode(&batch, &mut parcel), Ok(Encoded::All));
     let torn = parcel.rejects.pop().unwrap();
     assert!(torn.reason == "torn" && torn.line.ends_with(br#""event":{"base64":"/w=="}}"#));
@@ -209,25 +209,29 @@ fn a_name_is_checked_whatever_the_event_before_was_called_by() {
     }
 }
 
-/// Takes a block of letters apart: each is an event's id, but for `x`, which can become none. Data is long.
-struct Letters(String);
+/// Each letter is an event's id, but for `x`, which can become none. Data is long.
+struct Letters(&'static str, &'static [u8]);
 
-impl Splitter for Letters {
-    fn split(&mut self, block: Block<'_>, from: usize, out: &mut Pieces<'_>) -> usize {
-        for at in from..block.bytes.len() {
+impl Block for Letters {
+    fn size(&self) -> usize {
+        self.1.len()
+    }
+
+    fn split(&self, from: usize, out: &mut Pieces<'_>) -> Option<usize> {
+        let data = "y".repeat(100 << 10);
+        for at in from..self.1.len() {
             if out.is_full() {
-                return at;
+                return Some(at);
             }
-            let letter = &block.bytes[at..=at];
-            match letter {
-                b"x" => out.reject("it is an x", letter),
-                _ => {
-                    let id = format!("{}{}", block.origin, letter.escape_ascii());
-                    out.push(&Event::new(&id, "t", "letters", Data::Text(&self.0)));
+            match self.1[at] {
+                b'x' => out.reject("it is an x", b"x"),
+                letter => {
+                    let id = format!("{}{}", self.0, char::from(letter));
+                    out.push(&Event::new(&id, "t", "letters", Data::Text(&data)));
                 }
             }
         }
-        block.bytes.len()
+        None
     }
 }
 
@@ -235,12 +239,11 @@ impl Splitter for Letters {
 fn a_block_is_taken_apart_in_as_many_parcels_as_it_fills() {
     let mut building = Building::new(Position::default());
     building.push(&Event::new("first", "t", "letters", Data::None));
-    building.block(Block { origin: "one-", bytes: b"abcxdefg" });
-    building.block(Block { origin: "two-", bytes: b"" });
-    building.block(Block { origin: "three-", bytes: b"xh" });
+    building.block(Box::new(Letters("one-", b"abcxdefg")));
+    building.block(Box::new(Letters("two-", b"")));
+    building.block(Box::new(Letters("three-", b"xh")));
     let batch = building.take().unwrap();
-    let splitter = Box::new(Letters("y".repeat(100 << 10)));
-    let mut encoder = MessageEncoder::new(Framing::Line, "/flowd/x".to_owned(), Some(splitter));
+    let mut encoder = MessageEncoder::new(Framing::Line, "/flowd/x".to_owned());
     let mut parcels = Vec::new();
     loop {
         let mut parcel = Parcel::default();

@@ -61,6 +61,7 @@ pub(crate) enum DataForm {
     Json,
     Text,
     Binary,
+    Any,
 }
 
 /// A batch that is being filled.
@@ -155,6 +156,7 @@ impl Building {
             Data::Json(_) => DataForm::Json,
             Data::Text(_) => DataForm::Text,
             Data::Binary(_) => DataForm::Binary,
+            Data::Any(_) => DataForm::Any,
         };
         let before = match self.records.last() {
             Some(Message(Form::Parts(parts))) => Some(*parts),

@@ -112,6 +112,7 @@ impl<'a> Bytes<'a> {
                 DataForm::Text => Data::Text(part(parts.data)),
                 DataForm::Binary => Data::Binary(self.of(parts.data)),
                 DataForm::Json => Data::Json(self.of(parts.data)),
+                DataForm::Any => Data::Any(self.of(parts.data)),
             },
             text: self.known_text(parts.data),
         }

@@ -2,7 +2,6 @@
 
 use flowd_codec::event::view::is_attribute_name;
 use flowd_codec::event::{carried, content};
-use flowd_codec::json;
 
 /// One event. Whatever cannot become a CloudEvent follows `pipeline.onReject`, with the reason and what was pushed: an id,
 /// type or topic that is empty or not allowed, an extension's name, data that is no JSON, a text that is no CloudEvent, an
@@ -61,6 +60,8 @@ pub enum Data<'a> {
     Text(&'a str),
     /// Bytes that are neither.
     Binary(&'a [u8]),
+    /// What nobody says the kind of: one JSON value if it is one, else a text if it is one, else bytes.
+    Any(&'a [u8]),
 }
 
 impl<'a> Data<'a> {
@@ -68,31 +69,25 @@ impl<'a> Data<'a> {
     pub(crate) fn bytes(&self) -> &'a [u8] {
         match self {
             Self::None => b"",
-            Self::Json(bytes) | Self::Binary(bytes) => bytes,
+            Self::Json(bytes) | Self::Binary(bytes) | Self::Any(bytes) => bytes,
             Self::Text(text) => text.as_bytes(),
         }
     }
 
-    /// The payload of a message whose sender says what it is: JSON where the type says so, text where the type is one or
-    /// where there is none and the bytes are JSON or a text, else bytes.
+    /// The payload of a message whose sender says what it is, or not.
     pub fn of(content_type: Option<&str>, bytes: &'a [u8]) -> Self {
         if bytes.is_empty() {
             return Self::None;
         }
-        let text = |otherwise| std::str::from_utf8(bytes).map_or(otherwise, Self::Text);
         match content_type {
             Some(content_type) if content::is_json(content_type) => Self::Json(bytes),
-            Some(content_type) if content::is_text(content_type) => text(Self::Binary(bytes)),
+            Some(content_type) if content::is_text(content_type) => {
+                std::str::from_utf8(bytes).map_or(Self::Binary(bytes), Self::Text)
+            }
             Some(_) => Self::Binary(bytes),
-            None if is_json(bytes) => Self::Json(bytes),
-            None => text(Self::Binary(bytes)),
+            None => Self::Any(bytes),
         }
     }
-}
-
-/// Whether these bytes are one JSON value.
-pub(crate) fn is_json(bytes: &[u8]) -> bool {
-    json::checked(bytes).is_ok()
 }
 
 /// Whether an event made from parts may have an extension of this name: `a-z` and `0-9`, and not the name of an attribute
@@ -109,16 +104,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn data_is_what_its_sender_says_or_else_what_it_looks_like() {
+    fn data_is_what_its_sender_says() {
         for (content_type, bytes, expected) in [
             (Some("application/json; charset=utf-8"), &b"no json"[..], Data::Json(b"no json")),
             (Some("application/cloudevents+JSON"), b"{}", Data::Json(b"{}")),
             (Some("text/plain"), b"{}", Data::Text("{}")),
             (Some("text/plain"), b"\xff", Data::Binary(b"\xff")),
             (Some("application/octet-stream"), b"{}", Data::Binary(b"{}")),
-            (None, b"[1]", Data::Json(b"[1]")),
-            (None, b"hello", Data::Text("hello")),
-            (None, b"\xff", Data::Binary(b"\xff")),
+            (None, b"[1]", Data::Any(b"[1]")),
             (Some("application/json"), b"", Data::None),
         ] {
             assert_eq!(Data::of(content_type, bytes), expected, "{content_type:?}");

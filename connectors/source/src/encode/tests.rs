@@ -66,6 +66,19 @@ fn an_event_from_parts_is_a_cloud_event_that_event_mesh_carries() {
 }
 
 #[test]
+fn data_of_which_nobody_says_what_it_is_is_what_it_looks_like() {
+    for (bytes, expected) in [
+        (&b" [1] "[..], r#""data":[1]}"#),
+        (b"hello", r#""data":"hello"}"#),
+        (b"{\"a\":", r#""data":"{\"a\":"}"#),
+        (b"\xff\x00", r#""contentencoding":"base64","data":"/wA="}"#),
+    ] {
+        let event = written(&with(&[], Data::of(None, bytes)));
+        assert!(event.ends_with(expected), "{event}");
+    }
+}
+
+#[test]
 fn a_structured_event_keeps_its_attributes_and_gets_the_topic() {
     let json = br#"{"data":{"x":
  1.10},"type":"t","specversion":"1.0","subject":"a/b","source":"/s","id":"7","dataschema":"http://x","count":3,"time":"2020-01-01T00:00:00Z","datacontenttype":"text/x+json"}"#;

@@ -26,7 +26,7 @@ pub(super) struct Made<'a> {
     pub(super) key: Option<&'a str>,
     pub(super) content_type: Option<&'a str>,
     pub(super) data: Data<'a>,
-    /// JSON data that is known to be a text.
+    /// The data where it is known to be a text.
     pub(super) text: Option<&'a str>,
 }
 
@@ -150,7 +150,11 @@ impl Writer {
             Data::None => Payload::None,
             Data::Text(text) => Payload::Text(text),
             Data::Binary(bytes) => Payload::Bytes(bytes),
-            Data::Json(bytes) => Payload::Json(json_of(bytes, text)?),
+            Data::Json(bytes) => Payload::Json(
+                json_of(bytes, text)
+                    .map_err(|error| format!("the data is to be JSON, and is not: {error}"))?,
+            ),
+            Data::Any(bytes) => any(bytes, text),
         };
         let time = time_us.map(|time_us| Time::Written(self.time.of(time_us)));
         let carried = Carried { id, time, content_type, attributes: &self.attributes, payload };
@@ -257,10 +261,18 @@ impl Names {
     }
 }
 
-/// The text of data that is one JSON value.
-fn json_of<'a>(bytes: &'a [u8], text: Option<&'a str>) -> Result<&'a str, String> {
-    let value = text.and_then(json::value).map_or_else(|| json::checked(bytes), Ok);
-    value.map_err(|error| format!("the data is to be JSON, and is not: {error}"))
+/// The text of data that is one JSON value; `text` is the data where it is known to be a text.
+fn json_of<'a>(bytes: &'a [u8], text: Option<&'a str>) -> Result<&'a str, serde_json::Error> {
+    text.and_then(json::value).map_or_else(|| json::checked(bytes), Ok)
+}
+
+/// Data of which nobody says what it is.
+fn any<'a>(bytes: &'a [u8], text: Option<&'a str>) -> Payload<'a> {
+    match (json_of(bytes, text), text.or_else(|| std::str::from_utf8(bytes).ok())) {
+        (Ok(json), _) => Payload::Json(json),
+        (Err(_), Some(text)) => Payload::Text(text),
+        (Err(_), None) => Payload::Bytes(bytes),
+    }
 }
 
 fn decoded(json: &[u8]) -> Result<EventView<'_>, String> {

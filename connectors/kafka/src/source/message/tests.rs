@@ -49,9 +49,7 @@ fn a_value_is_what_the_setting_or_its_content_type_says() {
     let of = |value: &'static [u8], form| {
         format!("{:?}", parts(&Record { value: Some(value), ..PLAIN }, form).data)
     };
-    assert_eq!(of(b"{\"a\":1}", ValueForm::Auto), format!("{:?}", Data::Json(b"{\"a\":1}")));
-    assert_eq!(of(b"{\"a\":", ValueForm::Auto), format!("{:?}", Data::Text("{\"a\":")));
-    assert_eq!(of(&[0xff], ValueForm::Auto), format!("{:?}", Data::Binary(&[0xff])));
+    assert_eq!(of(b"17", ValueForm::Auto), format!("{:?}", Data::Any(b"17")));
     assert_eq!(of(b"17", ValueForm::Text), format!("{:?}", Data::Text("17")));
     assert_eq!(of(b"", ValueForm::Json), format!("{:?}", Data::Text("")));
     assert_eq!(of(b"17", ValueForm::Binary), format!("{:?}", Data::Binary(b"17")));

@@ -138,7 +138,7 @@ fn a_message_that_says_nothing_has_the_id_that_it_is_given() {
     let properties = BasicProperties::default();
     let parts = parts(&properties, b"\xff");
     assert_eq!((parts.id.as_ref(), parts.kind.as_ref()), ("run-1", MESSAGE_TYPE));
-    assert_eq!(parts.data, Data::Binary(b"\xff"));
+    assert_eq!(parts.data, Data::Any(b"\xff"));
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! The members of an event in the form in which nearly all arrive: an object without white space between its members.
 //!
 //! A JSON parser has to expect anything behind each byte; this one steps from quote to quote, and leaves whatever is unusual
-//! to the parser. And an event has nearly always the members of the one before it, in the same order: a name is compared
-//! with the one that stood there, and looked at only where it is another.
+//! to the parser. And an event has nearly always the members of the one before it, in the same order, and most of their texts: a
+//! member is compared with the one that stood there, and looked at only where it is another.
 
 use std::cell::Cell;
 
@@ -11,13 +11,25 @@ use crate::json;
 
 /// A place between two members. Every answer `None` means: read this text in another way.
 ///
-/// Kept: no name comes twice, and each is one that an attribute may have. Memory: [`MEMBERS_MAX`](Self::MEMBERS_MAX) names for each
-/// thread that reads events.
+/// Kept: no name comes twice, and each is one that an attribute may have. Memory: [`MEMBERS_MAX`](Self::MEMBERS_MAX) members for
+/// each thread that reads events.
 pub(super) struct Members<'a> {
     rest: &'a str,
     /// The members up to here, and behind them those of the event before.
     known: Vec<Known>,
     at: usize,
+    /// Of the member at hand.
+    text: TextAhead,
+}
+
+/// What is known of a member's text before it is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum TextAhead {
+    Unknown,
+    /// The member is seen here for the first time: its text is to be remembered.
+    New,
+    /// It is the text of the event before, and has so many bytes.
+    Same(u8),
 }
 
 thread_local! {
@@ -32,16 +44,25 @@ impl<'a> Members<'a> {
     pub(super) fn of(json: &'a [u8]) -> Option<Self> {
         // Once for all: the pieces below are cut at ASCII characters.
         let rest = simdutf8::basic::from_utf8(json).ok()?;
-        Some(Self { rest, known: BEFORE.take(), at: 0 })
+        Some(Self { rest, known: BEFORE.take(), at: 0, text: TextAhead::Unknown })
     }
 
     /// What the next member is, and its name; its value is to be asked for then. `Some(None)` at the end of the text.
     #[inline]
     pub(super) fn next(&mut self) -> Option<Option<(Name, &'a str)>> {
-        let (name, size) = match self.known.get(self.at).filter(|known| known.begins(self.rest)) {
-            Some(known) => (known.name, known.size),
-            None if self.rest == "}" && self.at > 0 => return Some(None),
-            None => self.learn()?,
+        self.text = TextAhead::Unknown;
+        let (name, size) = match self.known.get_mut(self.at) {
+            Some(known) if known.is_whole(self.rest) => {
+                self.text = TextAhead::Same(known.text_size());
+                (known.name, known.lead_size)
+            }
+            Some(known) if known.begins(self.rest) => {
+                // Whatever differs once mostly differs each time.
+                known.forget_text();
+                (known.name, known.lead_size)
+            }
+            _ if self.rest == "}" && self.at > 0 => return Some(None),
+            _ => self.learn()?,
         };
         let (lead, rest) = self.rest.split_at(usize::from(size));
         self.rest = rest;
@@ -61,15 +82,23 @@ impl<'a> Members<'a> {
         let is_new =
             self.known.len() < Self::MEMBERS_MAX && !self.known.iter().any(|other| other.is_of(text));
         is_new.then(|| self.known.push(known))?;
-        Some((known.name, known.size))
+        self.text = TextAhead::New;
+        Some((known.name, known.lead_size))
     }
 
     /// A string without escapes. `None` leaves the place where it is.
     #[inline]
     pub(super) fn text(&mut self) -> Option<&'a str> {
         let rest = self.rest.strip_prefix('"')?;
-        let (text, rest) = rest.split_at(json::first_special(rest.as_bytes())?);
+        let size = match self.text {
+            TextAhead::Same(size) => usize::from(size),
+            TextAhead::Unknown | TextAhead::New => json::first_special(rest.as_bytes())?,
+        };
+        let (text, rest) = rest.split_at(size);
         self.rest = rest.strip_prefix('"')?;
+        if self.text == TextAhead::New {
+            self.known[self.at - 1].remember_text(text);
+        }
         Some(text)
     }
 
@@ -96,40 +125,75 @@ impl Drop for Members<'_> {
     }
 }
 
-/// A member as it begins: `,"name":`, or with a bracket in the comma's place.
+/// A member: `,"name":`, or with a bracket in the comma's place, and its text where that was the same so far.
 #[derive(Clone, Copy)]
 struct Known {
-    lead: [u8; Known::SIZE],
-    size: u8,
+    bytes: [u8; Known::SIZE],
+    lead_size: u8,
+    /// With the text and its quotes; 0 without.
+    whole_size: u8,
     name: Name,
 }
 
 impl Known {
+    /// Room for the name and a text of together 58 characters.
+    const SIZE: usize = 64;
     /// Room for a name of 28 characters; the longest of EventMesh's own has 24, and the specification advises 20 at most.
-    const SIZE: usize = 32;
+    const LEAD_SIZE: usize = 32;
 
     fn new(lead: &str, name: Name) -> Option<Self> {
-        let mut known = Self { lead: [0; Self::SIZE], size: u8::try_from(lead.len()).ok()?, name };
-        known.lead.get_mut(..lead.len())?.copy_from_slice(lead.as_bytes());
+        let mut known =
+            Self { bytes: [0; Self::SIZE], lead_size: lead.len().try_into().ok()?, whole_size: 0, name };
+        known.bytes.get_mut(..Self::LEAD_SIZE)?.get_mut(..lead.len())?.copy_from_slice(lead.as_bytes());
         Some(known)
     }
 
-    /// Whether the text begins so. All bytes are compared at once, and those that do not count masked out: a comparison of as many as count
-    /// would be a call.
+    /// Whether a text begins with the name.
     #[inline]
     fn begins(&self, text: &str) -> bool {
-        let size = usize::from(self.size);
-        match text.as_bytes().first_chunk::<{ Self::SIZE }>() {
-            Some(chunk) => {
-                let differs = |index: usize| (chunk[index] ^ self.lead[index]) & MASKS[size][index];
-                (0..Self::SIZE).fold(0, |all, index| all | differs(index)) == 0
-            }
-            None => text.as_bytes().starts_with(&self.lead[..size]),
+        is_prefix::<{ Self::LEAD_SIZE }>(&self.bytes, self.lead_size, text)
+    }
+
+    /// Whether a text begins with name and text.
+    #[inline]
+    fn is_whole(&self, text: &str) -> bool {
+        self.whole_size > 0 && is_prefix::<{ Self::SIZE }>(&self.bytes, self.whole_size, text)
+    }
+
+    fn text_size(&self) -> u8 {
+        self.whole_size - self.lead_size - 2
+    }
+
+    fn forget_text(&mut self) {
+        self.whole_size = 0;
+    }
+
+    /// Where there is room for it.
+    fn remember_text(&mut self, text: &str) {
+        let begin = usize::from(self.lead_size);
+        if let Some([quote, room @ .., other]) = self.bytes.get_mut(begin..begin + text.len() + 2) {
+            (*quote, *other) = (b'"', b'"');
+            room.copy_from_slice(text.as_bytes());
+            self.whole_size = (begin + text.len() + 2) as u8;
         }
     }
 
     fn is_of(&self, name: &str) -> bool {
-        self.lead[2..usize::from(self.size) - 2] == *name.as_bytes()
+        self.bytes[2..usize::from(self.lead_size) - 2] == *name.as_bytes()
+    }
+}
+
+/// Whether a text begins with the first `size` bytes, at most `MAX`. As many are compared at once, and those that do not count
+/// masked out: a comparison of as many as count would be a call.
+#[inline]
+fn is_prefix<const MAX: usize>(bytes: &[u8; Known::SIZE], size: u8, text: &str) -> bool {
+    let size = usize::from(size);
+    match text.as_bytes().first_chunk::<MAX>() {
+        Some(chunk) => {
+            let differs = |index: usize| (chunk[index] ^ bytes[index]) & MASKS[size][index];
+            (0..MAX).fold(0, |all, index| all | differs(index)) == 0
+        }
+        None => text.as_bytes().starts_with(&bytes[..size]),
     }
 }
 

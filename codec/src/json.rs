@@ -1,8 +1,8 @@
 //! JSON text, written and searched without a value tree.
 //!
 //! The writers only append to a caller's buffer and allocate nothing of their own (beyond the buffer's growth); what
-//! they append is valid JSON for every input. Of the readers, `scan` looks for one member of an object or for the elements of
-//! an array, skips the rest and is no validator; `value` is one. Full parsing is `serde_json`'s business.
+//! they append is valid JSON for every input. Of the readers, `scan` looks for the members of an object or the elements of
+//! an array, skips what is in them and is no validator; `value` is one. Full parsing is `serde_json`'s business.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 mod scan;
 mod value;
 
-pub use scan::{Elements, elements, find_top_level_string};
+pub use scan::{Elements, elements, find_top_level_string, members};
 pub(crate) use scan::{string_end, unquote};
 pub use value::{checked, value};
 pub(crate) use value::{is_short_escape, value_end};

@@ -7,23 +7,14 @@ use std::borrow::Cow;
 /// do not count. `None` where there is no such member, where it is no string, or where the text is no JSON object as
 /// far as it had to be read. Of members with the same name the first counts.
 pub fn find_top_level_string<'a>(json: &'a [u8], name: &str) -> Option<Cow<'a, str>> {
-    let mut scan = Scan { json, at: 0 };
-    scan.expect(b'{')?;
-    if scan.peek()? == b'}' {
-        return None;
-    }
-    loop {
-        let key = scan.string()?;
-        scan.expect(b':')?;
+    let mut members = members(json)?;
+    while let Some(key) = members.name() {
         if is(key, name)? {
-            return unquote(scan.string()?);
+            return unquote(members.0.scan.string()?);
         }
-        scan.skip_value()?;
-        match scan.peek()? {
-            b',' => scan.at += 1,
-            _ => return None,
-        }
+        members.0.value()?;
     }
+    None
 }
 
 /// Whether the inside of a JSON string is this name. `None` where it is no string's.
@@ -125,14 +116,15 @@ impl<'a> Scan<'a> {
     fn skip_nested(&mut self) -> Option<()> {
         let mut depth = 0_usize;
         loop {
-            match self.json.get(self.at)? {
+            let rest = self.json.get(self.at..)?;
+            self.at += rest.iter().position(|byte| matches!(byte, b'"' | b'{' | b'}' | b'[' | b']'))?;
+            match self.json[self.at] {
                 b'"' => {
                     self.string()?;
                     continue;
                 }
                 b'{' | b'[' => depth += 1,
-                b'}' | b']' => depth -= 1,
-                _ => {}
+                _ => depth -= 1,
             }
             self.at += 1;
             if depth == 0 {
@@ -142,36 +134,82 @@ impl<'a> Scan<'a> {
     }
 }
 
+/// The members of the object that `json` is: the inside of the name, and the text of the value. Made for texts that were
+/// checked before: in one that is not JSON they end early. `None` where the text begins no object.
+pub fn members(json: &[u8]) -> Option<Members<'_>> {
+    Row::of(json, b'{').map(Members)
+}
+
+/// See [`members`].
+pub struct Members<'a>(Row<'a>);
+
+impl<'a> Members<'a> {
+    /// The inside of the next one's name; its value is to be asked for then.
+    fn name(&mut self) -> Option<&'a [u8]> {
+        let name = self.0.begin()?.string()?;
+        self.0.scan.expect(b':')?;
+        Some(name)
+    }
+}
+
+impl<'a> Iterator for Members<'a> {
+    type Item = (&'a [u8], &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        Some((self.name()?, self.0.value()?))
+    }
+}
+
 /// The elements of the array that `json` is, each as its own text. Made for texts that were checked before: in one that
 /// is no array there are none, and in one that is not JSON they end early.
 pub fn elements(json: &[u8]) -> Elements<'_> {
-    let mut scan = Scan { json, at: 0 };
-    let is_open = scan.expect(b'[').is_some() && scan.peek().is_some_and(|byte| byte != b']');
-    Elements { scan, is_open }
+    Elements(Row::of(json, b'['))
 }
 
 /// See [`elements`].
-pub struct Elements<'a> {
-    scan: Scan<'a>,
-    is_open: bool,
-}
+pub struct Elements<'a>(Option<Row<'a>>);
 
 impl<'a> Iterator for Elements<'a> {
     type Item = &'a [u8];
 
     fn next(&mut self) -> Option<&'a [u8]> {
-        if !std::mem::take(&mut self.is_open) {
-            return None;
-        }
+        let row = self.0.as_mut()?;
+        row.begin()?;
+        row.value()
+    }
+}
+
+/// What stands between two brackets, separated by commas.
+struct Row<'a> {
+    scan: Scan<'a>,
+    /// There is another one.
+    is_open: bool,
+}
+
+impl<'a> Row<'a> {
+    fn of(json: &'a [u8], bracket: u8) -> Option<Self> {
+        let mut scan = Scan { json, at: 0 };
+        scan.expect(bracket)?;
+        let is_open = scan.peek().is_some_and(|byte| !matches!(byte, b'}' | b']'));
+        Some(Self { scan, is_open })
+    }
+
+    /// Where the next one begins.
+    fn begin(&mut self) -> Option<&mut Scan<'a>> {
+        std::mem::take(&mut self.is_open).then_some(&mut self.scan)
+    }
+
+    /// The text of the value that comes next, and the way behind it.
+    fn value(&mut self) -> Option<&'a [u8]> {
         self.scan.peek()?;
         let start = self.scan.at;
         self.scan.skip_value()?;
-        let element = self.scan.json[start..self.scan.at].trim_ascii_end();
+        let value = self.scan.json[start..self.scan.at].trim_ascii_end();
         if self.scan.peek() == Some(b',') {
             self.scan.at += 1;
             self.is_open = true;
         }
-        Some(element)
+        Some(value)
     }
 }
 
@@ -228,6 +266,27 @@ mod tests {
         check("", &[]);
     }
 
+    #[test]
+    fn members_are_told_as_they_stand() {
+        let check = |json: &str, expected: &[(&str, &str)]| {
+            let text = |bytes| std::str::from_utf8(bytes).expect("UTF-8");
+            let found: Vec<_> = members(json.as_bytes())
+                .map(|members| members.map(|(name, value)| (text(name), text(value))).collect())
+                .unwrap_or_default();
+            assert_eq!(found, expected, "{json}");
+        };
+        check("{}", &[]);
+        check(" { } ", &[]);
+        check(
+            r#"{"a\"":{"b":"}"} , "c" : [1,{}] ,"a":-1.5 }"#,
+            &[(r#"a\""#, r#"{"b":"}"}"#), ("c", "[1,{}]"), ("a", "-1.5")],
+        );
+        check(r#"["a"]"#, &[]);
+        check(r#"{"a":1,"b""#, &[("a", "1")]);
+        check(r#"{"a":1,]}"#, &[("a", "1")]);
+        assert!(members(b"[1]").is_none() && members(b"").is_none());
+    }
+
     proptest! {
         #[test]
         fn the_search_agrees_with_a_full_parser(
@@ -249,7 +308,14 @@ mod tests {
         }
 
         #[test]
-        fn the_search_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
+        fn the_search_never_panics(bytes in "[\\[\\]{}\",:\\\\a ]{0,40}") {
+            find_top_level_string(bytes.as_bytes(), "id");
+            members(bytes.as_bytes()).map(Iterator::count);
+            elements(bytes.as_bytes()).count();
+        }
+
+        #[test]
+        fn the_search_never_panics_on_bytes(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
             find_top_level_string(&bytes, "id");
         }
     }

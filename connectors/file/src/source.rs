@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use flowd_engine::stop::Stop;
 use flowd_engine::worker::Halt;
 use flowd_source::{
-    Closed, Connector, Context, EventSource, Events, Failure, Position, Preset, Progress, Settings,
-    SourceEnd, Wrong,
+    BLOCK_BYTES, Closed, Connector, Context, EventSource, Events, Failure, Position, Preset, Progress,
+    Settings, SourceEnd, Wrong,
 };
 use tracing::{error, info};
 
@@ -56,9 +56,6 @@ const OPEN_MAX: usize = 512;
 const FILES_MAX: usize = 10_000;
 /// Read at once.
 const READ_BYTES: usize = 256 << 10;
-
-/// Lines of so many bytes, and what the last of them has beyond, are handed on at once: a batch.
-const BLOCK_BYTES: usize = 64 << 10;
 
 struct FileSource {
     reading: Arc<Reading>,

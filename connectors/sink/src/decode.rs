@@ -185,7 +185,7 @@ fn content(event: &Incoming<'_>, texts: &mut Texts<'_>) -> Result<Content, Strin
         // Some writers put JSON into base64.
         Data::Base64(data) if !is_change => {
             let decoded = decode_base64(data).map_err(|error| error.to_string())?;
-            if json::checked(&decoded).is_err() || !envelope::is_object(&decoded) {
+            if json::checked(&decoded).is_err() || json::members(&decoded).is_none() {
                 return Err("its data is no JSON object".to_owned());
             }
             return Ok(Content::Plain { data: texts.add(&decoded) });
@@ -193,7 +193,7 @@ fn content(event: &Incoming<'_>, texts: &mut Texts<'_>) -> Result<Content, Strin
         Data::Absent | Data::Base64(_) => return Err("it has no data in JSON".to_owned()),
     };
     if !is_change {
-        return match envelope::is_object(data) {
+        return match json::members(data).is_some() {
             true => Ok(Content::Plain { data: texts.piece(data) }),
             false => Err("its data is no JSON object".to_owned()),
         };

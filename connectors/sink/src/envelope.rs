@@ -1,10 +1,9 @@
 //! The envelope of a change event: operation, database, table and images, found in one pass over `data`.
 //!
-//! `data` has been read as JSON before, so that this only has to find its way: values that nobody asks for are passed over
-//! by their quotes and brackets. Nothing is copied; what comes out are pieces of the text. Kept: whatever the text, this
-//! ends, and does not panic.
+//! `data` has been read as JSON before, so that this only has to find its way. Nothing is copied; what comes out are pieces of
+//! the text. Kept: whatever the text, this ends, and does not panic.
 
-use memchr::memchr2;
+use flowd_codec::json;
 
 use crate::store::Op;
 
@@ -25,15 +24,13 @@ pub(crate) struct Envelope<'a> {
 pub(crate) fn read(data: &[u8]) -> Result<Envelope<'_>, &'static str> {
     let (mut before, mut after, mut op) = (None, None, None);
     let (mut db, mut table) = (None, None);
-    let mut members = Members::of(data).ok_or("`data` is no object")?;
-    while let Some((name, value)) = members.next() {
+    for (name, value) in json::members(data).ok_or("`data` is no object")? {
         match name {
             b"before" => before = Some(value),
             b"after" => after = Some(value),
             b"op" => op = Some(value),
             b"source" => {
-                let mut members = Members::of(value).ok_or("`data.source` is no object")?;
-                while let Some((name, value)) = members.next() {
+                for (name, value) in json::members(value).ok_or("`data.source` is no object")? {
                     match name {
                         b"db" => db = text(value),
                         b"table" => table = text(value),
@@ -75,74 +72,6 @@ fn image(value: Option<&[u8]>) -> Option<Option<&[u8]>> {
         None | Some(b"null") => Some(None),
         Some(object) if object.first() == Some(&b'{') => Some(Some(object)),
         Some(_) => None,
-    }
-}
-
-/// Whether a JSON value is an object.
-pub(crate) fn is_object(json: &[u8]) -> bool {
-    Members::of(json).is_some()
-}
-
-/// The members of an object: name (the inside of the string) and value.
-struct Members<'a> {
-    rest: &'a [u8],
-}
-
-impl<'a> Members<'a> {
-    fn of(json: &'a [u8]) -> Option<Self> {
-        Some(Self { rest: json.trim_ascii_start().strip_prefix(b"{")? })
-    }
-
-    fn next(&mut self) -> Option<(&'a [u8], &'a [u8])> {
-        let rest = self.rest.trim_ascii_start();
-        let rest = rest.strip_prefix(b",").unwrap_or(rest).trim_ascii_start();
-        let inside = rest.strip_prefix(b"\"")?;
-        let (name, rest) = inside.split_at_checked(string_end(inside)?)?;
-        let rest = rest.get(1..)?.trim_ascii_start().strip_prefix(b":")?.trim_ascii_start();
-        let (value, rest) = rest.split_at_checked(value_end(rest)?)?;
-        self.rest = rest;
-        Some((name, value))
-    }
-}
-
-/// Where the string ends whose inside begins here.
-fn string_end(inside: &[u8]) -> Option<usize> {
-    let mut at = 0;
-    loop {
-        at += memchr2(b'"', b'\\', inside.get(at..)?)?;
-        if inside[at] == b'"' {
-            return Some(at);
-        }
-        at += 2;
-    }
-}
-
-/// One past the value that begins here.
-fn value_end(json: &[u8]) -> Option<usize> {
-    match json.first()? {
-        b'"' => Some(string_end(json.get(1..)?)? + 2),
-        b'{' | b'[' => nested_end(json),
-        _ => {
-            let is_end = |byte: &u8| matches!(byte, b',' | b'}' | b']') || byte.is_ascii_whitespace();
-            Some(json.iter().position(is_end).unwrap_or(json.len()))
-        }
-    }
-}
-
-/// One past the object or array that begins here.
-fn nested_end(json: &[u8]) -> Option<usize> {
-    let (mut at, mut depth) = (0, 0_usize);
-    loop {
-        at += json.get(at..)?.iter().position(|byte| matches!(byte, b'"' | b'{' | b'}' | b'[' | b']'))?;
-        match json[at] {
-            b'"' => at += 1 + string_end(&json[at + 1..])?,
-            b'{' | b'[' => depth += 1,
-            _ => depth -= 1,
-        }
-        at += 1;
-        if depth == 0 {
-            return Some(at);
-        }
     }
 }
 

@@ -4,8 +4,12 @@ use flowd_codec::event::Framed;
 use flowd_engine::order::Keyed;
 use flowd_engine::parcel::Parcel;
 
+use crate::batch::BYTES_FULL;
 use crate::encode::Writer;
 use crate::event::Event;
+
+/// Bytes of a block that is a batch of its own: of more than are to be had at once, so many are handed on together.
+pub const BLOCK_BYTES: usize = BYTES_FULL;
 
 /// What was read at once. It has the same events whenever it is read.
 pub trait Block: Send + 'static {

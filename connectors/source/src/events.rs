@@ -59,8 +59,7 @@ impl<'a> Events<'a> {
         Ok(())
     }
 
-    /// Adds what was read at once and holds any number of events: a lane makes them, and this thread does nothing for each. A
-    /// block of 64 KiB is a batch of its own.
+    /// Adds what was read at once and holds any number of events: a lane makes them, and this thread does nothing for each.
     ///
     /// # Errors
     /// The pipeline is going down.

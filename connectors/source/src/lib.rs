@@ -29,7 +29,7 @@ pub mod message_source;
 
 pub mod position;
 
-pub use block::{Block, Pieces};
+pub use block::{BLOCK_BYTES, Block, Pieces};
 pub use client::Client;
 pub use connector::{Connector, Context, EventSource, Progress};
 pub use event::{Data, Event};

@@ -3,13 +3,10 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use flowd_source::{Block, Pieces};
+use flowd_source::{BLOCK_BYTES, Block, Pieces};
 use krafka::consumer::ConsumerRecord;
 
 use super::message::{self, Record, ValueForm};
-
-/// Records of so many bytes, and the last one, are handed on at once: a batch.
-const BLOCK_BYTES: usize = 64 << 10;
 
 /// Some of the records that the client gave at once, all of one partition.
 pub(super) struct Records {
@@ -29,13 +26,14 @@ impl Records {
         topic: &Arc<str>,
         value: ValueForm,
     ) -> Self {
-        let (mut size, begin) = (0, range.start);
+        let mut texts = 0;
         let is_last = |record: &ConsumerRecord| {
-            size += size_of(record);
-            size >= BLOCK_BYTES
+            texts += size_of_texts(record);
+            texts >= BLOCK_BYTES
         };
         let count = all[range.clone()].iter().position(is_last).map_or(range.len(), |at| at + 1);
-        Self { all: all.clone(), range: begin..begin + count, size, topic: topic.clone(), value }
+        let size = texts + count * size_of::<ConsumerRecord>();
+        Self { all: all.clone(), range: range.start..range.start + count, size, topic: topic.clone(), value }
     }
 
     /// Where the next ones begin.
@@ -44,12 +42,11 @@ impl Records {
     }
 }
 
-/// Bytes that a record holds.
-fn size_of(record: &ConsumerRecord) -> usize {
+fn size_of_texts(record: &ConsumerRecord) -> usize {
     let headers =
         record.headers.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, |value| value.len()));
     let texts = [&record.key, &record.value].into_iter().flatten().map(|text| text.len());
-    size_of_val(record) + texts.chain(headers).sum::<usize>()
+    texts.chain(headers).sum()
 }
 
 impl Block for Records {

@@ -1,8 +1,9 @@
 //! The client's poll, in a task of its own: it takes records, keeps the membership in the group while the pipeline is full,
 //! and judges what the client cannot: partitions without an offset, and deleted records.
 //!
-//! Memory: what the brokers give at once, [`FETCH_BYTES`] each, is a chunk. One is decoded, [`CHUNKS_MAX`] waits and one is
-//! pushed, so that the client asks for the next while the one before is worked on.
+//! Memory: what the brokers give at once, [`FETCH_BYTES`] each, is a chunk. One is decoded, [`CHUNKS_MAX`] waits, one is
+//! pushed, and one that the lanes have in part stays whole until they are done, so that the client asks for the next while the
+//! one before is worked on.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

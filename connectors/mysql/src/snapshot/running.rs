@@ -138,7 +138,7 @@ impl Snapshot {
             kept: 0,
             is_open: false,
         };
-        snapshot.count();
+        snapshot.show();
         Ok(snapshot)
     }
 
@@ -329,7 +329,8 @@ impl Snapshot {
         Some(RunBeginning { table: table.into(), origin: self.origin.clone(), chunk })
     }
 
-    /// A chunk is about to be handed on: the state from now on counts it. Call it with the size that it had.
+    /// A chunk is about to be handed on: the state from now on counts it. Call it with the size that it had, and
+    /// [`show`](Self::show) once it was.
     pub fn handed_on(&mut self, ready: &Ready) {
         let workplace = self.place.clone();
         let mut inner = workplace.shared.lock();
@@ -342,7 +343,6 @@ impl Snapshot {
         }
         drop(inner);
         workplace.shared.notify();
-        self.count();
     }
 
     fn take(&mut self, message: Message) -> Result<(), Failure> {
@@ -433,7 +433,8 @@ impl Snapshot {
         self.place.shared.lock().plan.state()
     }
 
-    fn count(&self) {
+    /// Shows in the metrics how far it has come.
+    pub fn show(&self) {
         let (state, waiting) = {
             let inner = self.place.shared.lock();
             (inner.plan.state(), inner.waiting_bytes + inner.whole_bytes)

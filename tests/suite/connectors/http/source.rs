@@ -47,12 +47,12 @@ impl Flow {
         self
     }
 
-    /// Starts flowd; returns when it listens.
+    /// Starts flowd; returns when it takes events. It listens before, while it may still be connecting to the mesh.
     fn start(&self) -> Flowd {
         let mut flowd = self.job.start(&[]);
-        until("http-source to listen", || {
+        until("http-source to take events", || {
             assert!(flowd.is_running(), "flowd ended: {}", flowd.log());
-            TcpStream::connect(("127.0.0.1", self.port)).ok()
+            flowd.log().contains("taking events").then_some(())
         });
         flowd
     }

@@ -118,6 +118,10 @@ impl Reader<'_> {
             self.source.metrics.read.rows.add(rows);
             let records = record.map(MySqlRecord::Chunk).into_iter().collect();
             self.send(bytes, records)?;
+            // Whoever sees that it is finished may stop us: by then all of it is the pipeline's.
+            if let Beside::Running(snapshot) = &self.beside {
+                snapshot.show();
+            }
         }
         Ok(())
     }

@@ -41,7 +41,7 @@ pub(crate) fn unquote(inside: &[u8]) -> Option<Cow<'_, str>> {
 pub(crate) fn string_end(inside: &[u8]) -> Option<usize> {
     let mut at = 0;
     loop {
-        at += memchr::memchr2(b'"', b'\\', inside.get(at..)?)?;
+        at += quote_or_slash(inside.get(at..)?)?;
         if inside[at] == b'"' {
             return Some(at);
         }
@@ -89,15 +89,10 @@ impl<'a> Scan<'a> {
     /// The inside of a string, still escaped.
     fn string(&mut self) -> Option<&'a [u8]> {
         self.expect(b'"')?;
-        let start = self.at;
-        loop {
-            let found = self.at + quote_or_slash(self.json.get(self.at..)?)?;
-            if self.json[found] == b'"' {
-                self.at = found + 1;
-                return Some(&self.json[start..found]);
-            }
-            self.at = found + 2;
-        }
+        let rest = &self.json[self.at..];
+        let size = string_end(rest)?;
+        self.at += size + 1;
+        Some(&rest[..size])
     }
 
     fn skip_value(&mut self) -> Option<()> {

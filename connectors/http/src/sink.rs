@@ -4,10 +4,10 @@
 //! another. `verdict` says what an answer means, `address` where an event goes, `recent` what was sent already. Invariant: two events of one key are in
 //! one lane, and behind one that is not delivered nothing of its lane goes out.
 
-use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant, SystemTime};
 
+use ahash::AHashSet;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -17,7 +17,8 @@ use flowd_sink::deliver::{Connector, Context, DeliverEvent, EventSink, Opened, R
 use flowd_tls::client::{Authorities, ClientTls, TlsMode};
 use flowd_tls::pem::PemFile;
 use flowd_tls::settings::SSL_CA;
-use futures_util::future::join_all;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use hyper::header::{HeaderName, HeaderValue};
 use hyper::{HeaderMap, Method, StatusCode};
 use tokio::runtime::Runtime;
@@ -30,11 +31,9 @@ mod verdict;
 
 use address::Address;
 use connection::{Far, Tls};
-use lane::{Done, Fate, Halt, Lane};
+use lane::{Done, Fate, Halt, Lane, request};
 use recent::{Name, Recent};
 use verdict::{Answer, Verdict};
-
-use crate::binding::write::Message;
 
 /// `http-sink`.
 pub const CONNECTOR: Connector = Connector {
@@ -258,7 +257,9 @@ impl Running {
         let lanes = self.lanes.iter_mut().zip(work).filter(|(_, indices)| !indices.is_empty());
         let lanes = lanes.map(|(lane, indices)| lane.deliver(far, mode, events, indices));
         let mut first = None;
-        for Done { fates, halt } in self.runtime.block_on(join_all(lanes)) {
+        // Each is looked at when something came for it, and not whenever something came for any.
+        let lanes: FuturesUnordered<_> = lanes.collect();
+        for Done { fates, halt } in self.runtime.block_on(lanes.collect::<Vec<_>>()) {
             for (index, fate) in fates {
                 unfinished.fates[index] = fate;
             }
@@ -280,7 +281,7 @@ impl Running {
 impl Unfinished {
     /// Events that were dealt with lately, or are here twice, are not sent again.
     fn new(names: Vec<Name>, recent: &Recent) -> Self {
-        let mut seen = HashSet::with_capacity(names.len());
+        let mut seen = AHashSet::with_capacity(names.len());
         let fate =
             |name: &Name| if recent.has(*name) || !seen.insert(*name) { Fate::Delivered } else { Fate::Open };
         Self { fates: names.iter().map(fate).collect(), names, not_before: None }
@@ -324,10 +325,11 @@ fn deal(events: &[DeliverEvent<'_>], fates: &[Fate], lanes: usize, hasher: &Rand
 /// `origin`, by the webhook handshake whether that may deliver. Any other answer says nothing about a POST.
 async fn introduce(far: &Far, lane: &mut Lane, origin: Option<&HeaderValue>) -> Result<(), Failure> {
     let ask = origin.map(|origin| (HeaderName::from_static("webhook-request-origin"), origin.clone()));
-    let mut message = Message { headers: far.headers.clone(), body: Bytes::new() };
-    message.headers.extend(ask);
+    let mut headers = far.headers.clone();
+    headers.extend(ask);
     let target = far.address.target("").map_err(Failure::Unusable)?;
-    let answer = lane.connection.ask(far, &Method::OPTIONS, &target, &message).await;
+    let made = || request(Method::OPTIONS, target.clone(), headers.clone(), Bytes::new());
+    let answer = lane.connection.ask(far, made(), made).await;
     let answer = answer.map_err(Failure::Retry)?;
     match (answer.verdict(SystemTime::now()), origin) {
         (Verdict::Unusable(text), _) if answer.status == StatusCode::UNAUTHORIZED => {

@@ -1,5 +1,8 @@
 //! Attributes as header values: percent-encoded where they are not visible ASCII.
 
+use std::borrow::Cow;
+use std::str::Utf8Error;
+
 use hyper::header::HeaderName;
 
 /// What the name of an attribute's header begins with.
@@ -51,13 +54,14 @@ pub(crate) fn percent_encode(out: &mut Vec<u8>, text: &str, plain: impl Fn(u8) -
 ///
 /// # Errors
 /// Where the bytes are not UTF-8.
-pub(crate) fn decode(value: &[u8]) -> Result<String, std::str::Utf8Error> {
+pub(crate) fn decode(value: &[u8]) -> Result<Cow<'_, str>, Utf8Error> {
     let value = value.trim_ascii();
     let decoded = match value.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")) {
         Some(inside) => percent_decode(&unescape(inside)),
-        None => percent_decode(value),
+        None if value.contains(&b'%') => percent_decode(value),
+        None => return str::from_utf8(value).map(Cow::Borrowed),
     };
-    String::from_utf8(decoded).map_err(|error| error.utf8_error())
+    String::from_utf8(decoded).map(Cow::Owned).map_err(|error| error.utf8_error())
 }
 
 /// The inside of a quoted string (RFC 9110, section 5.6.4) without its backslashes.

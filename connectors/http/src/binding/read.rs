@@ -2,6 +2,8 @@
 //!
 //! Whether such a JSON is a CloudEvent is for the caller to see; only what gets lost on the way to it is judged here.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use flowd_codec::event::content::{Form, Mode};
 use flowd_codec::event::view::is_attribute_name;
@@ -78,9 +80,12 @@ fn members(body: &Bytes) -> Result<Vec<Bytes>, Unreadable> {
     Ok(members.into_iter().map(|member| body.slice_ref(member.get().as_bytes())).collect())
 }
 
+/// Name and value.
+type Attribute<'a> = (&'a str, Cow<'a, str>);
+
 /// The attributes that headers tell.
-fn of_headers(headers: &HeaderMap) -> Result<Vec<(&str, String)>, Unreadable> {
-    let mut attributes: Vec<(&str, String)> = Vec::new();
+fn of_headers(headers: &HeaderMap) -> Result<Vec<Attribute<'_>>, Unreadable> {
+    let mut attributes: Vec<Attribute<'_>> = Vec::with_capacity(headers.len());
     for (name, value) in headers {
         let Some(name) = name.as_str().strip_prefix(PREFIX) else { continue };
         let fault = if !is_attribute_name(name) || name == "data" {
@@ -109,7 +114,7 @@ fn of_headers(headers: &HeaderMap) -> Result<Vec<(&str, String)>, Unreadable> {
 }
 
 /// The attributes that are made for a message without any.
-fn of_plain<'a>(plain: &Plain, headers: &HeaderMap) -> Result<Vec<(&'a str, String)>, Unreadable> {
+fn of_plain<'a>(plain: &'a Plain, headers: &'a HeaderMap) -> Result<Vec<Attribute<'a>>, Unreadable> {
     let missing = || {
         let header = &plain.id_header;
         Unreadable::Malformed(format!(
@@ -120,23 +125,23 @@ fn of_plain<'a>(plain: &Plain, headers: &HeaderMap) -> Result<Vec<(&'a str, Stri
     let id = header::decode(id.as_bytes())
         .map_err(|error| Unreadable::Malformed(format!("the header {}: {error}", plain.id_header)))?;
     Ok(vec![
-        ("specversion", "1.0".to_owned()),
+        ("specversion", "1.0".into()),
         ("id", id),
-        ("source", plain.source.clone()),
-        ("type", plain.event_type.clone()),
+        ("source", plain.source.as_str().into()),
+        ("type", plain.event_type.as_str().into()),
     ])
 }
 
 /// Attributes and a body as structured JSON.
 fn written(
-    attributes: &[(&str, String)],
+    attributes: &[Attribute<'_>],
     content_type: Option<&str>,
     body: &[u8],
 ) -> Result<Bytes, Unreadable> {
     let mut out = Vec::with_capacity(body.len() + body.len() / 2 + 512);
     let mut separator = b'{';
     let content_type_attribute = content_type.map(|value| ("datacontenttype", value));
-    let attributes = attributes.iter().map(|(name, value)| (*name, value.as_str()));
+    let attributes = attributes.iter().map(|(name, value)| (*name, &**value));
     for (name, value) in attributes.chain(content_type_attribute) {
         out.push(separator);
         separator = b',';

@@ -13,7 +13,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{AUTHORIZATION, HOST, HeaderName, HeaderValue, USER_AGENT};
-use hyper::{HeaderMap, Method, Request, Response, Uri};
+use hyper::{HeaderMap, Request, Response};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -22,7 +22,7 @@ use tokio_rustls::TlsConnector;
 
 use super::address::Address;
 use super::verdict::Answer;
-use crate::binding::write::Message;
+use crate::patience::Patience;
 
 /// Of an answer's body, so much is told.
 const TEXT_BYTES_MAX: usize = 512;
@@ -66,6 +66,7 @@ enum Broken {
 #[derive(Default)]
 pub(super) struct Connection {
     sender: Option<SendRequest<Full<Bytes>>>,
+    patience: Patience,
 }
 
 impl Connection {
@@ -74,28 +75,19 @@ impl Connection {
     /// # Errors
     /// `Retry`, or `Unusable` where TLS refuses the far side's certificate.
     pub(super) async fn open(&mut self, far: &Far) -> Result<(), Failure> {
-        if self.sender.as_ref().is_none_or(SendRequest::is_closed) {
-            let time_max = far.time_max.min(CONNECT_TIME_MAX);
-            let opened = tokio::time::timeout(time_max, far.connect()).await;
-            self.sender = Some(opened.unwrap_or_else(|_| {
-                Err(Failure::Retry(format!("no connection to {} within {time_max:?}", far.address.authority)))
-            })?);
-        }
-        Ok(())
+        open(&mut self.sender, far).await
     }
 
-    /// Asks by `method`; the answer, or why there is none.
+    /// Sends a request, and `again` gives it once more where the first try fails; the answer, or why there is none.
     pub(super) async fn ask(
         &mut self,
         far: &Far,
-        method: &Method,
-        target: &Uri,
-        message: &Message,
+        request: Request<Full<Bytes>>,
+        again: impl FnOnce() -> Request<Full<Bytes>>,
     ) -> Result<Answer, String> {
         let was_open = self.sender.is_some();
-        let first = self.exchange(far, method, target, message).await;
-        let answer = match first {
-            Err(Broken::Connection(_)) if was_open => self.exchange(far, method, target, message).await,
+        let answer = match self.exchange(far, request).await {
+            Err(Broken::Connection(_)) if was_open => self.exchange(far, again()).await,
             first => first,
         };
         answer.map_err(|broken| match broken {
@@ -105,34 +97,29 @@ impl Connection {
     }
 
     /// One try. Whatever goes wrong, the connection is not used again.
-    async fn exchange(
-        &mut self,
-        far: &Far,
-        method: &Method,
-        target: &Uri,
-        message: &Message,
-    ) -> Result<Answer, Broken> {
-        let result = tokio::time::timeout(far.time_max, async {
-            self.open(far).await.map_err(|failure| Broken::Connection(failure.to_string()))?;
-            let sender = self.sender.as_mut().expect("it was opened");
+    async fn exchange(&mut self, far: &Far, request: Request<Full<Bytes>>) -> Result<Answer, Broken> {
+        let Self { sender, patience } = self;
+        let result = patience.wait(far.time_max, async {
+            open(sender, far).await.map_err(|failure| Broken::Connection(failure.to_string()))?;
+            let sender = sender.as_mut().expect("it was opened");
             let broken = |error: hyper::Error| {
                 Broken::Connection(format!("the exchange with {} failed: {error}", far.address.authority))
             };
             sender.ready().await.map_err(broken)?;
-            let response = sender.send_request(request(method, target, message)).await.map_err(broken)?;
+            let response = sender.send_request(request).await.map_err(broken)?;
             read(response).await.map_err(broken)
         });
         match result.await {
-            Ok(Ok((answer, true))) => Ok(answer),
-            Ok(Ok((answer, false))) => {
+            Some(Ok((answer, true))) => Ok(answer),
+            Some(Ok((answer, false))) => {
                 self.sender = None;
                 Ok(answer)
             }
-            Ok(Err(broken)) => {
+            Some(Err(broken)) => {
                 self.sender = None;
                 Err(broken)
             }
-            Err(_) => {
+            None => {
                 self.sender = None;
                 Err(Broken::Late)
             }
@@ -140,12 +127,15 @@ impl Connection {
     }
 }
 
-fn request(method: &Method, target: &Uri, message: &Message) -> Request<Full<Bytes>> {
-    let mut request = Request::new(Full::new(message.body.clone()));
-    *request.method_mut() = method.clone();
-    request.uri_mut().clone_from(target);
-    request.headers_mut().clone_from(&message.headers);
-    request
+async fn open(sender: &mut Option<SendRequest<Full<Bytes>>>, far: &Far) -> Result<(), Failure> {
+    if sender.as_ref().is_none_or(SendRequest::is_closed) {
+        let time_max = far.time_max.min(CONNECT_TIME_MAX);
+        let opened = tokio::time::timeout(time_max, far.connect()).await;
+        *sender = Some(opened.unwrap_or_else(|_| {
+            Err(Failure::Retry(format!("no connection to {} within {time_max:?}", far.address.authority)))
+        })?);
+    }
+    Ok(())
 }
 
 /// Reads an answer; whether it was read to its end.

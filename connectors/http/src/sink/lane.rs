@@ -3,8 +3,10 @@
 use std::collections::VecDeque;
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use flowd_sink::deliver::DeliverEvent;
-use hyper::Method;
+use http_body_util::Full;
+use hyper::{HeaderMap, Method, Request, Uri};
 
 use super::Mode;
 use super::connection::{Connection, Far};
@@ -56,16 +58,16 @@ impl Lane {
         let mut done = Done { fates: Vec::with_capacity(indices.len()), halt: None };
         let mut groups: VecDeque<&[usize]> = groups(far, mode, events, indices);
         while let Some(group) = groups.pop_front() {
-            let prepared = far.address.target(events[group[0]].topic);
-            let prepared = prepared.and_then(|target| Ok((target, message(far, mode, events, group)?)));
-            let (target, message) = match prepared {
-                Ok(prepared) => prepared,
+            let made = || post(far, mode, events, group);
+            let request = match made() {
+                Ok(request) => request,
                 Err(reason) => {
                     refuse(&mut groups, group, reason, &mut done.fates);
                     continue;
                 }
             };
-            let answer = match self.connection.ask(far, &Method::POST, &target, &message).await {
+            let again = || made().expect("what was made once can be made again");
+            let answer = match self.connection.ask(far, request, again).await {
                 Ok(answer) => answer,
                 Err(text) => {
                     done.halt = Some(Halt::Later(text, None));
@@ -131,12 +133,29 @@ fn groups<'a>(
     groups
 }
 
-fn message(far: &Far, mode: Mode, events: &[DeliverEvent<'_>], group: &[usize]) -> Result<Message, String> {
-    let headers = far.headers.clone();
+/// The request that posts these events.
+fn post(
+    far: &Far,
+    mode: Mode,
+    events: &[DeliverEvent<'_>],
+    group: &[usize],
+) -> Result<Request<Full<Bytes>>, String> {
+    let first = &events[group[0]];
+    let target = far.address.target(first.topic)?;
     let message = match mode {
-        Mode::Binary => write::binary(events[group[0]].json, headers),
-        Mode::Structured => write::structured(events[group[0]].json, headers),
-        Mode::Batch { .. } => write::batch(group.iter().map(|&index| events[index].json), headers),
+        Mode::Binary => write::binary(first.json, &far.headers),
+        Mode::Structured => write::structured(first.json, &far.headers),
+        Mode::Batch { .. } => write::batch(group.iter().map(|&index| events[index].json), &far.headers),
     };
-    message.map_err(|error| format!("it cannot be sent: {error}"))
+    let Message { headers, body } = message.map_err(|error| format!("it cannot be sent: {error}"))?;
+    Ok(request(Method::POST, target, headers, body))
+}
+
+/// A request as hyper has it.
+pub(super) fn request(method: Method, target: Uri, headers: HeaderMap, body: Bytes) -> Request<Full<Bytes>> {
+    let mut request = Request::new(Full::new(body));
+    *request.method_mut() = method;
+    *request.uri_mut() = target;
+    *request.headers_mut() = headers;
+    request
 }

@@ -3,9 +3,10 @@
 //!
 //! Memory: [`EVENTS_MAX`] names of 16 bytes, twice: about 4 MiB.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
 
+use ahash::AHashSet;
 use flowd_sink::deliver::DeliverEvent;
 
 /// As many as a mesh may push again: several puts.
@@ -18,7 +19,7 @@ pub(super) type Name = u128;
 #[derive(Default)]
 pub(super) struct Recent {
     hashers: [RandomState; 2],
-    names: HashSet<Name>,
+    names: AHashSet<Name>,
     order: VecDeque<Name>,
 }
 

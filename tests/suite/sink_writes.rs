@@ -97,8 +97,7 @@ impl Target {
                 before: given.before.as_deref().map(str::as_bytes),
                 after: given.after.as_deref().map(str::as_bytes),
                 plain: given.plain.as_deref().map(str::as_bytes),
-                id: "id",
-                topic: "topic",
+                id: b"id",
             })
             .collect();
         self.store.put(&events, applied)

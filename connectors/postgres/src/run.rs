@@ -15,6 +15,8 @@ use crate::texts::Texts;
 
 /// How many statements back a row may join one.
 const LOOK_BACK: usize = 4;
+/// A statement of so many rows is worth sending while others are still gathered.
+pub(crate) const ROWS_FULL: usize = 250;
 /// The list of all tables that foreign keys tie.
 const LINKED: usize = usize::MAX;
 
@@ -47,6 +49,8 @@ impl Run {
 pub(crate) struct Runs {
     by_table: AHashMap<usize, usize>,
     lists: Vec<Vec<Run>>,
+    /// Lists with a run that became full.
+    full: Vec<usize>,
     hasher: RandomState,
     row: Vec<Texts>,
     key: Vec<u8>,
@@ -75,8 +79,8 @@ impl Runs {
         let table = tables.at(change.table);
         self.write_row(plan, images, table)?;
         let touched = self.touched(plan, change, table);
-        let list = self.list_of(change.table, table);
-        let list = &mut self.lists[list];
+        let number = self.list_of(change.table, table);
+        let list = &mut self.lists[number];
         let index = join(list, change, plan, &touched).unwrap_or_else(|| {
             list.push(Run {
                 table: change.table,
@@ -94,12 +98,27 @@ impl Runs {
         run.events.push(event);
         run.keys.extend(touched.key);
         run.passable &= touched.alone;
+        if run.events.len() == ROWS_FULL {
+            self.full.push(number);
+        }
         Ok(())
     }
 
-    /// The runs in the order in which they are to be put.
-    pub(crate) fn into_list(self) -> Vec<Run> {
-        self.lists.into_iter().flatten().collect()
+    /// Takes the runs that are worth sending, and those that must go before them, in the order in which they are to be put.
+    pub(crate) fn take_full(&mut self) -> Vec<Run> {
+        let mut taken = Vec::new();
+        for number in self.full.drain(..) {
+            let list = &mut self.lists[number];
+            let last = list.iter().rposition(|run| run.events.len() >= ROWS_FULL);
+            taken.extend(list.drain(..last.map_or(0, |last| last + 1)));
+        }
+        taken
+    }
+
+    /// Takes all runs, likewise.
+    pub(crate) fn take_all(&mut self) -> Vec<Run> {
+        self.full.clear();
+        self.lists.iter_mut().flat_map(std::mem::take).collect()
     }
 
     fn list_of(&mut self, index: usize, table: &Table) -> usize {

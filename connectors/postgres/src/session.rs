@@ -61,10 +61,14 @@ impl Call {
 /// A logged-in session.
 pub(crate) struct Session {
     runtime: Runtime,
-    client: Client,
+    client: Arc<Client>,
     prepared: AHashMap<String, Statement>,
     /// The server's process for it.
     pid: i32,
+    /// Statements that were sent and whose answers nobody has taken.
+    ahead: Vec<Running>,
+    /// Of those before them, how many rows each touched.
+    counts: Vec<u64>,
 }
 
 impl std::fmt::Debug for Session {
@@ -106,7 +110,14 @@ impl Session {
             });
             Ok::<_, Failure>(client)
         })?;
-        let mut session = Self { runtime, client, prepared: AHashMap::new(), pid: 0 };
+        let mut session = Self {
+            runtime,
+            client: Arc::new(client),
+            prepared: AHashMap::new(),
+            pid: 0,
+            ahead: Vec::new(),
+            counts: Vec::new(),
+        };
         let pid = session.query("SELECT pg_backend_pid()::text", &[]).map_err(Fault::into_failure)?;
         session.pid = pid.first().and_then(|row| text(row, 0).parse().ok()).unwrap_or_default();
         Ok(session)
@@ -236,35 +247,41 @@ impl Session {
         self.wait(STATEMENT_WAIT, self.client.execute(&call.statement, &call.params()))
     }
 
-    /// Runs statements in order, without waiting for one before the next is sent. Within a transaction, since nothing
-    /// behind one that fails is done then. The fault is the first one's.
-    pub(crate) fn call_all(&mut self, calls: &[Call]) -> Result<Vec<u64>, Fault> {
-        let mut counts = Vec::with_capacity(calls.len());
-        for some in calls.chunks(AHEAD_MAX) {
-            let client = &self.client;
-            self.runtime.block_on(async {
-                let mut running: Vec<_> = some
-                    .iter()
-                    .map(|call| {
-                        Running::Waits(Box::pin(async {
-                            client.execute(&call.statement, &call.params()).await
-                        }))
-                    })
-                    .collect();
-                // Each is sent when it is first polled.
-                poll_fn(|context| {
-                    running.iter_mut().for_each(|one| one.poll(context));
-                    Poll::Ready(())
-                })
-                .await;
-                for one in running {
-                    let answer = within(STATEMENT_WAIT, one.end()).await.map_err(Fault::Failed)?;
-                    counts.push(answer?);
+    /// Sends statements, in order, without waiting for what they answer. Within a transaction, since nothing behind one that
+    /// fails is done then. The fault is of one sent before.
+    pub(crate) fn send(&mut self, calls: Vec<Call>) -> Result<(), Fault> {
+        let Self { runtime, client, ahead, counts, .. } = self;
+        runtime.block_on(async {
+            for call in calls {
+                if ahead.len() >= AHEAD_MAX {
+                    settle(ahead, counts).await?;
                 }
-                Ok::<_, Fault>(())
-            })?;
-        }
-        Ok(counts)
+                ahead.push(Running::sent(client, call).await);
+            }
+            // The connection has its turn, in which it writes.
+            tokio::task::yield_now().await;
+            Ok(())
+        })
+    }
+
+    /// Waits for the answers to all that was sent: how many rows each touched. The fault is the first one's.
+    pub(crate) fn answers(&mut self) -> Result<Vec<u64>, Fault> {
+        let result = self.runtime.block_on(settle(&mut self.ahead, &mut self.counts));
+        let counts = std::mem::take(&mut self.counts);
+        result.map(|()| counts)
+    }
+
+    /// Sends statements and waits for their answers, likewise.
+    pub(crate) fn call_all(&mut self, calls: Vec<Call>) -> Result<Vec<u64>, Fault> {
+        self.send(calls)?;
+        self.answers()
+    }
+
+    /// Ends a transaction without a trace; who waits for answers of it gets none.
+    pub(crate) fn roll_back(&mut self) -> Result<(), Fault> {
+        self.ahead.clear();
+        self.counts.clear();
+        self.run("ROLLBACK")
     }
 
     fn wait<T>(
@@ -284,27 +301,40 @@ impl Session {
     }
 }
 
+type Answer = Result<u64, tokio_postgres::Error>;
+
 /// A call that was sent, or its answer that came meanwhile.
-enum Running<F: Future> {
-    Waits(Pin<Box<F>>),
-    Done(F::Output),
+enum Running {
+    Waits(Pin<Box<dyn Future<Output = Answer> + Send>>),
+    Done(Answer),
 }
 
-impl<F: Future> Running<F> {
-    fn poll(&mut self, context: &mut std::task::Context<'_>) {
-        if let Self::Waits(future) = self
-            && let Poll::Ready(output) = future.as_mut().poll(context)
-        {
-            *self = Self::Done(output);
+impl Running {
+    /// It is sent when it is first polled.
+    async fn sent(client: &Arc<Client>, call: Call) -> Self {
+        let client = Arc::clone(client);
+        let mut answer = Box::pin(async move { client.execute(&call.statement, &call.params()).await });
+        match poll_fn(|context| Poll::Ready(answer.as_mut().poll(context))).await {
+            Poll::Pending => Self::Waits(answer),
+            Poll::Ready(answer) => Self::Done(answer),
         }
     }
 
-    async fn end(self) -> F::Output {
+    async fn end(self) -> Answer {
         match self {
-            Self::Waits(future) => future.await,
-            Self::Done(output) => output,
+            Self::Waits(answer) => answer.await,
+            Self::Done(answer) => answer,
         }
     }
+}
+
+/// Takes the answers of all that is `ahead`, until one is a fault.
+async fn settle(ahead: &mut Vec<Running>, counts: &mut Vec<u64>) -> Result<(), Fault> {
+    for one in ahead.drain(..) {
+        let answer = within(STATEMENT_WAIT, one.end()).await.map_err(Fault::Failed)?;
+        counts.push(answer?);
+    }
+    Ok(())
 }
 
 async fn within<T>(wait: Duration, answer: impl Future<Output = T>) -> Result<T, Failure> {

@@ -1,6 +1,7 @@
 //! Events put into the target in one transaction together with the record of what is applied.
 //!
-//! First all at once: few statements, sent without waiting for one another. A statement that fails takes its transaction
+//! First all at once: few statements, sent without waiting for one another, and those that are long already while the events
+//! behind them are still read. A statement that fails takes its transaction
 //! with it, so what is to blame is found in a second attempt, behind savepoints, a run halved until its row is alone.
 //! Invariant: with anything refused, nothing is committed.
 
@@ -15,7 +16,7 @@ use flowd_sink::store::{Applied, Op, Refused, StoreEvent};
 use crate::applied::Record;
 use crate::dialect::Tables;
 use crate::fault::Fault;
-use crate::run::{Run, Runs};
+use crate::run::{ROWS_FULL, Run, Runs};
 use crate::session::{Call, Session};
 use crate::texts::Texts;
 
@@ -58,85 +59,119 @@ impl Writer<'_> {
 
     fn attempt(&mut self, events: &[StoreEvent<'_>], applied: &Applied) -> Result<Vec<Refused>, Failure> {
         let mut refused = Vec::new();
-        let runs = self.gather(events, &mut refused)?;
-        if !refused.is_empty() {
-            return Ok(refused);
-        }
-        if self.all_at_once(&runs, applied)? {
-            return Ok(refused);
-        }
-        self.one_by_one(&runs, applied, &mut refused)?;
-        refused.sort_by_key(|refused| refused.index);
-        Ok(refused)
-    }
-
-    fn gather(&mut self, events: &[StoreEvent<'_>], refused: &mut Vec<Refused>) -> Result<Vec<Run>, Failure> {
-        let mut runs = Runs::default();
-        let add = |index, change: &Change, images: &Images<'_>, tables: &mut Tables| {
-            runs.add(index, change, images, tables)
-        };
-        self.tables.gather(self.session, events, self.now, refused, add)?;
-        Ok(runs.into_list())
-    }
-
-    /// Whether all of it is committed; else nothing is, and some row is to blame.
-    fn all_at_once(&mut self, runs: &[Run], applied: &Applied) -> Result<bool, Failure> {
-        let result = self.calls(runs).and_then(|mut calls| {
-            calls.extend(self.record.calls(self.session, applied)?);
-            self.session.call_all(&calls)
-        });
-        let is_whole = |counts: &[u64]| {
-            let found = runs.iter().zip(&counts[1..]);
-            found.into_iter().all(|(run, count)| finds_all(run, run.events.len(), *count))
-        };
-        let result = match result {
-            Ok(counts) if is_whole(&counts) => self.session.run("COMMIT"),
-            Ok(_) => Err(Fault::Refused("rows are missing".into())),
-            Err(fault) => Err(fault),
-        };
-        match result {
-            Ok(()) => Ok(true),
+        match self.all_at_once(events, applied, &mut refused) {
+            Ok(()) => {}
             Err(Fault::Failed(failure)) => {
                 self.roll_back();
-                Err(failure)
+                return Err(failure);
             }
             // After a COMMIT that failed there is nothing to roll back, and the server only warns.
             Err(Fault::Refused(reason) | Fault::Unmet(reason)) => {
                 tracing::debug!(reason, "a put fails as a whole; its rows are tried one by one");
-                self.session.run("ROLLBACK").map_err(Fault::into_failure)?;
-                Ok(false)
+                self.session.roll_back().map_err(Fault::into_failure)?;
+                self.one_by_one(events, applied, &mut refused)?;
+                refused.sort_by_key(|refused| refused.index);
             }
         }
+        Ok(refused)
+    }
+
+    /// Sends what the events do while later ones are still gathered, and commits it. With any refused, nothing is committed.
+    /// Any other fault than a failure means that some row is to blame.
+    fn all_at_once(
+        &mut self,
+        events: &[StoreEvent<'_>],
+        applied: &Applied,
+        refused: &mut Vec<Refused>,
+    ) -> Result<(), Fault> {
+        // A definition is read before the transaction, which may have failed without our knowledge.
+        let is_known = events.iter().all(|event| self.tables.knows(event));
+        let together = if is_known { ROWS_FULL } else { events.len().max(1) };
+        let mut runs = Runs::default();
+        let mut calls = vec![self.call("BEGIN")?];
+        let mut sent = Vec::new();
+        for (number, some) in events.chunks(together).enumerate() {
+            self.gather(number * together, some, &mut runs, refused).map_err(Fault::Failed)?;
+            let full = runs.take_full();
+            if refused.is_empty() && !full.is_empty() {
+                self.calls(full, &mut calls, &mut sent)?;
+                self.session.send(std::mem::take(&mut calls))?;
+            }
+        }
+        if !refused.is_empty() {
+            if !sent.is_empty() {
+                self.roll_back();
+            }
+            return Ok(());
+        }
+        self.calls(runs.take_all(), &mut calls, &mut sent)?;
+        calls.extend(self.record.calls(self.session, applied)?);
+        let commit = self.call("COMMIT")?;
+        if !sent.iter().any(|sent| must_find(sent.step)) {
+            // Behind a statement that failed it commits nothing.
+            calls.push(commit);
+            return self.session.call_all(calls).map(drop);
+        }
+        let counts = self.session.call_all(calls)?;
+        // The first answer is that to BEGIN.
+        let mut found = sent.iter().zip(&counts[1..]);
+        if !found.all(|(sent, count)| finds_all(sent.step, sent.rows, *count)) {
+            return Err(Fault::Refused("rows are missing".into()));
+        }
+        self.session.call(&commit).map(drop)
+    }
+
+    /// Gathers some events of a put, the first of which has the index `first`.
+    fn gather(
+        &mut self,
+        first: usize,
+        some: &[StoreEvent<'_>],
+        runs: &mut Runs,
+        refused: &mut Vec<Refused>,
+    ) -> Result<(), Failure> {
+        let add = |index, change: &Change, images: &Images<'_>, tables: &mut Tables| {
+            runs.add(index, change, images, tables)
+        };
+        let some = some.iter().enumerate().map(|(index, event)| (first + index, event));
+        self.tables.gather(self.session, some, self.now, refused, add)
+    }
+
+    /// A statement without parameters.
+    fn call(&mut self, sql: &str) -> Result<Call, Fault> {
+        Ok(Call { statement: self.session.prepare(sql)?, params: Arc::new([]) })
+    }
+
+    /// The statements of some runs, added to `calls`, and what they must find to `sent`.
+    fn calls(&mut self, runs: Vec<Run>, calls: &mut Vec<Call>, sent: &mut Vec<Sent>) -> Result<(), Fault> {
+        for run in runs {
+            let sql = &self.tables.at(run.table).statements[run.plan].sql;
+            let statement = self.session.prepare(sql)?;
+            sent.push(Sent { step: run.step, rows: run.events.len() });
+            calls.push(Call { statement, params: run.params.into() });
+        }
+        Ok(())
     }
 
     /// The failure at hand is the one that counts: this only tries not to leave a transaction open.
     fn roll_back(&mut self) {
-        if let Err(fault) = self.session.run("ROLLBACK") {
+        if let Err(fault) = self.session.roll_back() {
             tracing::debug!(?fault, "the transaction goes with the session");
         }
-    }
-
-    /// BEGIN, and a call for each run.
-    fn calls(&mut self, runs: &[Run]) -> Result<Vec<Call>, Fault> {
-        let begin = Call { statement: self.session.prepare("BEGIN")?, params: Arc::new([]) };
-        let mut calls = Vec::with_capacity(runs.len() + 2);
-        calls.push(begin);
-        for run in runs {
-            let sql = &self.tables.at(run.table).statements[run.plan].sql;
-            let statement = self.session.prepare(sql)?;
-            calls.push(Call { statement, params: run.params.as_slice().into() });
-        }
-        Ok(calls)
     }
 
     /// Puts what can be put, run by run, and tells what cannot; commits only where all can.
     fn one_by_one(
         &mut self,
-        runs: &[Run],
+        events: &[StoreEvent<'_>],
         applied: &Applied,
         refused: &mut Vec<Refused>,
     ) -> Result<(), Failure> {
-        let result = self.try_one_by_one(runs, applied, refused);
+        let mut runs = Runs::default();
+        self.gather(0, events, &mut runs, refused)?;
+        if !refused.is_empty() {
+            return Ok(());
+        }
+        let result = self.try_one_by_one(&runs.take_all(), applied, refused);
         if result.is_err() || !refused.is_empty() {
             self.roll_back();
         }
@@ -158,7 +193,7 @@ impl Writer<'_> {
             return Ok(());
         }
         let recorded = self.record.calls(self.session, applied);
-        recorded.and_then(|calls| self.session.call_all(&calls)).map_err(unrecorded)?;
+        recorded.and_then(|calls| self.session.call_all(calls)).map_err(unrecorded)?;
         self.session.run("COMMIT").map_err(Fault::into_failure)
     }
 
@@ -193,7 +228,7 @@ impl Writer<'_> {
             .prepare(&sql)
             .and_then(|statement| self.session.call(&Call { statement, params: Arc::clone(params) }));
         let unput = match called {
-            Ok(found) if finds_all(run, count, found) => {
+            Ok(found) if finds_all(run.step, count, found) => {
                 self.session.run("RELEASE row").map_err(Fault::into_failure)?;
                 return Ok(Ok(()));
             }
@@ -283,16 +318,26 @@ impl Writer<'_> {
             }
         }
         let calls = self.record.calls(self.session, applied);
-        let recorded = calls.and_then(|calls| self.session.call_all(&calls));
+        let recorded = calls.and_then(|calls| self.session.call_all(calls));
         recorded.map_err(unrecorded).map_err(Fault::Failed)?;
         self.session.run("COMMIT")
     }
 }
 
+/// A run that was sent.
+struct Sent {
+    step: Step,
+    rows: usize,
+}
+
+/// Whether the rows of a statement must be there.
+fn must_find(step: Step) -> bool {
+    matches!(step, Step::UpdateOnly | Step::UpdateMatching | Step::DeleteMatching)
+}
+
 /// Whether a statement met all the rows that must be there.
-fn finds_all(run: &Run, rows: usize, found: u64) -> bool {
-    let must_find = matches!(run.step, Step::UpdateOnly | Step::UpdateMatching | Step::DeleteMatching);
-    !must_find || usize::try_from(found) == Ok(rows)
+fn finds_all(step: Step, rows: usize, found: u64) -> bool {
+    !must_find(step) || usize::try_from(found) == Ok(rows)
 }
 
 /// Without its record the data may not be committed, and no event is to blame.

@@ -16,7 +16,7 @@ pub type Member<'a> = (Cow<'a, str>, &'a str);
 /// What is wrong with the JSON.
 pub fn read<'a>(json: &'a [u8], members: &mut Vec<Member<'a>>) -> Result<(), String> {
     members.clear();
-    let text = std::str::from_utf8(json).map_err(|error| format!("it is not UTF-8: {error}"))?;
+    let text = simdutf8::compat::from_utf8(json).map_err(|error| format!("it is not UTF-8: {error}"))?;
     let mut reader = serde_json::Deserializer::from_str(text);
     Members(members).deserialize(&mut reader).and_then(|()| reader.end()).map_err(|error| error.to_string())
 }

@@ -39,10 +39,8 @@ pub struct StoreEvent<'a> {
     pub after: Option<&'a [u8]>,
     /// The data of an event that is no change event of ours, likewise; `before` and `after` are `None` then.
     pub plain: Option<&'a [u8]>,
-    /// The event's id, for messages.
-    pub id: &'a str,
-    /// The topic that it came from; empty where the event names none.
-    pub topic: &'a str,
+    /// The event's id, a text, for messages.
+    pub id: &'a [u8],
 }
 
 /// How far a lane is applied: everything of `epoch` up to `sequence`.

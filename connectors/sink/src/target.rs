@@ -386,18 +386,21 @@ fn is_truncate(event: &SinkEvent) -> bool {
 
 /// Where an event stands; `None` for one that stands nowhere.
 fn place_of(order: &mut Order<Waiting>, event: &SinkEvent, buffer: &[u8]) -> Result<Option<Place>, Failure> {
-    let (source, topic) = (text_of(event.source, buffer), text_of(event.topic, buffer));
-    let too_many =
-        || Failure::Fatal(format!("more topics or snapshots than a sink can follow, at topic {topic}"));
+    // What stands nowhere is not read.
+    let text = |span| text_of(span, buffer);
+    let too_many = || {
+        let topic = text(event.topic);
+        Failure::Fatal(format!("more topics or snapshots than a sink can follow, at topic {topic}"))
+    };
     let (lane, number) = match event.order {
         event::Order::None => return Ok(None),
         event::Order::Counted { epoch, lane, sequence } => (lane, Number::Counted { epoch, sequence }),
         event::Order::Row { snapshot, chunk, number, size, lane, after } => {
-            let snapshot = order.snapshot(source, text_of(snapshot, buffer)).ok_or_else(too_many)?;
+            let snapshot = order.snapshot(text(event.source), text(snapshot)).ok_or_else(too_many)?;
             (lane, Number::Row { row: Row { snapshot, chunk, number, size }, after })
         }
     };
-    let id = order.lane(source, topic, lane).ok_or_else(too_many)?;
+    let id = order.lane(text(event.source), text(event.topic), lane).ok_or_else(too_many)?;
     let number = match number {
         Number::Row { row, after } if matches!(event.content, Content::Marker) => {
             Number::Row { row, after: order.behind_truncate(id, after) }

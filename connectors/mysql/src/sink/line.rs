@@ -132,7 +132,7 @@ impl Writer<'_> {
     /// Understands again what was understood when the line was written.
     fn understood<'a>(&mut self, event: &StoreEvent<'a>, images: &mut Images<'a>) -> Result<Change, Failure> {
         understand(event, images, self.tables, self.session, self.now)
-            .map_err(|trouble| trouble.into_failure(event.id))
+            .map_err(|trouble| trouble.into_failure(&String::from_utf8_lossy(event.id)))
     }
 
     fn refuse<'a>(

@@ -129,7 +129,7 @@ impl Writer<'_> {
         let add = |index, change: &Change, images: &Images<'_>, tables: &mut Tables| {
             runs.add(index, change, images, tables)
         };
-        self.tables.gather(self.session, events, self.now, refused, add)?;
+        self.tables.gather(self.session, events.iter().enumerate(), self.now, refused, add)?;
         Ok(runs)
     }
 

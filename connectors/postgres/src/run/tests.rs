@@ -12,44 +12,63 @@ use crate::config;
 use crate::dialect::tests::{DIALECT, made};
 use crate::value::Form;
 
-/// `c` upserts a key, `f` does it without ON CONFLICT, `d` deletes one; statements come back with their keys.
-fn check(folds: bool, traits: Traits, changes: &str, expected: &str) {
-    let mut key = made("id", "integer", Form::Integer { min: 0, max: 99 });
-    key.folds = folds;
-    let name = TableName { schema: "s".into(), table: "t".into() };
-    let table = defined(name.clone(), vec![key], vec![0], traits, Instant::now());
-    let mut tables = Tables::new(DIALECT, config::tests::with(&[]).unwrap().mapping);
-    tables.add(name, table);
-    let mut runs = Runs::default();
-    for (index, change) in changes.split(' ').enumerate() {
-        let (what, id) = change.split_at(1);
+/// The runs that changes make, added one after another: `c` upserts a key, `f` does it without ON CONFLICT, `d` deletes one.
+struct Adding {
+    tables: Tables,
+    runs: Runs,
+    count: usize,
+}
+
+impl Adding {
+    fn new(folds: bool, traits: Traits) -> Self {
+        let mut key = made("id", "integer", Form::Integer { min: 0, max: 999 });
+        key.folds = folds;
+        let name = TableName { schema: "s".into(), table: "t".into() };
+        let table = defined(name.clone(), vec![key], vec![0], traits, Instant::now());
+        let mut tables = Tables::new(DIALECT, config::tests::with(&[]).unwrap().mapping);
+        tables.add(name, table);
+        Self { tables, runs: Runs::default(), count: 0 }
+    }
+
+    fn add(&mut self, what: &str, id: &str) {
         let json = format!("{{\"id\":{id}}}");
         let mut images = Images::default();
         image::read(json.as_bytes(), &mut images.after).unwrap();
         image::read(json.as_bytes(), &mut images.before).unwrap();
-        let layout = tables.at_mut(0).layout(&DIALECT, &images.after, Origin::Change, &[]).unwrap();
+        let table = self.tables.at_mut(0);
+        let layout = table.layout(&DIALECT, &images.after, Origin::Change, &[]).unwrap();
         let (step, told) = match what {
             "c" => (Step::Upsert, Told::ByAfter),
             "f" => (Step::UpdateFirst, Told::ByAfter),
             _ => (Step::Delete, Told::ByBefore),
         };
         let change = Change { table: 0, step, after: layout, before: layout, told };
-        runs.add(index, &change, &images, &mut tables).unwrap();
+        self.runs.add(self.count, &change, &images, &mut self.tables).unwrap();
+        self.count += 1;
     }
-    let found: Vec<String> = runs
-        .into_list()
-        .iter()
-        .map(|run| {
-            let keys: Vec<&str> =
-                run.params[0].iter().map(|text| std::str::from_utf8(text.unwrap()).unwrap()).collect();
-            let what = match run.step {
-                Step::Upsert => "c",
-                Step::UpdateFirst => "f",
-                _ => "d",
-            };
-            format!("{what}({})", keys.join(","))
-        })
-        .collect();
+}
+
+fn letter(run: &Run) -> &'static str {
+    match run.step {
+        Step::Upsert => "c",
+        Step::UpdateFirst => "f",
+        _ => "d",
+    }
+}
+
+/// The statements come back with their keys.
+fn check(folds: bool, traits: Traits, changes: &str, expected: &str) {
+    let mut adding = Adding::new(folds, traits);
+    for change in changes.split(' ') {
+        let (what, id) = change.split_at(1);
+        adding.add(what, id);
+    }
+    let told = |run: &Run| {
+        let keys: Vec<&str> =
+            run.params[0].iter().map(|text| std::str::from_utf8(text.unwrap()).unwrap()).collect();
+        format!("{}({})", letter(run), keys.join(","))
+    };
+    let found: Vec<String> = adding.runs.take_all().iter().map(told).collect();
     assert_eq!(found.join(" "), expected, "{changes}");
 }
 
@@ -77,4 +96,23 @@ fn where_rows_are_tied_or_keys_may_be_equal_each_keeps_its_place() {
     for (folds, traits) in [(true, Traits::default()), (false, other), (false, linked)] {
         check(folds, traits, "c1 c2 d1 c3 d2", "c(1,2) d(1) c(3) d(2)");
     }
+}
+
+#[test]
+fn what_is_long_can_go_early_with_all_that_must_go_before_it() {
+    let sizes =
+        |runs: Vec<Run>| -> Vec<_> { runs.iter().map(|run| (letter(run), run.events.len())).collect() };
+    let mut adding = Adding::new(false, Traits::default());
+    adding.add("d", "1");
+    for id in 2..=ROWS_FULL {
+        adding.add("c", &id.to_string());
+        assert_eq!(sizes(adding.runs.take_full()), []);
+    }
+    adding.add("f", "1");
+    adding.add("c", "0");
+    adding.add("c", "1");
+    assert_eq!(sizes(adding.runs.take_full()), [("d", 1), ("c", ROWS_FULL)]);
+    adding.add("c", "2");
+    assert_eq!(sizes(adding.runs.take_full()), []);
+    assert_eq!(sizes(adding.runs.take_all()), [("f", 1), ("c", 2)]);
 }

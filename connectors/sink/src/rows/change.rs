@@ -231,16 +231,8 @@ mod tests {
     use super::super::testing::{Folding, table, tables};
     use super::*;
 
-    const EVENT: StoreEvent<'static> = StoreEvent {
-        op: Op::Create,
-        db: "s",
-        table: "t",
-        before: None,
-        after: None,
-        plain: None,
-        id: "1",
-        topic: "",
-    };
+    const EVENT: StoreEvent<'static> =
+        StoreEvent { op: Op::Create, db: "s", table: "t", before: None, after: None, plain: None, id: b"1" };
 
     /// What an event does to `s.t (id, code, v)` with that key; `change` alters the table.
     fn check(

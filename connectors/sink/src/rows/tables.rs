@@ -156,20 +156,30 @@ impl<D: Dialect> Tables<D> {
         self.list[table].layout(&self.dialect, members, origin, key)
     }
 
-    /// Understands the events of a put one by one and gives each to `add`; who cannot be taken is added to `refused`.
+    /// Whether the table of this event is known: the server is not asked when the event is gathered.
+    pub fn knows(&self, event: &StoreEvent<'_>) -> bool {
+        match (&event.plain, self.mapping.plain()) {
+            (None, _) => self.by_source.get(event.db).is_some_and(|tables| tables.contains_key(event.table)),
+            (Some(_), Some(plain)) => self.by_name.contains_key(&plain.table),
+            (Some(_), None) => true,
+        }
+    }
+
+    /// Understands some events of a put, one by one, and gives each with its index to `add`; who cannot be taken is added
+    /// to `refused`.
     ///
     /// # Errors
     /// The put cannot go on.
-    pub fn gather<'a>(
+    pub fn gather<'e, 'a: 'e>(
         &mut self,
         session: &mut D::Session,
-        events: &[StoreEvent<'a>],
+        events: impl Iterator<Item = (usize, &'e StoreEvent<'a>)>,
         now: Instant,
         refused: &mut Vec<Refused>,
         mut add: impl FnMut(usize, &Change, &Images<'a>, &mut Self) -> Result<(), String>,
     ) -> Result<(), Failure> {
         let mut images = Images::default();
-        for (index, event) in events.iter().enumerate() {
+        for (index, event) in events {
             let added = understand(event, &mut images, self, session, now)
                 .and_then(|change| add(index, &change, &images, self).map_err(Trouble::Refused));
             if let Err(trouble) = added {

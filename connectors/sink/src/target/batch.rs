@@ -89,8 +89,7 @@ impl Unit {
             before: None,
             after: None,
             plain: None,
-            id: text_of(event.id, buffer),
-            topic: text_of(event.topic, buffer),
+            id: event.id.of(buffer),
         };
         match &event.content {
             Content::Change { op, db, table, before, after } => {

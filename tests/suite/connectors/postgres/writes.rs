@@ -303,6 +303,38 @@ fn what_is_refused_is_named_with_its_column_and_nothing_is_committed() {
     });
 }
 
+/// Parts of such a put are sent before its end is read.
+#[test]
+fn a_long_put_keeps_the_order_of_each_key_and_is_committed_whole_or_not_at_all() {
+    let server = Postgres::start();
+    let mut sql = with(
+        &server,
+        "CREATE DOMAIN good AS varchar(3) CHECK (VALUE <> 'bad'); CREATE TABLE t (id int PRIMARY KEY, v good, w int)",
+    );
+    let mut target = open(&server);
+    let mut events: Vec<Given> = (0..400).map(|id| created(&pair(id, "a"))).collect();
+    events.extend((0..400).map(|id| updated(&pair(id, "a"), &pair(id, "b"))));
+    events.extend((0..300).map(|id| deleted(&pair(id, "b"))));
+    events.extend((0..100).map(|id| created(&pair(id, "c"))));
+    let missing = updated(&row(r#"{"id":999}"#), &row(r#"{"w":1}"#));
+    for (event, part) in [
+        (created(&pair(999, "bad")), "good_check"),
+        (created(&pair(999, "long")), "\"long\" has 4 characters"),
+        (missing, "no row with \"id\"=999"),
+    ] {
+        for index in [0, 10, 249, 250, 640, 1200] {
+            let mut events = events.clone();
+            events.insert(index, event.clone());
+            let refused = target.one_refused(&events);
+            assert!(refused.index == index && refused.reason.contains(part), "{index}: {refused:?}");
+            assert_eq!(sql.one("SELECT count(*) FROM t"), "0", "{index}: {part}");
+        }
+    }
+    target.put(&events);
+    let found = sql.run("SELECT v, count(*), min(id), max(id) FROM t GROUP BY v ORDER BY v");
+    assert_eq!(found, [["b", "100", "300", "399"], ["c", "100", "0", "99"]]);
+}
+
 #[test]
 fn a_column_that_the_target_was_given_meanwhile_is_known() {
     let server = Postgres::start();

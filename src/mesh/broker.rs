@@ -101,7 +101,6 @@ pub(crate) struct Broker {
     next_seq: u64,
     dropped: u64,
     refused: u64,
-    body: Vec<u8>,
 }
 
 impl Broker {
@@ -121,7 +120,6 @@ impl Broker {
             next_seq: 1,
             dropped: 0,
             refused: 0,
-            body: Vec::new(),
         }
     }
 
@@ -253,15 +251,14 @@ impl Broker {
             let body = match &entry.body {
                 Body::Held(bytes) => &**bytes,
                 Body::Filed { lsn, length } => {
-                    let journal = self.journal.as_ref().expect("filed events have a journal");
+                    let journal = self.journal.as_mut().expect("filed events have a journal");
                     // A body that is just being moved by the journal is readable again after the next commit.
-                    let read =
-                        (*lsn < journal.durable()).then(|| journal.read(*lsn, *length, &mut self.body));
-                    if let None | Some(Err(_)) = &read {
+                    let read = (*lsn < journal.durable()).then(|| journal.read(*lsn, *length)).transpose();
+                    let Ok(Some(body)) = read else {
                         topic.groups[place.group as usize].progress.release(offset);
-                        return read.unwrap_or(Ok(())).map(|()| taken);
-                    }
-                    &self.body
+                        return read.map(|_| taken);
+                    };
+                    body
                 }
             };
             let delivery = Delivery { seq: self.next_seq, offset, arrival: entry.arrival, body };

@@ -12,6 +12,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::piece::Piece;
 use super::record::{EVENT_HEAD, Record};
 
 /// The first bytes of every segment: name and format version.
@@ -47,6 +48,8 @@ pub(crate) struct Journal {
     end: u64,
     durable: u64,
     segment_bytes: u64,
+    /// What was read last.
+    piece: Piece,
     _lock: File,
 }
 
@@ -84,6 +87,7 @@ impl Journal {
             end,
             durable: end,
             segment_bytes,
+            piece: Piece::default(),
             _lock: lock,
         })
     }
@@ -161,18 +165,22 @@ impl Journal {
         }
     }
 
-    /// Reads the body of the event record at `lsn` into `body`.
+    /// The body of the event record at `lsn`, which is durable.
     ///
     /// # Errors
     /// The file cannot be read, or the segment is gone (which would be our mistake).
-    pub(crate) fn read(&self, lsn: u64, length: u32, body: &mut Vec<u8>) -> io::Result<()> {
-        let segment = self.segments.range(..=lsn).next_back();
-        let Some((start, file)) = segment.and_then(|(start, segment)| Some((start, segment.file.as_ref()?)))
-        else {
-            return Err(io::Error::other(format!("the journal has no segment for LSN {lsn}")));
-        };
-        body.resize(length as usize, 0);
-        file.read_exact_at(body, lsn - start + EVENT_HEAD as u64)
+    pub(crate) fn read(&mut self, lsn: u64, length: u32) -> io::Result<&[u8]> {
+        let (at, length) = (lsn + EVENT_HEAD as u64, length as usize);
+        if self.piece.get(at, length).is_none() {
+            let segment = self.segments.range(..=lsn).next_back();
+            let found = segment.and_then(|(start, segment)| Some((start, segment, segment.file.as_ref()?)));
+            let Some((start, segment, file)) = found else {
+                return Err(io::Error::other(format!("the journal has no segment for LSN {lsn}")));
+            };
+            let end = (start + segment.size).min(self.durable);
+            self.piece.fill(at, length, end, |bytes| file.read_exact_at(bytes, at - start))?;
+        }
+        Ok(self.piece.get(at, length).expect("it was just read"))
     }
 
     /// Sealed segments without live events, taken out of the account; their files may go after the next commit.

@@ -18,6 +18,7 @@ mod group;
 mod journal;
 mod limits;
 mod outbox;
+mod piece;
 mod publish;
 mod record;
 mod restore;

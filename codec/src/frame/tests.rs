@@ -406,15 +406,23 @@ fn what_comes_before_a_broken_frame_is_still_a_run() {
 }
 
 #[test]
-fn a_push_of_a_java_server_is_read_alike_with_and_without_the_short_cut() {
+fn a_push_and_its_acknowledgement_are_read_alike_with_and_without_the_short_cuts() {
+    let push = |seq| Header {
+        properties: Properties::push(),
+        ..Header::request(Command::AsyncMessageToClient, seq)
+    };
+    let ack = |seq| Header::request(Command::AsyncMessageToClientAck, seq);
     for seq in ["1", "00000000000000000007", "a", "123456789012345678901", ""] {
-        let header =
-            Header { properties: Properties::push(), ..Header::request(Command::AsyncMessageToClient, seq) };
-        let frame = Frame { header, body: Bytes::from_static(b"{}") };
-        assert_eq!(decode_all(&encoded(&frame)), Ok(vec![frame]));
+        for header in [push(seq), ack(seq)] {
+            let frame = Frame { header, body: Bytes::from_static(b"{}") };
+            assert_eq!(decode_all(&encoded(&frame)), Ok(vec![frame]));
+        }
     }
-    let mut bytes = Vec::new();
-    Header { properties: Properties::push(), ..Header::request(Command::AsyncMessageToClient, "7") }
-        .write(&mut bytes);
-    assert!(decoder::plain_push(&bytes).is_some(), "the short cut is the encoder's own form");
+    let written = |header: Header| {
+        let mut bytes = Vec::new();
+        header.write(&mut bytes);
+        bytes
+    };
+    assert!(decoder::plain_push(&written(push("7"))).is_some(), "the short cut is the encoder's own form");
+    assert!(decoder::plain_push_ack(&written(ack("7"))).is_some(), "likewise");
 }

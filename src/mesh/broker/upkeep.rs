@@ -142,7 +142,8 @@ impl Broker {
                     continue;
                 }
                 let Some(journal) = self.journal() else { continue };
-                journal.read(old, length, &mut body)?;
+                body.clear();
+                body.extend_from_slice(journal.read(old, length)?);
                 let lsn =
                     journal.append(|out| record::write_event(out, index as u32, offset, arrival, &body));
                 journal.count_live(old, cost, false);

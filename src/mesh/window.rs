@@ -60,9 +60,18 @@ impl Window {
         self.unacked += 1;
     }
 
+    /// Where the event pushed as `seq` is. Seqs follow each other unless another reader is pushed to in between.
+    fn find(&self, seq: u64) -> Option<usize> {
+        let far = usize::try_from(seq.checked_sub(self.events.front()?.seq)?).ok()?;
+        match self.events.get(far) {
+            Some(event) if event.seq == seq => Some(far),
+            _ => self.events.binary_search_by_key(&seq, |event| event.seq).ok(),
+        }
+    }
+
     /// The client acknowledged what was pushed as `seq`.
     pub(crate) fn acknowledge(&mut self, seq: u64, broker: &mut Broker, now: Instant) {
-        let Ok(at) = self.events.binary_search_by_key(&seq, |event| event.seq) else { return };
+        let Some(at) = self.find(seq) else { return };
         let event = &mut self.events[at];
         if event.hand == Hand::Done {
             return;

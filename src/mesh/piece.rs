@@ -86,7 +86,11 @@ mod tests {
     #[test]
     fn what_could_not_be_read_is_not_there() {
         let mut piece = Piece::default();
-        piece.fill(0, 10, 100, |bytes| Ok(bytes.fill(1))).unwrap();
+        let whole = piece.fill(0, 10, 100, |bytes| {
+            bytes.fill(1);
+            Ok(())
+        });
+        whole.unwrap();
         let broken = piece.fill(20, 10, 100, |bytes| {
             bytes.fill(2);
             Err(io::Error::other("broken"))

@@ -40,13 +40,14 @@ pub(crate) fn encode(out: &mut Vec<u8>, value: &str) {
 
 /// Appends `text` with every byte that is not `plain` as `%XX`.
 pub(crate) fn percent_encode(out: &mut Vec<u8>, text: &str, plain: impl Fn(u8) -> bool) {
-    for byte in text.bytes() {
-        if plain(byte) {
-            out.push(byte);
-        } else {
-            out.extend([b'%', DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
-        }
+    let mut rest = text.as_bytes();
+    while let Some(at) = rest.iter().position(|byte| !plain(*byte)) {
+        out.extend_from_slice(&rest[..at]);
+        let byte = rest[at];
+        out.extend([b'%', DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+        rest = &rest[at + 1..];
     }
+    out.extend_from_slice(rest);
 }
 
 /// The value of an attribute, read from its header: a quoted string is unquoted, then percent-encoding undone. A `%` that begins

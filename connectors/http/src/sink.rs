@@ -26,6 +26,7 @@ use tokio::runtime::Runtime;
 mod address;
 mod connection;
 mod lane;
+mod patience;
 mod recent;
 mod verdict;
 

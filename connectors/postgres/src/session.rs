@@ -264,17 +264,12 @@ impl Session {
         })
     }
 
-    /// Waits for the answers to all that was sent: how many rows each touched. The fault is the first one's.
-    pub(crate) fn answers(&mut self) -> Result<Vec<u64>, Fault> {
-        let result = self.runtime.block_on(settle(&mut self.ahead, &mut self.counts));
-        let counts = std::mem::take(&mut self.counts);
-        result.map(|()| counts)
-    }
-
-    /// Sends statements and waits for their answers, likewise.
+    /// Sends statements, likewise, and waits for the answers to all that was sent: how many rows each touched. The fault is
+    /// the first one's.
     pub(crate) fn call_all(&mut self, calls: Vec<Call>) -> Result<Vec<u64>, Fault> {
         self.send(calls)?;
-        self.answers()
+        self.runtime.block_on(settle(&mut self.ahead, &mut self.counts))?;
+        Ok(std::mem::take(&mut self.counts))
     }
 
     /// Ends a transaction without a trace; who waits for answers of it gets none.

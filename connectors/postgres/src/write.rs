@@ -85,8 +85,8 @@ impl Writer<'_> {
         refused: &mut Vec<Refused>,
     ) -> Result<(), Fault> {
         // A definition is read before the transaction, which may have failed without our knowledge.
-        let is_known = events.iter().all(|event| self.tables.knows(event));
-        let together = if is_known { ROWS_FULL } else { events.len().max(1) };
+        let is_early = events.len() > ROWS_FULL && events.iter().all(|event| self.tables.knows(event));
+        let together = if is_early { ROWS_FULL } else { events.len().max(1) };
         let mut runs = Runs::default();
         let mut calls = vec![self.call("BEGIN")?];
         let mut sent = Vec::new();
@@ -106,10 +106,9 @@ impl Writer<'_> {
         }
         self.calls(runs.take_all(), &mut calls, &mut sent)?;
         calls.extend(self.record.calls(self.session, applied)?);
-        let commit = self.call("COMMIT")?;
         if !sent.iter().any(|sent| must_find(sent.step)) {
             // Behind a statement that failed it commits nothing.
-            calls.push(commit);
+            calls.push(self.call("COMMIT")?);
             return self.session.call_all(calls).map(drop);
         }
         let counts = self.session.call_all(calls)?;
@@ -118,7 +117,7 @@ impl Writer<'_> {
         if !found.all(|(sent, count)| finds_all(sent.step, sent.rows, *count)) {
             return Err(Fault::Refused("rows are missing".into()));
         }
-        self.session.call(&commit).map(drop)
+        self.session.run("COMMIT")
     }
 
     /// Gathers some events of a put, the first of which has the index `first`.

@@ -21,8 +21,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::address::Address;
+use super::patience::Patience;
 use super::verdict::Answer;
-use crate::patience::Patience;
 
 /// Of an answer's body, so much is told.
 const TEXT_BYTES_MAX: usize = 512;

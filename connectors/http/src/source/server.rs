@@ -5,20 +5,18 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
 use super::service::{Condition, Service};
-use crate::patience::Patience;
 
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 const HEADERS_MAX: usize = 256;
@@ -89,27 +87,20 @@ impl Connection {
     }
 
     async fn run(mut self, stream: impl AsyncRead + AsyncWrite + Unpin) {
-        let turns = Arc::new(Turns::new());
-        let (service, ours) = (self.service, turns.clone());
+        let service = self.service.clone();
         let answer = service_fn(move |request| {
-            let (service, turns) = (service.clone(), ours.clone());
-            async move {
-                let mut patience = turns.ours();
-                let answer = service.answer(request, &mut patience).await;
-                turns.clients(patience);
-                Ok::<_, Infallible>(answer)
-            }
+            let service = service.clone();
+            async move { Ok::<_, Infallible>(service.answer(request).await) }
         });
         let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.idle)
             .max_buf_size(HEAD_BYTES_MAX)
             .max_headers(HEADERS_MAX)
             .serve_connection(TokioIo::new(stream), answer);
         let mut connection = std::pin::pin!(connection);
-        let idle = turns.idle(self.idle);
         let ended = tokio::select! {
-            biased;
             ended = connection.as_mut() => ended,
-            () = idle => return tracing::debug!("a client did not send a head in time"),
             () = stopping(&mut self.condition) => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
@@ -117,53 +108,6 @@ impl Connection {
         };
         if let Err(error) = ended {
             tracing::debug!(%error, "a connection ended early");
-        }
-    }
-}
-
-/// Whose turn it is on a connection: the client's until a head is there, then ours until it is answered.
-struct Turns(Mutex<Turn>);
-
-enum Turn {
-    Ours,
-    /// Since when, and what bounds our waits once it is ours again.
-    Clients(Instant, Patience),
-}
-
-impl Turns {
-    fn new() -> Self {
-        Self(Mutex::new(Turn::Clients(Instant::now(), Patience::default())))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Turn> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A head is there.
-    fn ours(&self) -> Patience {
-        match std::mem::replace(&mut *self.lock(), Turn::Ours) {
-            Turn::Clients(_, patience) => patience,
-            Turn::Ours => Patience::default(),
-        }
-    }
-
-    /// The answer is made.
-    fn clients(&self, patience: Patience) {
-        *self.lock() = Turn::Clients(Instant::now(), patience);
-    }
-
-    /// Returns when the client has let `time_max` pass in its turn. Looks once in so much time, so that a request costs no
-    /// timer.
-    async fn idle(&self, time_max: Duration) {
-        let mut next = Instant::now() + time_max;
-        loop {
-            tokio::time::sleep_until(next).await;
-            let now = Instant::now();
-            next = match &*self.lock() {
-                Turn::Ours => now + time_max,
-                Turn::Clients(since, _) if *since + time_max <= now => return,
-                Turn::Clients(since, _) => *since + time_max,
-            };
         }
     }
 }

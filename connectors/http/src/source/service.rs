@@ -3,6 +3,7 @@
 //! Invariant: 2xx is said only after everything of the request is acknowledged. All of a batch is looked at before any of it
 //! is handed on, so a refusal means that nothing of it was.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use flowd_codec::event::carried;
 use flowd_codec::event::view::{EventView, ExtensionValue, decode_event};
 use flowd_source::Subject;
 use flowd_source::subject::is_topic;
+use futures_util::FutureExt;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
 use hyper::header::{AUTHORIZATION, CONNECTION, HeaderValue};
@@ -21,7 +23,6 @@ use super::access::Access;
 use super::handshake::Welcome;
 use super::reply::{self, Refusal, Reply};
 use crate::binding::read::{self, Plain, Unreadable};
-use crate::patience::Patience;
 
 /// What the way through EventMesh adds to an event: its topic, and what its data is.
 const CARRYING_BYTES: usize = 1024;
@@ -91,13 +92,13 @@ impl Service {
         Self { rules, condition, room: Arc::new(Semaphore::new(room_bytes)), queue }
     }
 
-    /// The answer to a request, whose waits `patience` bounds.
-    pub(super) async fn answer(&self, request: Request<Incoming>, patience: &mut Patience) -> Reply {
+    /// The answer to a request.
+    pub(super) async fn answer(&self, request: Request<Incoming>) -> Reply {
         let (method, headers) = (request.method(), request.headers());
         let mut answer = if request.uri().path() != self.rules.path {
             Refusal::new(StatusCode::NOT_FOUND, format!("events are taken at {}", self.rules.path)).into()
         } else if *method == Method::POST {
-            self.take(request, patience).await.unwrap_or_else(Reply::from)
+            self.take(request).await.unwrap_or_else(Reply::from)
         } else if *method == Method::OPTIONS {
             self.welcome(headers).unwrap_or_else(Reply::from)
         } else if matches!(*method, Method::GET | Method::HEAD) {
@@ -146,7 +147,7 @@ impl Service {
     }
 
     /// Takes the events of a request.
-    async fn take(&self, request: Request<Incoming>, patience: &mut Patience) -> Result<Reply, Refusal> {
+    async fn take(&self, request: Request<Incoming>) -> Result<Reply, Refusal> {
         self.admit(request.headers())?;
         match self.condition() {
             Condition::Open => {}
@@ -155,7 +156,7 @@ impl Service {
         }
         let room = self.room_for(request.body().size_hint().exact())?;
         let (head, body) = request.into_parts();
-        let body = self.body(body, patience).await?;
+        let body = self.body(body).await?;
         let events = self.events(&head.headers, &body)?;
         if events.is_empty() {
             return Ok(reply::empty(StatusCode::NO_CONTENT));
@@ -165,10 +166,10 @@ impl Service {
             mpsc::error::TrySendError::Full(_) => full(),
             mpsc::error::TrySendError::Closed(_) => stopping(),
         })?;
-        match patience.wait(self.rules.answer_time_max, answer).await {
-            Some(Ok(())) => Ok(reply::empty(StatusCode::NO_CONTENT)),
-            Some(Err(_)) => Err(stopping()),
-            None => Err(Refusal::later(
+        match tokio::time::timeout(self.rules.answer_time_max, answer).await {
+            Ok(Ok(())) => Ok(reply::empty(StatusCode::NO_CONTENT)),
+            Ok(Err(_)) => Err(stopping()),
+            Err(_) => Err(Refusal::later(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "not acknowledged in time; it may still be: send it again under the same id",
             )),
@@ -192,15 +193,20 @@ impl Service {
         Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, text)
     }
 
-    async fn body(&self, body: Incoming, patience: &mut Patience) -> Result<Bytes, Refusal> {
-        let whole = Limited::new(body, self.rules.body_bytes_max).collect();
-        match patience.wait(self.rules.read_time_max, whole).await {
-            Some(Ok(body)) => Ok(body.to_bytes()),
-            Some(Err(error)) if error.is::<LengthLimitError>() => Err(self.too_large()),
-            Some(Err(error)) => {
+    async fn body(&self, body: Incoming) -> Result<Bytes, Refusal> {
+        let mut whole = pin!(Limited::new(body, self.rules.body_bytes_max).collect());
+        // A short one came with the head: to set a timer would take longer than to read it.
+        let collected = match whole.as_mut().now_or_never() {
+            Some(collected) => Ok(collected),
+            None => tokio::time::timeout(self.rules.read_time_max, whole).await,
+        };
+        match collected {
+            Ok(Ok(body)) => Ok(body.to_bytes()),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(self.too_large()),
+            Ok(Err(error)) => {
                 Err(Refusal::new(StatusCode::BAD_REQUEST, format!("the body is cut short: {error}")))
             }
-            None => Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, "the body did not come in time")),
+            Err(_) => Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, "the body did not come in time")),
         }
     }
 

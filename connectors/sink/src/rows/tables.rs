@@ -110,8 +110,8 @@ impl<D: Dialect> Tables<D> {
         table: &str,
         now: Instant,
     ) -> Result<usize, Trouble> {
-        if let Some(index) = self.by_source.get(db).and_then(|tables| tables.get(table)) {
-            return Ok(*index);
+        if let Some(index) = self.known(db, table) {
+            return Ok(index);
         }
         let name = self.mapping.target(db, table);
         let index = self.named(session, name, now)?;
@@ -156,10 +156,14 @@ impl<D: Dialect> Tables<D> {
         self.list[table].layout(&self.dialect, members, origin, key)
     }
 
+    fn known(&self, db: &str, table: &str) -> Option<usize> {
+        self.by_source.get(db)?.get(table).copied()
+    }
+
     /// Whether the table of this event is known: the server is not asked when the event is gathered.
     pub fn knows(&self, event: &StoreEvent<'_>) -> bool {
         match (&event.plain, self.mapping.plain()) {
-            (None, _) => self.by_source.get(event.db).is_some_and(|tables| tables.contains_key(event.table)),
+            (None, _) => self.known(event.db, event.table).is_some(),
             (Some(_), Some(plain)) => self.by_name.contains_key(&plain.table),
             (Some(_), None) => true,
         }

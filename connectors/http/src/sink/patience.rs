@@ -11,13 +11,13 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 /// Bounds one wait after another.
 #[derive(Default)]
-pub(crate) struct Patience {
+pub(super) struct Patience {
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl Patience {
     /// What `work` gives; `None` where that takes longer than `time_max`.
-    pub(crate) async fn wait<T>(&mut self, time_max: Duration, work: impl Future<Output = T>) -> Option<T> {
+    pub(super) async fn wait<T>(&mut self, time_max: Duration, work: impl Future<Output = T>) -> Option<T> {
         let until = Instant::now() + time_max;
         let mut work = pin!(work);
         poll_fn(|context| {

@@ -203,7 +203,7 @@ fn digits(text: &str) -> Option<u64> {
 /// Reads an event of version 1.0 whose `data` is JSON and whose other attributes are all texts without escapes but the
 /// partition key; see [`Members`]. `None` where it is anything else.
 fn read_plain(json: &[u8]) -> Option<Incoming<'_>> {
-    let mut members = Members::of(json)?;
+    let mut members = Members::original(json)?;
     let (mut texts, mut data, mut key) = (Texts::default(), None, None);
     while let Some((name, _)) = members.next()? {
         match name {

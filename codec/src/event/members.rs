@@ -2,7 +2,8 @@
 //!
 //! A JSON parser has to expect anything behind each byte; this one steps from quote to quote, and leaves whatever is unusual
 //! to the parser. And an event has nearly always the members of the one before it, in the same order, and most of their texts: a
-//! member is compared with the one that stood there, and looked at only where it is another.
+//! member is compared with the one that stood there, and looked at only where it is another. What a server added behind them is
+//! mostly the same as a whole.
 
 use std::cell::Cell;
 
@@ -11,12 +12,19 @@ use crate::json;
 
 /// A place between two members. Every answer `None` means: read this text in another way.
 ///
-/// Kept: no name comes twice, and each is one that an attribute may have. Memory: [`MEMBERS_MAX`](Self::MEMBERS_MAX) members for
-/// each thread that reads events.
+/// Kept: no name comes twice, and each is one that an attribute may have. Memory: [`MEMBERS_MAX`](Self::MEMBERS_MAX) members and
+/// a [`Tail`] for each thread that reads events.
 pub(super) struct Members<'a> {
+    json: &'a [u8],
     rest: &'a str,
+    /// Bytes behind `rest`: the tail, which the event before had, too.
+    cut: usize,
+    /// Where the members begin that a server added and that stand in a row up to here: which member, and at which byte.
+    added: Option<(usize, usize)>,
     /// The members up to here, and behind them those of the event before.
     known: Vec<Known>,
+    /// Of the event before, as long as this one has its members.
+    tail: Tail,
     at: usize,
     /// Of the member at hand.
     text: TextAhead,
@@ -32,19 +40,78 @@ enum TextAhead {
     Same(u8),
 }
 
+/// The end of an event whose last members are what a server added, texts all.
+#[derive(Default)]
+struct Tail {
+    /// From the first of them to the closing bracket; empty where there is no such end.
+    text: Vec<u8>,
+    /// Which member is the first of them.
+    at: usize,
+}
+
 thread_local! {
-    /// The members of the event that this thread read last.
-    static BEFORE: Cell<Vec<Known>> = const { Cell::new(Vec::new()) };
+    /// The members of the event that this thread read last, and its tail.
+    static BEFORE: Cell<(Vec<Known>, Tail)> = const { Cell::new((Vec::new(), Tail::NONE)) };
+}
+
+impl Tail {
+    const NONE: Self = Self { text: Vec::new(), at: 0 };
+    /// The most that is remembered.
+    const SIZE_MAX: usize = 4096;
+
+    /// What stands before the tail, if the event has it.
+    fn cut<'a>(&self, json: &'a [u8]) -> Option<&'a [u8]> {
+        if self.text.is_empty() { None } else { json.strip_suffix(&*self.text) }
+    }
+
+    /// Whether it is what comes behind so many members.
+    fn stands_at(&self, at: usize) -> bool {
+        self.at == at && !self.text.is_empty()
+    }
+
+    /// Takes the end of an event for the next.
+    fn remember(&mut self, text: &[u8], at: usize) {
+        if at > 0 && text.len() <= Self::SIZE_MAX {
+            self.text.extend_from_slice(text);
+            self.at = at;
+        }
+    }
+
+    fn forget(&mut self) {
+        self.text.clear();
+    }
 }
 
 impl<'a> Members<'a> {
     /// The most that an event may have here.
     const MEMBERS_MAX: usize = 64;
 
+    /// All of an event.
     pub(super) fn of(json: &'a [u8]) -> Option<Self> {
+        Self::new(json, |_| None)
+    }
+
+    /// All of an event but what a server added; that is left out, or else comes as [`Name::Added`].
+    pub(super) fn original(json: &'a [u8]) -> Option<Self> {
+        Self::new(json, |tail| tail.cut(json))
+    }
+
+    fn new(json: &'a [u8], cut: impl FnOnce(&Tail) -> Option<&'a [u8]>) -> Option<Self> {
+        let (known, tail) = BEFORE.take();
+        let head = cut(&tail);
+        let mut members = Self {
+            json,
+            rest: "",
+            cut: head.map_or(0, |head| json.len() - head.len()),
+            added: None,
+            known,
+            tail,
+            at: 0,
+            text: TextAhead::Unknown,
+        };
         // Once for all: the pieces below are cut at ASCII characters.
-        let rest = simdutf8::basic::from_utf8(json).ok()?;
-        Some(Self { rest, known: BEFORE.take(), at: 0, text: TextAhead::Unknown })
+        members.rest = simdutf8::basic::from_utf8(head.unwrap_or(json)).ok()?;
+        Some(members)
     }
 
     /// What the next member is, and its name; its value is to be asked for then. `Some(None)` at the end of the text.
@@ -61,8 +128,14 @@ impl<'a> Members<'a> {
                 known.forget_text();
                 (known.name, known.lead_size)
             }
-            _ if self.rest == "}" && self.at > 0 => return Some(None),
-            _ => self.learn()?,
+            _ => match self.is_at_end() {
+                true => return Some(None),
+                false => self.learn()?,
+            },
+        };
+        self.added = match name {
+            Name::Added => self.added.or(Some((self.at, self.json.len() - self.cut - self.rest.len()))),
+            _ => None,
         };
         let (lead, rest) = self.rest.split_at(usize::from(size));
         self.rest = rest;
@@ -70,9 +143,34 @@ impl<'a> Members<'a> {
         Some(Some((name, &lead[2..lead.len() - 2])))
     }
 
+    /// Whether the text ends here. What a server added before its end is remembered.
+    fn is_at_end(&mut self) -> bool {
+        if self.cut > 0 {
+            return self.rest.is_empty() && self.tail.stands_at(self.at);
+        }
+        let is_at_end = self.rest == "}" && self.at > 0;
+        if is_at_end {
+            self.tail.forget();
+            if let Some((at, begin)) = self.added {
+                self.tail.remember(&self.json[begin..], at);
+            }
+        }
+        is_at_end
+    }
+
+    /// Takes back the tail, behind other members than it was.
+    fn join_tail(&mut self) {
+        if self.rest.is_empty() {
+            let tail = &self.json[self.json.len() - std::mem::take(&mut self.cut)..];
+            self.rest = std::str::from_utf8(tail).unwrap_or_default();
+        }
+    }
+
     /// Takes note of a name that the event before did not have here.
     #[cold]
     fn learn(&mut self) -> Option<(Name, u8)> {
+        self.join_tail();
+        self.tail.forget();
         self.known.truncate(self.at);
         let inside = self.rest.strip_prefix(if self.at == 0 { "{\"" } else { ",\"" })?;
         let text = &inside[..json::first_special(inside.as_bytes())?];
@@ -121,7 +219,7 @@ impl<'a> Members<'a> {
 
 impl Drop for Members<'_> {
     fn drop(&mut self) {
-        BEFORE.set(std::mem::take(&mut self.known));
+        BEFORE.set((std::mem::take(&mut self.known), std::mem::take(&mut self.tail)));
     }
 }
 

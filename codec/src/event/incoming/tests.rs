@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::event::view::decode_original;
 use crate::event::{EventWriter, Framed, Framing, Template, stamp};
 
 fn written(order: impl Fn(&mut EventWriter<'_>)) -> (Vec<u8>, Framed) {
@@ -86,6 +87,22 @@ fn what_an_event_is_does_not_depend_on_the_one_before_it() {
         r#","lane":"00","epoch":"1764028800000000","sequence":"00000000000000000007","data":1}"#,
         r#","epoch":"1764028800000000","lane":"00","sequence":"00000000000000000007","data":1}"#,
         r#","data":1,"rsp0ip":"1"}"#,
+        r#","data":1,"rsp0ip":"1","rsp0sys":"s"}"#,
+        r#","data":2,"rsp0ip":"1","rsp0sys":"s"}"#,
+        r#","data":2,"rsp0ip":"1","rsp0sys":"t"}"#,
+        r#","data":2,"rsp0ip":"1","rsp0sys":5}"#,
+        r#","data":2,"rsp0ip":"1","rsp0sys":{}}"#,
+        r#","data":2,"n":"5","rsp0ip":"1","rsp0sys":"s"}"#,
+        r#","data":2,"rsp0idc":"5","rsp0ip":"1","rsp0sys":"s"}"#,
+        r#","data":2,"rsp0sys":"5","rsp0ip":"1","rsp0sys":"s"}"#,
+        r#","rsp0sys":"5","data":2,"rsp0ip":"1","rsp0sys":"s"}"#,
+        r#","data":2},"rsp0ip":"1","rsp0sys":"s"}"#,
+        r#","data":"2,"rsp0ip":"1","rsp0sys":"s"}"#,
+        r#","data":{"a":1,"rsp0ip":"1","rsp0sys":"s"}}"#,
+        r#","data":{"a":1,"rsp0ip":"1","rsp0sys":"s"}"#,
+        r#","rsp0ip":"1","rsp0sys":"s"}"#,
+        r#","data":2,"#,
+        r#","data":2"#,
         r#","rsp0ip":"1","data":{"id":[2]}}"#,
         r#","rsp0ip":"1","rsp0ip":"1","data":1}"#,
         r#","id":"2","data":1}"#,
@@ -118,6 +135,10 @@ fn what_an_event_is_does_not_depend_on_the_one_before_it() {
             assert_eq!(format!("{:?}", read(json.as_bytes())), alone, "{before} and then {json}");
             let _ = read(before.as_bytes());
             check_ways_agree(json.as_bytes());
+            let _ = read(before.as_bytes());
+            let original = format!("{:?}", decode_original(json.as_bytes()));
+            let _ = read(b"{\"no\":\"event\"}");
+            assert_eq!(original, format!("{:?}", decode_original(json.as_bytes())), "{before}, then {json}");
         }
     }
 }

@@ -46,14 +46,20 @@ enum Added {
 
 /// Reads one in the form in which nearly all arrive; `None` for any other, and for whatever is wrong.
 fn decode_usual(json: &[u8], added: Added) -> Option<EventView<'_>> {
-    let (mut members, mut parts) = (Members::of(json)?, Parts::default());
+    let mut parts = Parts::default();
+    let mut members = match added {
+        Added::Kept => Members::of(json),
+        Added::Left => Members::original(json),
+    }?;
     while let Some((what, name)) = members.next()? {
         let text = match what {
             Name::Data | Name::DataBase64 => None,
             _ => members.text(),
         };
+        let is_left = (what, added) == (Name::Added, Added::Left);
         match text {
-            Some(_) if (what, added) == (Name::Added, Added::Left) => {}
+            Some(_) if is_left => {}
+            None if is_left => return None,
             Some(text) => parts.put_text(what, Cow::Borrowed(name), Cow::Borrowed(text)),
             None => parts.add(Cow::Borrowed(name), members.value()?).ok()?,
         }
@@ -132,8 +138,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     }
 }
 
-/// Room for what a server adds and a few of the event's own.
-const EXTENSIONS_USUAL: usize = 24;
+/// Room for an event's own; what a server adds is mostly left behind.
+const EXTENSIONS_USUAL: usize = 8;
 
 /// What has been found so far.
 #[derive(Default)]
@@ -268,18 +274,16 @@ impl<'a> Parts<'a> {
     /// `datacontentencoding` and `schemaurl` are attributes of version 0.3 and mere extensions in 1.0; `dataschema`
     /// is the other way round.
     fn place_version_specific(&mut self, version: SpecVersion) -> Result<(), EventError> {
-        let mut foreign = Vec::new();
+        let mut foreign = |name, value: Option<Cow<'a, str>>| {
+            let extension = value.map(|value| (Cow::Borrowed(name), ExtensionValue::String(value)));
+            self.extensions.extend(extension);
+        };
         if version == SpecVersion::V03 {
-            foreign.push(("dataschema", self.data_schema.take()));
+            foreign("dataschema", self.data_schema.take());
             self.data_schema = self.schema_url.take();
         } else {
-            foreign.push(("schemaurl", self.schema_url.take()));
-            foreign.push(("datacontentencoding", self.data_content_encoding.take()));
-        }
-        for (name, value) in foreign {
-            if let Some(value) = value {
-                self.extensions.push((Cow::Borrowed(name), ExtensionValue::String(value)));
-            }
+            foreign("schemaurl", self.schema_url.take());
+            foreign("datacontentencoding", self.data_content_encoding.take());
         }
         if self.extensions.len() > EXTENSIONS_MAX { Err(EventError::TooManyExtensions) } else { Ok(()) }
     }

@@ -157,14 +157,11 @@ impl KafkaSink {
         Ok(producer)
     }
 
-    /// The record of an event.
+    /// The record of an event. Whether its topic is one is not looked at.
     fn record(&self, event: &DeliverEvent<'_>) -> Result<Record, String> {
         let view = event.cloud_event().map_err(|error| error.to_string())?;
         let message = Message::write(&view, self.mode)?;
         let topic = self.topic.topic(&[("topic", event.topic)]);
-        if !is_topic(&topic) {
-            return Err(format!("\"{topic}\" is no topic of Kafka"));
-        }
         let mut record = Record::new(topic, Vec::new());
         (record.key, record.value, record.headers) = (message.key, message.value, message.headers);
         Ok(record)
@@ -243,6 +240,9 @@ impl KafkaSink {
             Err(reason) => return Ok(Err(reason)),
         };
         if *found != record.topic {
+            if !is_topic(&record.topic) {
+                return Ok(Err(format!("\"{}\" is no topic of Kafka", record.topic)));
+            }
             if let Some(reason) = self.find(&record.topic).await? {
                 return Ok(Err(reason));
             }

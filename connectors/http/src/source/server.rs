@@ -18,8 +18,8 @@ use tokio_rustls::TlsAcceptor;
 
 use super::service::{Condition, Service};
 
+/// The head has at most so many bytes, and 100 headers, which hyper reads without asking for memory.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
-const HEADERS_MAX: usize = 256;
 /// After a failed accept, which is mostly a lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -96,7 +96,8 @@ impl Connection {
             .timer(TokioTimer::new())
             .header_read_timeout(self.idle)
             .max_buf_size(HEAD_BYTES_MAX)
-            .max_headers(HEADERS_MAX)
+            // Who says that no more comes still gets the answer; and nobody looks for it while the mesh has the event.
+            .half_close(true)
             .serve_connection(TokioIo::new(stream), answer);
         let mut connection = std::pin::pin!(connection);
         let ended = tokio::select! {

@@ -1,17 +1,18 @@
 //! An event as a record of Kafka, by the CloudEvents binding in one of its two modes. No I/O.
 
 use std::borrow::Cow;
-use std::ops::Range;
 
 use base64::Engine as _;
 use bytes::Bytes;
 use flowd_codec::event::carried::{BASE64, KEY_ENCODING};
-use flowd_codec::event::content::STRUCTURED;
 use flowd_codec::event::view::{EventView, ExtensionValue};
 use flowd_sink::binding::Mode;
 
 /// What the names of attributes begin with as headers.
 const PREFIX: &str = "ce_";
+
+/// The content type of an event as a whole.
+const STRUCTURED_TEXT: &str = "application/cloudevents+json; charset=UTF-8";
 
 /// A record to be produced. All its parts lie in one piece of memory: the client shares each of them with its own threads,
 /// which costs an allocation a header where they do not.
@@ -26,36 +27,23 @@ impl Message {
     /// Of an event in the form that it had before EventMesh; the error says why it can be none.
     pub(crate) fn write(event: &EventView<'_>, mode: Mode) -> Result<Self, String> {
         let (key, value) = (key(event)?, mode.body(event)?);
-        let size = |part: &Option<Cow<'_, [u8]>>| part.as_ref().map_or(0, |part| part.len());
-        let values: usize = event.attributes().map(|(_, value)| value.len()).sum();
-        let mut memory = Vec::with_capacity(size(&key) + size(&value) + values + VALUES_BYTES);
-        let key = key.map(|key| add(&mut memory, &key));
         // An event without data is a record without value, which a compacted topic takes as a deletion.
-        let value = value.map(|value| add(&mut memory, &value));
-        let headers = match mode {
-            Mode::Structured => {
-                let content_type = format!("{STRUCTURED}; charset=UTF-8");
-                vec![("content-type".to_owned(), add(&mut memory, content_type.as_bytes()))]
-            }
-            Mode::Binary => headers(event, &mut memory),
-        };
-        let memory = Bytes::from(memory);
-        let part = |range| memory.slice(range);
-        Ok(Self {
-            key: key.map(part),
-            value: value.map(part),
-            headers: headers.into_iter().map(|(name, value)| (name, Some(part(value)))).collect(),
-        })
+        let texts = [&key, &value].map(Option::as_deref);
+        let texts = texts.into_iter().flatten();
+        let mut size = texts.clone().map(<[u8]>::len).sum();
+        let mut count = 0;
+        for_headers(event, mode, |_, value| (count, size) = (count + 1, size + value.len()));
+        let mut memory = Vec::with_capacity(size);
+        texts.for_each(|text| memory.extend_from_slice(text));
+        for_headers(event, mode, |_, value| memory.extend_from_slice(value.as_bytes()));
+        let mut memory = Bytes::from(memory);
+        let mut part = |size| memory.split_to(size);
+        let key = key.map(|key| part(key.len()));
+        let value = value.map(|value| part(value.len()));
+        let mut headers = Vec::with_capacity(count);
+        for_headers(event, mode, |name, value| headers.push((join(name), Some(part(value.len())))));
+        Ok(Self { key, value, headers })
     }
-}
-
-/// About what version and content type need.
-const VALUES_BYTES: usize = 64;
-
-fn add(memory: &mut Vec<u8>, bytes: &[u8]) -> Range<usize> {
-    let start = memory.len();
-    memory.extend_from_slice(bytes);
-    start..memory.len()
 }
 
 /// `partitionkey`, as the bytes that it was before a source had to write it as base64.
@@ -70,16 +58,24 @@ fn key<'a>(event: &'a EventView<'_>) -> Result<Option<Cow<'a, [u8]>>, String> {
         .map_err(|error| format!("its {KEY_ENCODING} is {BASE64}, but its partitionkey is not: {error}"))
 }
 
-fn headers(event: &EventView<'_>, memory: &mut Vec<u8>) -> Vec<(String, Range<usize>)> {
-    let mut headers = Vec::with_capacity(8 + event.extensions.len());
-    if let Some(content_type) = &event.data_content_type {
-        headers.push(("content-type".to_owned(), add(memory, content_type.as_bytes())));
+/// The headers in their order: the two halves of the name, and the value.
+fn for_headers(event: &EventView<'_>, mode: Mode, mut with: impl FnMut([&str; 2], &str)) {
+    let content_type = match mode {
+        Mode::Structured => return with(["content-", "type"], STRUCTURED_TEXT),
+        Mode::Binary => event.data_content_type.as_deref(),
+    };
+    if let Some(content_type) = content_type {
+        with(["content-", "type"], content_type);
     }
-    let version = ("specversion", Cow::Borrowed(event.spec_version.as_str()));
-    for (name, value) in std::iter::once(version).chain(event.attributes()) {
-        headers.push(([PREFIX, name].concat(), add(memory, value.as_bytes())));
-    }
-    headers
+    with([PREFIX, "specversion"], event.spec_version.as_str());
+    event.attributes().for_each(|(name, value)| with([PREFIX, name], &value));
+}
+
+fn join([prefix, rest]: [&str; 2]) -> String {
+    let mut name = String::with_capacity(prefix.len() + rest.len());
+    name.push_str(prefix);
+    name.push_str(rest);
+    name
 }
 
 #[cfg(test)]

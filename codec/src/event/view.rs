@@ -12,7 +12,7 @@ use crate::{json, time};
 mod decode;
 
 pub(super) use decode::check_ways_agree;
-pub use decode::{decode_base64, decode_event, decode_original};
+pub use decode::{decode_base64, decode_event, decode_original, event_of};
 
 /// Version of the CloudEvents specification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -27,6 +27,7 @@ mod access;
 mod handshake;
 mod reply;
 mod service;
+mod taken;
 
 mod relay;
 
@@ -159,10 +160,12 @@ fn open(settings: &Settings, context: Context) -> Result<Box<dyn EventSource>, W
     if hyper::header::HeaderName::try_from(id_header).is_err() {
         return Err(Wrong::value("idHeader", id_header, "the name of a header"));
     }
-    let plain = settings.switch("plain").then(|| Plain {
-        id_header: id_header.to_owned(),
-        source: context.source.clone(),
-        event_type: settings.text("plainType").to_owned(),
+    let plain = settings.switch("plain").then(|| {
+        Arc::new(Plain {
+            id_header: id_header.to_owned(),
+            source: context.source.clone(),
+            event_type: settings.text("plainType").to_owned(),
+        })
     });
     let rules = Rules {
         path: path(settings)?,

@@ -1,6 +1,7 @@
 //! Many events in what was read at once, such as the lines of a file: a source hands it on as it is, and a lane takes it apart.
 
 use flowd_codec::event::Framed;
+use flowd_codec::event::view::EventView;
 use flowd_engine::order::Keyed;
 use flowd_engine::parcel::Parcel;
 
@@ -35,6 +36,12 @@ impl<'a> Pieces<'a> {
     /// An event; as [`Events::push`](crate::Events::push).
     pub fn push(&mut self, event: &Event<'_>) {
         self.writer.event(event, self.parcel);
+    }
+
+    /// A CloudEvent that was read, as [`Event::Structured`]: its `subject` is replaced by the topic. `raw` is what a dead letter
+    /// holds.
+    pub fn push_view(&mut self, event: &EventView<'_>, topic: &str, raw: &[u8]) {
+        self.writer.view(event, topic, raw, self.parcel);
     }
 
     /// What can become no event; as [`Events::reject`](crate::Events::reject).

@@ -37,6 +37,29 @@ pub fn decode_original(json: &[u8]) -> Result<EventView<'_>, EventError> {
     Ok(event)
 }
 
+/// An event of attributes that are texts, extensions among them, and its data: as [`decode_event`] has it of the same in JSON.
+///
+/// # Errors
+/// See [`EventError`].
+pub fn event_of<'a>(
+    attributes: impl IntoIterator<Item = (&'a str, Cow<'a, str>)>,
+    data: Data<'a>,
+) -> Result<EventView<'a>, EventError> {
+    let mut parts = Parts::default();
+    for (name, text) in attributes {
+        match Name::of(name) {
+            None | Some(Name::Data | Name::DataBase64) => return Err(EventError::Name(name.to_owned())),
+            Some(what) => parts.add_text(what, Cow::Borrowed(name), text)?,
+        }
+    }
+    match data {
+        Data::Json(value) => parts.data = Some(value),
+        Data::Base64(value) => parts.data_base64 = Some(value),
+        Data::Absent => {}
+    }
+    parts.into_event()
+}
+
 /// What happens to the extensions that an EventMesh server added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Added {
@@ -174,14 +197,21 @@ impl<'a> Parts<'a> {
             found: kind_of(value),
             expected,
         };
-        match (self.attribute(what), text_of(value)) {
-            (Some(slot), Some(text)) => set(slot, name, text),
-            (Some(_), None) => Err(wrong(name, "a text")),
-            (None, Some(text)) => self.add_extension(name, ExtensionValue::String(text)),
-            (None, None) => match extension_of(value) {
+        match text_of(value) {
+            Some(text) => self.add_text(what, name, text),
+            None if self.attribute(what).is_some() => Err(wrong(name, "a text")),
+            None => match extension_of(value) {
                 Some(found) => self.add_extension(name, found),
                 None => Err(wrong(name, "a text, a boolean or an integer")),
             },
+        }
+    }
+
+    /// Adds an attribute or extension that is a text.
+    fn add_text(&mut self, what: Name, name: Cow<'a, str>, text: Cow<'a, str>) -> Result<(), EventError> {
+        match self.attribute(what) {
+            Some(slot) => set(slot, name, text),
+            None => self.add_extension(name, ExtensionValue::String(text)),
         }
     }
 

@@ -1,18 +1,16 @@
-//! A message as events: each as structured JSON, cut out of the body or written from the headers.
-//!
-//! Whether such a JSON is a CloudEvent is for the caller to see; only what gets lost on the way to it is judged here.
+//! A message as events: as structured JSON, cut out of the body, or read from the headers.
 
 use std::borrow::Cow;
 
 use bytes::Bytes;
 use flowd_codec::event::content::{Form, Mode};
-use flowd_codec::event::view::is_attribute_name;
+use flowd_codec::event::view::{Data, EventView, event_of, is_attribute_name};
 use flowd_codec::json;
 use hyper::HeaderMap;
 use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use serde_json::value::RawValue;
 
-use super::header::{self, PREFIX};
+use super::header::{self, PREFIX, SPECVERSION};
 
 /// Why a message is not read.
 #[derive(Debug, PartialEq, Eq)]
@@ -21,6 +19,14 @@ pub(crate) enum Unreadable {
     Malformed(String),
     /// It may be one in a form that is not known here.
     Unknown(String),
+}
+
+impl Unreadable {
+    /// Why, in one sentence.
+    pub(crate) fn text(&self) -> &str {
+        let (Self::Malformed(text) | Self::Unknown(text)) = self;
+        text
+    }
 }
 
 /// What makes an event of a message that is none: for senders that know nothing of CloudEvents.
@@ -34,12 +40,23 @@ pub(crate) struct Plain {
     pub(crate) event_type: String,
 }
 
-/// The events of a message, in their order.
-pub(crate) fn events(
-    headers: &HeaderMap,
-    body: &Bytes,
-    plain: Option<&Plain>,
-) -> Result<Vec<Bytes>, Unreadable> {
+/// What a message holds.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Found<'a> {
+    /// Events as structured JSON, in their order, each where it stands in the body. Whether one is a CloudEvent is for the
+    /// caller to see.
+    Whole(Vec<Bytes>),
+    /// One whose attributes are headers, and whose data is the body.
+    Binary(EventView<'a>),
+}
+
+/// The events of a message. `text` is where data lies that is not in the form of the body.
+pub(crate) fn events<'a>(
+    headers: &'a HeaderMap,
+    body: &'a Bytes,
+    plain: Option<&'a Plain>,
+    text: &'a mut Vec<u8>,
+) -> Result<Found<'a>, Unreadable> {
     if let Some(encoding) = headers.get(CONTENT_ENCODING)
         && encoding != "identity"
     {
@@ -48,20 +65,32 @@ pub(crate) fn events(
     }
     let content_type = content_type(headers)?;
     match Mode::of(content_type.unwrap_or_default()) {
-        Mode::Structured => Ok(vec![body.clone()]),
-        Mode::Batch => members(body),
+        Mode::Structured => Ok(Found::Whole(vec![body.clone()])),
+        Mode::Batch => members(body).map(Found::Whole),
         Mode::Foreign => Err(Unreadable::Unknown(format!(
             "{} is not read; application/cloudevents+json and application/cloudevents-batch+json are",
             content_type.unwrap_or_default()
         ))),
-        Mode::Binary => match plain {
-            Some(plain) if !headers.contains_key("ce-specversion") => {
-                written(&of_plain(plain, headers)?, content_type, body)
-            }
-            _ => written(&of_headers(headers)?, content_type, body),
-        }
-        .map(|event| vec![event]),
+        Mode::Binary => binary(headers, body, plain, text).map(Found::Binary),
     }
+}
+
+/// The event of a message in binary mode.
+pub(crate) fn binary<'a>(
+    headers: &'a HeaderMap,
+    body: &'a [u8],
+    plain: Option<&'a Plain>,
+    text: &'a mut Vec<u8>,
+) -> Result<EventView<'a>, Unreadable> {
+    let content_type = content_type(headers)?;
+    let attributes = match plain {
+        Some(plain) if !headers.contains_key(SPECVERSION) => of_plain(plain, headers)?,
+        _ => of_headers(headers)?,
+    };
+    let data = data(content_type, body, text)?;
+    let content_type = content_type.map(|value| ("datacontenttype", Cow::Borrowed(value)));
+    event_of(attributes.into_iter().chain(content_type), data)
+        .map_err(|error| Unreadable::Malformed(format!("no CloudEvent: {error}")))
 }
 
 fn content_type(headers: &HeaderMap) -> Result<Option<&str>, Unreadable> {
@@ -132,41 +161,19 @@ fn of_plain<'a>(plain: &'a Plain, headers: &'a HeaderMap) -> Result<Vec<Attribut
     ])
 }
 
-/// Attributes and a body as structured JSON.
-fn written(
-    attributes: &[Attribute<'_>],
+/// The body as data. Without a content type it is taken for JSON, as the JSON format has it, and for bytes where it is none.
+fn data<'a>(
     content_type: Option<&str>,
-    body: &[u8],
-) -> Result<Bytes, Unreadable> {
-    let mut out = Vec::with_capacity(body.len() + body.len() / 2 + 512);
-    let mut separator = b'{';
-    let content_type_attribute = content_type.map(|value| ("datacontenttype", value));
-    let attributes = attributes.iter().map(|(name, value)| (*name, &**value));
-    for (name, value) in attributes.chain(content_type_attribute) {
-        out.push(separator);
-        separator = b',';
-        json::write_string(&mut out, name);
-        out.push(b':');
-        json::write_string(&mut out, value);
-    }
-    write_data(&mut out, content_type, body)?;
-    out.push(b'}');
-    Ok(out.into())
-}
-
-/// Without a content type data is taken for JSON, as the JSON format has it, and for bytes where it is none.
-fn write_data(out: &mut Vec<u8>, content_type: Option<&str>, body: &[u8]) -> Result<(), Unreadable> {
+    body: &'a [u8],
+    text: &'a mut Vec<u8>,
+) -> Result<Data<'a>, Unreadable> {
     if body.is_empty() {
-        return Ok(());
+        return Ok(Data::Absent);
     }
     let form = content_type.map_or(Form::Json, Form::of);
     if form == Form::Json {
         match json::checked(body) {
-            Ok(value) => {
-                out.extend_from_slice(br#","data":"#);
-                out.extend_from_slice(value.as_bytes());
-                return Ok(());
-            }
+            Ok(value) => return Ok(Data::Json(value)),
             Err(_) if content_type.is_none() => {}
             Err(error) => {
                 let content_type = content_type.unwrap_or_default();
@@ -176,16 +183,16 @@ fn write_data(out: &mut Vec<u8>, content_type: Option<&str>, body: &[u8]) -> Res
             }
         }
     }
-    match std::str::from_utf8(body) {
-        Ok(text) if form == Form::Text => {
-            out.extend_from_slice(br#","data":"#);
-            json::write_string(out, text);
-        }
-        _ => {
-            out.extend_from_slice(br#","data_base64":""#);
-            json::write_base64(out, body);
-            out.push(b'"');
+    text.clear();
+    let body_text = std::str::from_utf8(body).ok().filter(|_| form == Form::Text);
+    match body_text {
+        Some(body) => json::write_string(text, body),
+        None => {
+            text.push(b'"');
+            json::write_base64(text, body);
+            text.push(b'"');
         }
     }
-    Ok(())
+    let text = std::str::from_utf8(text).expect("a JSON string is a text");
+    Ok(if body_text.is_some() { Data::Json(text) } else { Data::Base64(text) })
 }

@@ -4,13 +4,15 @@
 //! acknowledged, and not before.
 
 use std::collections::VecDeque;
+use std::pin::pin;
 
 use flowd_source::position::{counted, number};
-use flowd_source::{Closed, Event, Feeder, News};
+use flowd_source::{BLOCK_BYTES, Block, Closed, Feeder, News};
 use futures_util::FutureExt;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::service::{Condition, Delivery, Ready};
+use super::service::{Condition, Delivery};
+use super::taken::Taken;
 
 /// Relays until the pipeline has gone down and nothing more will be acknowledged.
 pub(super) async fn run(
@@ -57,20 +59,42 @@ async fn hand_on(
     awaiting: &mut Awaiting,
     condition: &watch::Sender<Condition>,
 ) -> Result<(), Closed> {
+    let (mut taken, mut rooms) = (Taken::default(), Vec::new());
     let mut next = Some(first);
     while let Some(Delivery { events, room, acknowledged }) = next {
-        for Ready { json, topic } in &events {
-            let event = Event::Structured { json, topic };
-            if feeder.push(&event).now_or_never().transpose()?.is_none() {
-                tell(condition, Condition::Full);
-                feeder.push(&event).await?;
+        for event in events {
+            if taken.size() >= BLOCK_BYTES {
+                push(feeder, std::mem::take(&mut taken), condition).await?;
             }
+            taken.add(event);
         }
-        feeder.mark(counted(awaiting.add(acknowledged)));
-        drop(room);
-        next = if feeder.is_full() { None } else { queue.try_recv().ok() };
+        rooms.push(room);
+        let number = awaiting.add(acknowledged);
+        next = if taken.size() < BLOCK_BYTES { queue.try_recv().ok() } else { None };
+        if next.is_none() {
+            push(feeder, std::mem::take(&mut taken), condition).await?;
+            feeder.mark(counted(number));
+            rooms.clear();
+            next = if feeder.is_full() { None } else { queue.try_recv().ok() };
+        }
     }
     feeder.flush().now_or_never().unwrap_or(Ok(()))
+}
+
+/// Pushes a block, and tells where that has to wait.
+async fn push(
+    feeder: &mut Feeder<'_>,
+    taken: Taken,
+    condition: &watch::Sender<Condition>,
+) -> Result<(), Closed> {
+    let mut pushing = pin!(feeder.push_block(taken));
+    match pushing.as_mut().now_or_never() {
+        Some(pushed) => pushed,
+        None => {
+            tell(condition, Condition::Full);
+            pushing.await
+        }
+    }
 }
 
 /// Requests whose events are on their way, in the order of their numbers. Those that still wait are bounded by the

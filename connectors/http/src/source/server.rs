@@ -96,8 +96,6 @@ impl Connection {
             .timer(TokioTimer::new())
             .header_read_timeout(self.idle)
             .max_buf_size(HEAD_BYTES_MAX)
-            // Who says that no more comes still gets the answer; and nobody looks for it while the mesh has the event.
-            .half_close(true)
             .serve_connection(TokioIo::new(stream), answer);
         let mut connection = std::pin::pin!(connection);
         let ended = tokio::select! {

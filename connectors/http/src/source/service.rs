@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use flowd_codec::event::carried;
-use flowd_codec::event::view::{EventView, ExtensionValue, decode_event};
+use flowd_codec::event::view::{Data, EventView, decode_event};
 use flowd_source::Subject;
 use flowd_source::subject::is_topic;
 use futures_util::FutureExt;
@@ -22,15 +22,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use super::access::Access;
 use super::handshake::Welcome;
 use super::reply::{self, Refusal, Reply};
-use crate::binding::read::{self, Plain, Unreadable};
+use super::taken::{Ready, keep_subject};
+use crate::binding::read::{self, Found, Plain, Unreadable};
 
 /// What the way through EventMesh adds to an event: its topic, and what its data is.
 const CARRYING_BYTES: usize = 1024;
 /// The way adds some; whoever reads them at its end takes 256.
 const EXTENSIONS_MAX: usize = 200;
 const METHODS: &str = "POST, GET, HEAD, OPTIONS";
-/// The extension that keeps a subject which is not the topic.
-const ORIGINAL_SUBJECT: &str = "originalsubject";
 
 /// What a request may be and what it may cost.
 #[derive(Debug)]
@@ -38,7 +37,7 @@ pub(super) struct Rules {
     pub(super) path: String,
     pub(super) access: Access,
     pub(super) welcome: Welcome,
-    pub(super) plain: Option<Plain>,
+    pub(super) plain: Option<Arc<Plain>>,
     pub(super) subject: Subject,
     pub(super) body_bytes_max: usize,
     pub(super) event_bytes_max: usize,
@@ -53,12 +52,6 @@ pub(super) struct Delivery {
     pub(super) room: OwnedSemaphorePermit,
     /// Told once all of them are acknowledged; dropped where they will not be.
     pub(super) acknowledged: oneshot::Sender<()>,
-}
-
-/// An event that was looked at.
-pub(super) struct Ready {
-    pub(super) json: Bytes,
-    pub(super) topic: String,
 }
 
 /// How things are, for all requests.
@@ -157,7 +150,7 @@ impl Service {
         let room = self.room_for(request.body().size_hint().exact())?;
         let (head, body) = request.into_parts();
         let body = self.body(body).await?;
-        let events = self.events(&head.headers, &body)?;
+        let events = self.events(head.headers, body)?;
         if events.is_empty() {
             return Ok(reply::empty(StatusCode::NO_CONTENT));
         }
@@ -211,46 +204,75 @@ impl Service {
     }
 
     /// The events of a message, each looked at, or the reason why it is refused.
-    fn events(&self, headers: &HeaderMap, body: &Bytes) -> Result<Vec<Ready>, Refusal> {
-        let found =
-            read::events(headers, body, self.rules.plain.as_ref()).map_err(|reason| match reason {
-                Unreadable::Malformed(text) => Refusal::new(StatusCode::BAD_REQUEST, text),
-                Unreadable::Unknown(text) => Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, text),
-            })?;
-        let count = found.len();
+    fn events(&self, headers: HeaderMap, body: Bytes) -> Result<Vec<Ready>, Refusal> {
+        let mut text = Vec::new();
+        let plain = self.rules.plain.as_ref();
+        let found = read::events(&headers, &body, plain.map(Arc::as_ref), &mut text);
+        let found = found.map_err(|reason| match reason {
+            Unreadable::Malformed(text) => Refusal::new(StatusCode::BAD_REQUEST, text),
+            Unreadable::Unknown(text) => Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, text),
+        })?;
+        let members = match found {
+            Found::Whole(members) => members,
+            Found::Binary(event) => {
+                let topic = self.look(&event).and_then(|topic| self.fits_written(&event).map(|()| topic));
+                let topic = topic.map_err(|(status, text)| Refusal::new(status, text))?;
+                return Ok(vec![Ready::Binary { headers, body, plain: plain.cloned(), topic }]);
+            }
+        };
+        let count = members.len();
         let look = |(index, json): (usize, Bytes)| {
-            let looked = self.look(&json).and_then(|ready| {
-                let (size, max) = (ready.json.len() + CARRYING_BYTES, self.rules.event_bytes_max);
-                let text = || format!("the event takes {size} bytes on its way, and may take at most {max}");
-                if size > max { Err((StatusCode::PAYLOAD_TOO_LARGE, text())) } else { Ok(ready) }
-            });
-            looked.map_err(|(status, text)| match count {
+            self.whole(json).map_err(|(status, text)| match count {
                 1 => Refusal::new(status, text),
                 _ => Refusal::new(status, format!("event {} of {count}: {text}", index + 1)),
             })
         };
-        found.into_iter().enumerate().map(look).collect()
+        members.into_iter().enumerate().map(look).collect()
     }
 
-    /// A CloudEvent with its topic. The topic takes the place of its subject, so another subject is kept aside. What would
-    /// be rejected on its way is refused here, where there is somebody to tell.
-    fn look(&self, json: &Bytes) -> Result<Ready, (StatusCode, String)> {
+    fn whole(&self, json: Bytes) -> Result<Ready, (StatusCode, String)> {
+        let decoded = decode_event(&json);
+        let mut event =
+            decoded.map_err(|error| (StatusCode::BAD_REQUEST, format!("no CloudEvent: {error}")))?;
+        let topic = self.look(&event)?;
+        if !keep_subject(&mut event, &topic) {
+            self.fits(json.len())?;
+            return Ok(Ready::Whole { json, topic });
+        }
+        let mut changed = Vec::with_capacity(json.len() + CARRYING_BYTES);
+        event.write_json(&mut changed);
+        self.fits(changed.len())?;
+        Ok(Ready::Whole { json: changed.into(), topic })
+    }
+
+    /// As [`fits`](Self::fits), of an event that is not written yet: it is only where that may tell.
+    fn fits_written(&self, event: &EventView<'_>) -> Result<(), (StatusCode, String)> {
+        if self.fits(size_at_most(event)).is_ok() {
+            return Ok(());
+        }
+        let mut json = Vec::new();
+        event.write_json(&mut json);
+        self.fits(json.len())
+    }
+
+    fn fits(&self, size: usize) -> Result<(), (StatusCode, String)> {
+        let (size, max) = (size + CARRYING_BYTES, self.rules.event_bytes_max);
+        if size <= max {
+            return Ok(());
+        }
+        let text = format!("the event takes {size} bytes on its way, and may take at most {max}");
+        Err((StatusCode::PAYLOAD_TOO_LARGE, text))
+    }
+
+    /// The topic of an event. What would be rejected on its way is refused here, where there is somebody to tell.
+    fn look(&self, event: &EventView<'_>) -> Result<String, (StatusCode, String)> {
         let refused = |text| (StatusCode::BAD_REQUEST, text);
-        let mut event = decode_event(json).map_err(|error| refused(format!("no CloudEvent: {error}")))?;
-        let topic = self.topic(&event).map_err(refused)?;
+        let topic = self.topic(event).map_err(refused)?;
         if event.extensions.len() > EXTENSIONS_MAX {
             return Err(refused(format!("an event has at most {EXTENSIONS_MAX} extensions here")));
         }
-        carried::check(&event).map_err(refused)?;
-        let Some(subject) = event.subject.take().filter(|subject| *subject != topic) else {
-            return Ok(Ready { json: json.clone(), topic });
-        };
-        if event.extension(ORIGINAL_SUBJECT).is_none() {
-            event.extensions.push((ORIGINAL_SUBJECT.into(), ExtensionValue::String(subject)));
-        }
-        let mut json = Vec::with_capacity(json.len() + CARRYING_BYTES);
-        event.write_json(&mut json);
-        Ok(Ready { json: json.into(), topic })
+        carried::check(event).map_err(refused)?;
+        Ok(topic)
     }
 
     fn topic(&self, event: &EventView<'_>) -> Result<String, String> {
@@ -266,10 +288,44 @@ impl Service {
     }
 }
 
+/// The most that an event of headers can take as JSON: of a text each byte may be escaped, and JSON around it.
+fn size_at_most(event: &EventView<'_>) -> usize {
+    let text = |text: &str| 6 * text.len() + 6;
+    let attributes = event.attributes().map(|(name, value)| name.len() + text(&value));
+    let data = match event.data {
+        Data::Json(value) | Data::Base64(value) => value.len(),
+        Data::Absent => 0,
+    };
+    attributes.sum::<usize>() + text(event.data_content_type.as_deref().unwrap_or_default()) + data
+}
+
 fn full() -> Refusal {
     Refusal::later(StatusCode::TOO_MANY_REQUESTS, "more is on its way to the mesh than there is room for")
 }
 
 fn stopping() -> Refusal {
     Refusal::later(StatusCode::SERVICE_UNAVAILABLE, "this server is going down")
+}
+
+#[cfg(test)]
+mod tests {
+    use flowd_codec::event::view::event_of;
+
+    use super::*;
+
+    #[test]
+    fn an_event_of_headers_is_never_larger_than_it_was_thought() {
+        let texts = ["\u{1}", "\"", "a", "\u{1}\"\\\n\u{7f}é€"].map(|text| text.repeat(300));
+        for text in &texts {
+            for data in [Data::Absent, Data::Json("[1]"), Data::Base64("\"AAE=\"")] {
+                let required = [("specversion", "1.0"), ("id", text), ("source", text), ("type", text)];
+                let optional = [("subject", &**text), ("datacontenttype", text), ("n", text), ("m", "")];
+                let attributes = required.into_iter().chain(optional);
+                let event = event_of(attributes.map(|(name, text)| (name, text.into())), data).unwrap();
+                let mut json = Vec::new();
+                event.write_json(&mut json);
+                assert!(json.len() <= size_at_most(&event) + CARRYING_BYTES / 8, "{text}: {}", json.len());
+            }
+        }
+    }
 }

@@ -90,14 +90,28 @@ impl Writer {
     /// As [`event`](Self::event), of an event that came whole. A batch event of another topic becomes its members, which all
     /// name a topic, or one dead letter.
     pub(super) fn structured(&mut self, json: &[u8], topic: &str, parcel: &mut Parcel<Keyed<Framed>>) {
+        match decoded(json) {
+            Ok(event) => self.view(&event, topic, json, parcel),
+            Err(reason) => parcel.rejects.push(letter(&reason, Some(topic), None, json)),
+        }
+    }
+
+    /// As [`structured`](Self::structured), of an event that was read; `raw` is what a dead letter holds.
+    pub(crate) fn view(
+        &mut self,
+        event: &EventView<'_>,
+        topic: &str,
+        raw: &[u8],
+        parcel: &mut Parcel<Keyed<Framed>>,
+    ) {
         let (begin, count) = (parcel.buffer.len(), parcel.events.len());
-        let written = decoded(json).and_then(|event| match members(&event, topic) {
-            None => self.whole(&event, topic, parcel),
+        let written = match members(event, topic) {
+            None => self.whole(event, topic, parcel),
             Some(mut members) => members.try_for_each(|member| self.whole(&decoded(member)?, topic, parcel)),
-        });
+        };
         if let Err(reason) = written {
             take_back(parcel, begin, count);
-            parcel.rejects.push(letter(&reason, Some(topic), None, json));
+            parcel.rejects.push(letter(&reason, Some(topic), None, raw));
         }
     }
 

@@ -4,6 +4,7 @@
 //! affair of its command; here it is bytes.
 
 use bytes::Bytes;
+use compact_str::CompactString;
 
 mod agent;
 mod command;
@@ -73,6 +74,26 @@ pub fn encode_parts(header: &Header, body: &[u8], out: &mut Vec<u8>) {
     let header_size = out.len() - start - FRAME_HEAD_SIZE;
     out.extend_from_slice(body);
     put_lengths(&mut out[start..], FRAME_OVERHEAD + header_size + body.len(), header_size);
+}
+
+/// The acknowledgement of a push, kept until its event is dealt with: less than its [`Header`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PushAck {
+    command: Command,
+    seq: CompactString,
+}
+
+impl PushAck {
+    /// Of a push with this header; one without seq waits for no answer.
+    pub fn of(push: Header) -> Option<Self> {
+        let (command, seq) = push.command.answer().zip(push.seq)?;
+        Some(Self { command, seq })
+    }
+
+    /// Appends its frame.
+    pub fn encode(self, out: &mut Vec<u8>) {
+        encode_parts(&Header::request(self.command, self.seq), &[], out);
+    }
 }
 
 /// Sets the two lengths of a frame. What 31 bits cannot say is saturated: such a frame is far beyond every limit, and

@@ -40,7 +40,7 @@ enum TextAhead {
     Same(u8),
 }
 
-/// The end of an event whose last members are what a server added, texts all.
+/// The end of an event whose last members are what a server added.
 #[derive(Default)]
 struct Tail {
     /// From the first of them to the closing bracket; empty where there is no such end.

@@ -68,6 +68,19 @@ fn an_event_with_what_a_java_server_adds_is_read_in_one_pass() {
 }
 
 #[test]
+fn what_a_server_added_behind_any_data_is_read_in_one_pass_again() {
+    for data in ["1", "-1.5e3", "true", "null", r#""a\"b""#, "[]", r#"{"a":{}}"#] {
+        let event = format!(
+            r#"{{"specversion":"1.0","id":"1","source":"/s","type":"t","data":{data},"rsp0sys":"a","rsp0ip":"1"}}"#
+        );
+        for _ in 0..3 {
+            let event = read_plain(event.as_bytes()).expect("the plain form");
+            assert_eq!(event.data, Data::Json(data));
+        }
+    }
+}
+
+#[test]
 fn attributes_may_stand_on_both_sides_of_the_data() {
     let text = concat!(
         r#"{"specversion":"1.0","id":"1","source":"/s","type":"t","data":{"id":"ü"},"#,

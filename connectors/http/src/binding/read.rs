@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
+use flowd_codec::event::added::is_added;
 use flowd_codec::event::content::{Form, Mode};
 use flowd_codec::event::view::{Data, EventView, event_of, is_attribute_name};
 use flowd_codec::json;
@@ -112,11 +113,11 @@ fn members(body: &Bytes) -> Result<Vec<Bytes>, Unreadable> {
 /// Name and value.
 type Attribute<'a> = (&'a str, Cow<'a, str>);
 
-/// The attributes that headers tell.
+/// The attributes that headers tell, without those that another EventMesh added.
 fn of_headers(headers: &HeaderMap) -> Result<Vec<Attribute<'_>>, Unreadable> {
     let mut attributes: Vec<Attribute<'_>> = Vec::with_capacity(headers.len());
     for (name, value) in headers {
-        let Some(name) = name.as_str().strip_prefix(PREFIX) else { continue };
+        let Some(name) = name.as_str().strip_prefix(PREFIX).filter(|name| !is_added(name)) else { continue };
         let fault = if !is_attribute_name(name) || name == "data" {
             Some("is no attribute: only names of a-z and 0-9 are")
         } else if name == "datacontenttype" {

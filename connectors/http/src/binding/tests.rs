@@ -67,6 +67,12 @@ fn a_message_in_binary_mode_is_an_event_with_its_data_in_the_form_of_its_type() 
 }
 
 #[test]
+fn what_another_eventmesh_added_is_left_behind() {
+    let json = read(&with(&[("ce-rsp0ip", "10.0.0.9"), ("ce-x", "y")]), b"1").unwrap();
+    assert!(json.contains(r#""x":"y""#) && !json.contains("rsp0ip"), "{json}");
+}
+
+#[test]
 fn data_without_a_type_is_json_or_bytes() {
     let event = |body| read(&ATTRIBUTES, body).unwrap();
     assert!(event(b"[1]").ends_with(r#","data":[1]}"#));

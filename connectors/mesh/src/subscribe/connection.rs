@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use flowd_codec::frame::{Command, Frame, Header, RunFrame, encode_parts, frames};
+use flowd_codec::frame::{Command, Frame, Header, PushAck, RunFrame, frames};
 use flowd_codec::session::Received;
 use flowd_engine::record::Span;
 use tokio::sync::{oneshot, watch};
@@ -33,10 +33,10 @@ pub(super) enum End {
     Finished,
 }
 
-/// A push that is not acknowledged, and the header that will acknowledge it.
+/// A push that is not acknowledged, and what will acknowledge it.
 struct Held {
     number: u64,
-    ack: Option<Header>,
+    ack: Option<PushAck>,
 }
 
 pub(super) struct Connection {
@@ -183,7 +183,7 @@ impl Connection {
         header: Header,
         body: Span,
         pushes: &mut Vec<Push>,
-        acks: &mut Vec<Option<Header>>,
+        acks: &mut Vec<Option<PushAck>>,
     ) {
         if header.code == 0 && body.end > body.start {
             self.stats.pushes.add(1);
@@ -194,12 +194,10 @@ impl Connection {
             let reason = header.desc.as_deref().unwrap_or("it has no body");
             warn!(reason, "the server pushed an event that it could not write, which is lost");
         }
-        // A push without seq waits for no answer.
-        let ack = header.command.answer().zip(header.seq);
-        acks.push(ack.map(|(command, seq)| Header::request(command, seq)));
+        acks.push(PushAck::of(header));
     }
 
-    fn await_room(&mut self, bytes: Bytes, pushes: Vec<Push>, acks: Vec<Option<Header>>) {
+    fn await_room(&mut self, bytes: Bytes, pushes: Vec<Push>, acks: Vec<Option<PushAck>>) {
         debug_assert!(self.waiting.is_none(), "one run waits at a time");
         if !acks.is_empty() {
             self.stats.in_hand.add(acks.len() as i64);
@@ -266,8 +264,8 @@ impl Connection {
         let confirmed = self.progress.borrow_and_update().confirmed;
         let count = self.held.partition_point(|held| held.number <= confirmed);
         for held in self.held.drain(..count) {
-            if let Some(ack) = &held.ack {
-                encode_parts(ack, &[], &mut self.wire.out);
+            if let Some(ack) = held.ack {
+                ack.encode(&mut self.wire.out);
             }
         }
         self.stats.acked.add(count as u64);

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use flowd_codec::frame::{Header, Subscription};
+use flowd_codec::frame::{PushAck, Subscription};
 use flowd_engine::failure::Failure;
 use flowd_engine::record::{Body, ConnectorRecord, Span};
 use tokio::sync::{mpsc, watch};
@@ -170,12 +170,12 @@ pub(super) struct Waiting {
     /// Numbered by their place in `acks`.
     pub(super) pushes: Vec<Push>,
     /// What will acknowledge each push, unreadable ones included.
-    pub(super) acks: Vec<Option<Header>>,
+    pub(super) acks: Vec<Option<PushAck>>,
 }
 
 impl Outlet {
     /// Puts a run in and gives the number before its first push, and its acks; the run again while there is no room.
-    pub(super) fn put(&self, waiting: Waiting) -> Result<(u64, Vec<Option<Header>>), Waiting> {
+    pub(super) fn put(&self, waiting: Waiting) -> Result<(u64, Vec<Option<PushAck>>), Waiting> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let Ok(room) = self.runs.try_reserve() else { return Err(waiting) };
         let Waiting { bytes, mut pushes, acks } = waiting;

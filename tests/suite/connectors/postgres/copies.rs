@@ -138,6 +138,8 @@ fn each_change_is_applied_once_while_source_mesh_sink_and_target_are_killed_in_t
             _ => {}
         }
     }
+    // One that was only just started hears a signal once it says something.
+    until("the source to be up", || (!source.log().is_empty()).then_some(()));
     source.signal("TERM");
     source.wait().expect_code(0);
     copy.catch_up(&mut sink);

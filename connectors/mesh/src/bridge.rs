@@ -171,6 +171,10 @@ async fn forward(feed: Feed, feeder: &mut Feeder<'_>, names: &Arc<Names>) {
                     if feeder.push_block(Pushed { run, names: names.clone() }).await.is_ok() {
                         feeder.mark(counted(last));
                     }
+                    // The other mesh may push no more before this is acknowledged.
+                    if feed.as_ref().is_none_or(Feed::is_empty) {
+                        let _ = feeder.flush().await;
+                    }
                 }
             },
         }

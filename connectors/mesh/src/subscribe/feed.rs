@@ -93,6 +93,11 @@ impl Feed {
         self.runs.poll_recv(context).map(|run| run.inspect(|run| self.taken = run.last))
     }
 
+    /// Whether there is no run to be taken now.
+    pub fn is_empty(&self) -> bool {
+        self.runs.is_empty()
+    }
+
     /// Everything up to this push is dealt with.
     pub fn confirm(&self, number: u64) {
         confirm(&self.progress, number);

@@ -84,13 +84,13 @@ pub struct PushAck {
 }
 
 impl PushAck {
-    /// Of a push with this header; one without seq waits for no answer.
-    pub fn of(push: Header) -> Option<Self> {
-        let (command, seq) = push.command.answer().zip(push.seq)?;
+    /// Of a push with this command and seq; one without seq waits for no answer, and would ignore it.
+    pub fn of(push: Command, seq: Option<CompactString>) -> Option<Self> {
+        let (command, seq) = push.answer().zip(seq)?;
         Some(Self { command, seq })
     }
 
-    /// Appends its frame.
+    /// Appends its frame: the matching command with the same seq, without body.
     pub fn encode(self, out: &mut Vec<u8>) {
         encode_parts(&Header::request(self.command, self.seq), &[], out);
     }

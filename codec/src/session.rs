@@ -14,7 +14,7 @@ use bytes::Bytes;
 use compact_str::CompactString;
 use thiserror::Error;
 
-use crate::frame::{Command, Frame, Header, Redirect, Subscription, UserAgent, encode_parts};
+use crate::frame::{Command, Frame, Header, PushAck, Redirect, Subscription, UserAgent, encode_parts};
 
 mod ack;
 
@@ -109,11 +109,10 @@ pub struct Push {
 }
 
 impl Push {
-    /// Appends the ack: the matching command with the same seq, without body. Nothing where the push has no seq,
-    /// since such an ack would be ignored.
+    /// Appends the ack, where the push waits for one.
     pub fn write_ack(&self, out: &mut Vec<u8>) {
-        if let (Some(command), Some(seq)) = (self.command.answer(), &self.seq) {
-            encode_parts(&Header::request(command, seq.clone()), &[], out);
+        if let Some(ack) = PushAck::of(self.command, self.seq.clone()) {
+            ack.encode(out);
         }
     }
 }

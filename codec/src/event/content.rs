@@ -3,6 +3,8 @@
 
 /// The body is an event.
 pub const STRUCTURED: &str = "application/cloudevents+json";
+/// The same, as it is said in a header.
+pub const STRUCTURED_UTF8: &str = "application/cloudevents+json; charset=UTF-8";
 /// The body is an array of events.
 pub const BATCH: &str = "application/cloudevents-batch+json";
 

@@ -5,14 +5,12 @@ use std::borrow::Cow;
 use base64::Engine as _;
 use bytes::Bytes;
 use flowd_codec::event::carried::{BASE64, KEY_ENCODING};
+use flowd_codec::event::content::STRUCTURED_UTF8;
 use flowd_codec::event::view::{EventView, ExtensionValue};
 use flowd_sink::binding::Mode;
 
 /// What the names of attributes begin with as headers.
 const PREFIX: &str = "ce_";
-
-/// The content type of an event as a whole.
-const STRUCTURED_TEXT: &str = "application/cloudevents+json; charset=UTF-8";
 
 /// A record to be produced. All its parts lie in one piece of memory: the client shares each of them with its own threads,
 /// which costs an allocation a header where they do not.
@@ -58,14 +56,14 @@ fn key<'a>(event: &'a EventView<'_>) -> Result<Option<Cow<'a, [u8]>>, String> {
         .map_err(|error| format!("its {KEY_ENCODING} is {BASE64}, but its partitionkey is not: {error}"))
 }
 
-/// The headers in their order: the two halves of the name, and the value.
+/// The headers in their order: prefix and rest of the name, and the value.
 fn for_headers(event: &EventView<'_>, mode: Mode, mut with: impl FnMut([&str; 2], &str)) {
     let content_type = match mode {
-        Mode::Structured => return with(["content-", "type"], STRUCTURED_TEXT),
+        Mode::Structured => return with(["", "content-type"], STRUCTURED_UTF8),
         Mode::Binary => event.data_content_type.as_deref(),
     };
     if let Some(content_type) = content_type {
-        with(["content-", "type"], content_type);
+        with(["", "content-type"], content_type);
     }
     with([PREFIX, "specversion"], event.spec_version.as_str());
     event.attributes().for_each(|(name, value)| with([PREFIX, name], &value));

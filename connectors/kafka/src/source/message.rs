@@ -150,18 +150,10 @@ fn encoded_key<'a>(key: &'a [u8], extensions: &mut Vec<Extension<'a>>) -> Cow<'a
     text
 }
 
-/// What partition and offset need at most in an id.
-const NUMBERS_BYTES: usize = 33;
-
 /// The place of a record: topic, partition and offset.
 fn id(record: &Record<'_>) -> String {
-    let mut id = String::with_capacity(record.topic.len() + NUMBERS_BYTES);
-    id.push_str(record.topic);
-    id.push('-');
-    id.push_str(itoa::Buffer::new().format(record.partition));
-    id.push('-');
-    id.push_str(itoa::Buffer::new().format(record.offset));
-    id
+    let (mut partition, mut offset) = (itoa::Buffer::new(), itoa::Buffer::new());
+    [record.topic, partition.format(record.partition), offset.format(record.offset)].join("-")
 }
 
 /// A record that is no event: its place is the id, its headers are extensions.

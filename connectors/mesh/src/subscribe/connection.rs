@@ -194,7 +194,7 @@ impl Connection {
             let reason = header.desc.as_deref().unwrap_or("it has no body");
             warn!(reason, "the server pushed an event that it could not write, which is lost");
         }
-        acks.push(PushAck::of(header));
+        acks.push(PushAck::of(header.command, header.seq));
     }
 
     fn await_room(&mut self, bytes: Bytes, pushes: Vec<Push>, acks: Vec<Option<PushAck>>) {

@@ -79,21 +79,19 @@ impl Writer {
         extensions: impl Iterator<Item = (&'e str, &'e str)>,
         parcel: &mut Parcel<Keyed<Framed>>,
     ) {
-        let (begin, count) = (parcel.buffer.len(), parcel.events.len());
-        let written = self.write_made(made, extensions, &mut parcel.buffer);
-        if let Err(reason) = written.and_then(|written| self.note(written, parcel)) {
-            take_back(parcel, begin, count);
-            parcel.rejects.push(letter(&reason, Some(made.topic), Some(made.id), made.data.bytes()));
-        }
+        let origin = (made.topic, Some(made.id), made.data.bytes());
+        self.or_letter(origin, parcel, |writer, parcel| {
+            let written = writer.write_made(made, extensions, &mut parcel.buffer)?;
+            writer.note(written, parcel)
+        });
     }
 
     /// As [`event`](Self::event), of an event that came whole. A batch event of another topic becomes its members, which all
     /// name a topic, or one dead letter.
     pub(super) fn structured(&mut self, json: &[u8], topic: &str, parcel: &mut Parcel<Keyed<Framed>>) {
-        match decoded(json) {
-            Ok(event) => self.view(&event, topic, json, parcel),
-            Err(reason) => parcel.rejects.push(letter(&reason, Some(topic), None, json)),
-        }
+        self.or_letter((topic, None, json), parcel, |writer, parcel| {
+            writer.whole_or_members(&decoded(json)?, topic, parcel)
+        });
     }
 
     /// As [`structured`](Self::structured), of an event that was read; `raw` is what a dead letter holds.
@@ -104,14 +102,37 @@ impl Writer {
         raw: &[u8],
         parcel: &mut Parcel<Keyed<Framed>>,
     ) {
+        self.or_letter((topic, None, raw), parcel, |writer, parcel| {
+            writer.whole_or_members(event, topic, parcel)
+        });
+    }
+
+    /// Appends what `write` does; where that fails, all of it is taken back, and a dead letter with topic, id and raw bytes
+    /// stands for it.
+    #[inline]
+    fn or_letter(
+        &mut self,
+        (topic, id, raw): (&str, Option<&str>, &[u8]),
+        parcel: &mut Parcel<Keyed<Framed>>,
+        write: impl FnOnce(&mut Self, &mut Parcel<Keyed<Framed>>) -> Result<(), String>,
+    ) {
         let (begin, count) = (parcel.buffer.len(), parcel.events.len());
-        let written = match members(event, topic) {
+        if let Err(reason) = write(self, parcel) {
+            parcel.buffer.truncate(begin);
+            parcel.events.truncate(count);
+            parcel.rejects.push(letter(&reason, Some(topic), id, raw));
+        }
+    }
+
+    fn whole_or_members(
+        &mut self,
+        event: &EventView<'_>,
+        topic: &str,
+        parcel: &mut Parcel<Keyed<Framed>>,
+    ) -> Result<(), String> {
+        match members(event, topic) {
             None => self.whole(event, topic, parcel),
             Some(mut members) => members.try_for_each(|member| self.whole(&decoded(member)?, topic, parcel)),
-        };
-        if let Err(reason) = written {
-            take_back(parcel, begin, count);
-            parcel.rejects.push(letter(&reason, Some(topic), None, raw));
         }
     }
 
@@ -299,12 +320,6 @@ fn members<'a>(event: &EventView<'a>, topic: &str) -> Option<Peekable<Elements<'
     let view::Data::Json(data) = event.data else { return None };
     let mut members = is_renamed.then(|| batch::members(data).peekable())?;
     members.peek().is_some().then_some(members)
-}
-
-/// Takes back what was written of an event that can become none.
-fn take_back(parcel: &mut Parcel<Keyed<Framed>>, begin: usize, count: usize) {
-    parcel.buffer.truncate(begin);
-    parcel.events.truncate(count);
 }
 
 /// The data of an event that came whole. One that is carried already says so in its extensions.

@@ -22,6 +22,7 @@ pub mod marker;
 mod members;
 mod name;
 mod rows;
+pub mod shape;
 mod stamp;
 pub mod view;
 

@@ -12,6 +12,8 @@ mod decoder;
 mod header;
 mod run;
 
+use decoder::{PUSH_ACK_AFTER_SEQ, PUSH_ACK_BEFORE_SEQ};
+
 pub use agent::{Redirect, Subscription, SubscriptionItem, SubscriptionMode, SubscriptionType, UserAgent};
 pub use command::Command;
 pub use decoder::{DecodeError, Decoder};
@@ -67,10 +69,16 @@ pub fn encode(frame: &Frame, out: &mut Vec<u8>) {
 
 /// As [`encode`], with a borrowed body.
 pub fn encode_parts(header: &Header, body: &[u8], out: &mut Vec<u8>) {
+    encode_with(|out| header.write(out), body, out);
+}
+
+/// As [`encode_parts`], of what `write_header` appends.
+#[inline]
+fn encode_with(write_header: impl FnOnce(&mut Vec<u8>), body: &[u8], out: &mut Vec<u8>) {
     let start = out.len();
     out.extend_from_slice(MAGIC_AND_VERSION);
     out.extend_from_slice(&[0; LENGTHS_SIZE]);
-    header.write(out);
+    write_header(out);
     let header_size = out.len() - start - FRAME_HEAD_SIZE;
     out.extend_from_slice(body);
     put_lengths(&mut out[start..], FRAME_OVERHEAD + header_size + body.len(), header_size);
@@ -90,9 +98,20 @@ impl PushAck {
         Some(Self { command, seq })
     }
 
+    fn of_plain_push(seq: &str) -> Self {
+        Self { command: Command::AsyncMessageToClientAck, seq: seq.into() }
+    }
+
     /// Appends its frame: the matching command with the same seq, without body.
     pub fn encode(self, out: &mut Vec<u8>) {
-        encode_parts(&Header::request(self.command, self.seq), &[], out);
+        match decoder::counted_seq(self.seq.as_bytes()) {
+            // Nearly all are of this kind: the text of the header is known.
+            Some(seq) if self.command == Command::AsyncMessageToClientAck => {
+                let parts = [PUSH_ACK_BEFORE_SEQ, seq.as_bytes(), PUSH_ACK_AFTER_SEQ];
+                encode_with(|out| parts.iter().for_each(|part| out.extend_from_slice(part)), &[], out);
+            }
+            _ => encode_parts(&Header::request(self.command, self.seq), &[], out),
+        }
     }
 }
 

@@ -5,7 +5,7 @@
 use serde_json::value::RawValue;
 
 use crate::event::view::{Data, EventView, decode_base64, decode_event};
-use crate::event::{batch, incoming};
+use crate::event::{batch, incoming, shape};
 use crate::frame::{self, Decoder, Frame, PACKAGE_LENGTH_MAX, encode};
 use crate::{json, sdk, session};
 
@@ -60,7 +60,10 @@ fn frames_of_runs(pieces: &[&[u8]]) -> Vec<Frame> {
         while let Ok(Some(run)) = decoder.next_run() {
             for frame in frame::frames(&run) {
                 match frame {
-                    Ok(frame) => found.push(Frame { body: run.slice(frame.body), header: frame.header }),
+                    Ok(frame) => {
+                        let (header, body) = frame.into_parts();
+                        found.push(Frame { header, body: run.slice(body) });
+                    }
                     Err(error) if error.is_soft() => {}
                     Err(_) => return found,
                 }
@@ -76,6 +79,7 @@ pub fn cloudevent_decoder(text: &[u8]) {
     json_is_checked(text);
     json::find_top_level_string(text, "id");
     incoming::check_ways_agree(text);
+    events_of_a_shape(text);
     let Ok(event) = decode_event(text) else { return };
     assert!(!event.id.is_empty() && !event.source.is_empty() && !event.event_type.is_empty());
     assert_eq!(event.time.is_some(), event.time_us().is_some());
@@ -88,6 +92,15 @@ pub fn cloudevent_decoder(text: &[u8]) {
     event.write_json(&mut again);
     assert_eq!(decode_event(&again).as_ref(), Ok(&event));
     sdk_agrees(&event);
+}
+
+/// Each line as an event like the first.
+fn events_of_a_shape(text: &[u8]) {
+    let lines = text.split(|byte| *byte == b'\n');
+    let first = lines.clone().next().unwrap_or_default();
+    for line in lines {
+        shape::check_agrees(first, line);
+    }
 }
 
 /// What is checked to be JSON is what a parser takes, but for what is nested deep.
@@ -232,9 +245,11 @@ mod tests {
 
         #[test]
         fn damaged_events_break_no_promise(which in 0..3_usize, changes in prop::collection::vec(change(), 1..4)) {
-            let mut text = frames(&[&seed_stream()])[which].body.to_vec();
+            let seed = &frames(&[&seed_stream()])[which].body;
+            let mut text = seed.to_vec();
             changes.iter().for_each(|change| apply(&mut text, change));
             cloudevent_decoder(&text);
+            shape::check_agrees(seed, &text);
         }
 
         #[test]

@@ -134,7 +134,7 @@ impl<'a> Members<'a> {
             },
         };
         self.added = match name {
-            Name::Added => self.added.or(Some((self.at, self.json.len() - self.cut - self.rest.len()))),
+            Name::Added => self.added.or(Some((self.at, self.offset()))),
             _ => None,
         };
         let (lead, rest) = self.rest.split_at(usize::from(size));
@@ -182,6 +182,11 @@ impl<'a> Members<'a> {
         is_new.then(|| self.known.push(known))?;
         self.text = TextAhead::New;
         Some((known.name, known.lead_size))
+    }
+
+    /// The byte at which this place is.
+    pub(super) fn offset(&self) -> usize {
+        self.json.len() - self.cut - self.rest.len()
     }
 
     /// A string without escapes. `None` leaves the place where it is.
@@ -309,7 +314,7 @@ static MASKS: [[u8; Known::SIZE]; Known::SIZE + 1] = {
 
 /// Where a string ends whose inside begins here: the place of its quote. `None` for control characters, and for escapes that
 /// are not of one letter.
-fn string_end(text: &[u8]) -> Option<usize> {
+pub(super) fn string_end(text: &[u8]) -> Option<usize> {
     let mut at = 0;
     loop {
         at += json::first_special(&text[at..])?;

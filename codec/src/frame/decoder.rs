@@ -227,10 +227,10 @@ fn body_of(mut frame: Bytes, body_at: usize) -> Bytes {
 
 /// Looks at as much of magic and version as has arrived.
 fn check_magic(buffer: &[u8]) -> Result<(), DecodeError> {
-    let have = buffer.len().min(FRAME_OVERHEAD);
-    if buffer[..have] == MAGIC_AND_VERSION[..have] {
+    if buffer.starts_with(MAGIC_AND_VERSION) || MAGIC_AND_VERSION.starts_with(buffer) {
         return Ok(());
     }
+    let have = buffer.len().min(FRAME_OVERHEAD);
     let magic = have.min(9);
     if buffer[..magic] == MAGIC_AND_VERSION[..magic] {
         return Err(DecodeError::Version(buffer[9..have].to_vec()));
@@ -251,7 +251,7 @@ fn package_length(head: &[u8; FRAME_HEAD_SIZE], limit: u32) -> Result<u32, Decod
 }
 
 fn parse_header(json: &[u8], body_size: usize) -> Result<Header, DecodeError> {
-    let usual = own_publish(json).or_else(|| plain_ack(json)).or_else(|| plain_push(json));
+    let usual = own_publish(json).or_else(|| plain_ack(json)).or_else(|| plain_push(json).map(push_header));
     if let Some(header) = usual.or_else(|| plain_push_ack(json)) {
         return Ok(header);
     }
@@ -285,10 +285,14 @@ pub(super) fn plain_ack(json: &[u8]) -> Option<Header> {
 }
 
 /// Recognises a push of an event in CloudEvents JSON, as the Java encoder writes it: the one header that a subscriber
-/// meets with every event.
-pub(super) fn plain_push(json: &[u8]) -> Option<Header> {
-    let seq = counted_seq(json.strip_prefix(PUSH_BEFORE_SEQ)?.strip_suffix(PUSH_AFTER_SEQ)?)?;
-    Some(Header { properties: Properties::push(), ..Header::request(Command::AsyncMessageToClient, seq) })
+/// meets with every event. Its seq is all that differs.
+pub(super) fn plain_push(json: &[u8]) -> Option<&str> {
+    counted_seq(json.strip_prefix(PUSH_BEFORE_SEQ)?.strip_suffix(PUSH_AFTER_SEQ)?)
+}
+
+/// The header of such a push.
+pub(super) fn push_header(seq: &str) -> Header {
+    Header { properties: Properties::push(), ..Header::request(Command::AsyncMessageToClient, seq) }
 }
 
 /// Recognises a subscriber's acknowledgement of such a push, as our own and Java's encoder write it: the one header that a
@@ -301,13 +305,13 @@ pub(super) fn plain_push_ack(json: &[u8]) -> Option<Header> {
 const PUSH_BEFORE_SEQ: &[u8] = br#"{"cmd":"ASYNC_MESSAGE_TO_CLIENT","code":0,"seq":""#;
 const PUSH_AFTER_SEQ: &[u8] =
     br#"","properties":{"protocoltype":"cloudevents"},"command":"ASYNC_MESSAGE_TO_CLIENT"}"#;
-const PUSH_ACK_BEFORE_SEQ: &[u8] = br#"{"cmd":"ASYNC_MESSAGE_TO_CLIENT_ACK","code":0,"seq":""#;
-const PUSH_ACK_AFTER_SEQ: &[u8] = br#"","properties":{},"command":"ASYNC_MESSAGE_TO_CLIENT_ACK"}"#;
+pub(super) const PUSH_ACK_BEFORE_SEQ: &[u8] = br#"{"cmd":"ASYNC_MESSAGE_TO_CLIENT_ACK","code":0,"seq":""#;
+pub(super) const PUSH_ACK_AFTER_SEQ: &[u8] = br#"","properties":{},"command":"ASYNC_MESSAGE_TO_CLIENT_ACK"}"#;
 const ACK_BEFORE_SEQ: &[u8] = br#"{"cmd":"ASYNC_MESSAGE_TO_SERVER_ACK","code":0,"desc":"success","seq":""#;
 const ACK_AFTER_SEQ: &[u8] = br#"","properties":{},"command":"ASYNC_MESSAGE_TO_SERVER_ACK"}"#;
 
 /// The seq of a push: a server counts, or sends numbers of ours on.
-fn counted_seq(seq: &[u8]) -> Option<&str> {
+pub(super) fn counted_seq(seq: &[u8]) -> Option<&str> {
     let is_counted = !seq.is_empty() && seq.len() <= SEQ_WIDTH && seq.iter().all(u8::is_ascii_digit);
     is_counted.then(|| std::str::from_utf8(seq).ok())?
 }

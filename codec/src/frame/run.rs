@@ -2,16 +2,26 @@
 
 use std::ops::Range;
 
-use super::decoder::{DecodeError, header_of, whole_frame};
-use super::{Header, PACKAGE_LENGTH_MAX};
+use super::decoder::{DecodeError, header_of, plain_push, push_header, whole_frame};
+use super::{FRAME_HEAD_SIZE, Header, PACKAGE_LENGTH_MAX, PushAck};
 
-/// A frame in a run.
+/// A frame in a run, and where in it the frame's body lies.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RunFrame {
-    /// Command, result and properties.
-    pub header: Header,
-    /// Where in the run its body lies.
-    pub body: Range<usize>,
+pub enum RunFrame {
+    /// A push in the form in which nearly all come: it differs from others by its seq alone, which its acknowledgement has.
+    Push(PushAck, Range<usize>),
+    /// Any other frame.
+    Other(Header, Range<usize>),
+}
+
+impl RunFrame {
+    /// Any frame as its header and its body.
+    pub fn into_parts(self) -> (Header, Range<usize>) {
+        match self {
+            Self::Push(ack, body) => (push_header(&ack.seq), body),
+            Self::Other(header, body) => (header, body),
+        }
+    }
 }
 
 /// The frames of a run, in order. A frame that is skipped is told as a soft error; behind any other error nothing
@@ -42,12 +52,15 @@ impl Iterator for Frames<'_> {
             Ok(layout) => layout?,
             Err(error) => return Some(Err(error)),
         };
+        let (end, body) = (start + layout.frame_size, start + layout.body_at..start + layout.frame_size);
+        if let Some(seq) = plain_push(&rest[FRAME_HEAD_SIZE..layout.body_at]) {
+            self.at = end;
+            return Some(Ok(RunFrame::Push(PushAck::of_plain_push(seq), body)));
+        }
         let header = header_of(&rest[..layout.frame_size], layout.body_at);
         if header.as_ref().err().is_none_or(DecodeError::is_soft) {
-            self.at = start + layout.frame_size;
+            self.at = end;
         }
-        Some(
-            header.map(|header| RunFrame { header, body: start + layout.body_at..start + layout.frame_size }),
-        )
+        Some(header.map(|header| RunFrame::Other(header, body)))
     }
 }

@@ -11,6 +11,7 @@ use crate::batch::{DataForm, Form, Message, Parts, extensions};
 use crate::block::{Block, Pieces};
 use crate::event::Data;
 
+mod templates;
 mod write;
 
 use write::Made;

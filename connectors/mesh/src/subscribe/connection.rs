@@ -5,6 +5,7 @@
 //! on. Invariant: what is read is handed on before more is read, so at most one run waits here.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -47,6 +48,8 @@ pub(super) struct Connection {
     progress: watch::Receiver<Progress>,
     held: VecDeque<Held>,
     waiting: Option<Waiting>,
+    /// Pushes in the run before.
+    usual: usize,
     /// For the keeper, until we listen no more.
     departed: Option<oneshot::Sender<End>>,
     leave_by: Option<Instant>,
@@ -65,6 +68,7 @@ impl Connection {
             progress: reading.progress.clone(),
             held: VecDeque::new(),
             waiting: None,
+            usual: 0,
             departed: Some(departed),
             leave_by: None,
             is_abandoned: false,
@@ -160,16 +164,19 @@ impl Connection {
     }
 
     fn take_run(&mut self, bytes: Bytes, now: Instant) -> Result<(), String> {
-        let (mut pushes, mut acks) = (Vec::new(), Vec::new());
+        let (mut pushes, mut acks) = (Vec::with_capacity(self.usual), Vec::with_capacity(self.usual));
         for frame in frames(&bytes) {
             match frame {
-                Ok(RunFrame { header, body }) if is_push(header.command) => {
-                    let span = Span { start: body.start as u32, end: body.end as u32 };
-                    self.take_push(header, span, &mut pushes, &mut acks);
+                Ok(RunFrame::Push(ack, body)) if !body.is_empty() => {
+                    pushes.push(Push { body: span(body), number: acks.len() as u64 });
+                    acks.push(Some(ack));
                 }
-                Ok(RunFrame { header, body }) => {
-                    self.take_frame(&Frame { header, body: bytes.slice(body) }, now)?;
-                }
+                Ok(frame) => match frame.into_parts() {
+                    (header, body) if is_push(header.command) => {
+                        self.take_push(header, span(body), &mut pushes, &mut acks);
+                    }
+                    (header, body) => self.take_frame(&Frame { header, body: bytes.slice(body) }, now)?,
+                },
                 Err(error) if error.is_soft() => debug!("skipped a frame: {error}"),
                 Err(error) => return Err(format!("the server broke the protocol: {error}")),
             }
@@ -186,8 +193,6 @@ impl Connection {
         acks: &mut Vec<Option<PushAck>>,
     ) {
         if header.code == 0 && body.end > body.start {
-            self.stats.pushes.add(1);
-            self.stats.bytes.add(u64::from(body.end - body.start));
             pushes.push(Push { body, number: acks.len() as u64 });
         } else {
             self.stats.unreadable.add(1);
@@ -200,6 +205,9 @@ impl Connection {
     fn await_room(&mut self, bytes: Bytes, pushes: Vec<Push>, acks: Vec<Option<PushAck>>) {
         debug_assert!(self.waiting.is_none(), "one run waits at a time");
         if !acks.is_empty() {
+            self.usual = acks.len();
+            self.stats.pushes.add(pushes.len() as u64);
+            self.stats.bytes.add(pushes.iter().map(|push| u64::from(push.body.end - push.body.start)).sum());
             self.stats.in_hand.add(acks.len() as i64);
             self.waiting = Some(Waiting { bytes, pushes, acks });
         }
@@ -287,6 +295,10 @@ impl Connection {
         }
         Ok(())
     }
+}
+
+fn span(body: Range<usize>) -> Span {
+    Span { start: body.start as u32, end: body.end as u32 }
 }
 
 fn is_push(command: Command) -> bool {

@@ -1,6 +1,7 @@
 //! What becomes of what is pushed.
 
 use flowd_codec::event::carried::{payload, restore};
+use flowd_engine::parcel::Reject;
 use flowd_engine::record::Position;
 
 use super::*;
@@ -115,6 +116,70 @@ fn a_batch_event_of_another_topic_becomes_its_members_or_one_dead_letter() {
     assert_eq!(of(&both, "there"), ("a..b there".to_owned(), 0));
     assert_eq!(of("[]", "here"), ("a..b here".to_owned(), 0), "nothing is silent");
     assert_eq!(of(&format!("[{},1]", member("a")), "here"), (String::new(), 1));
+}
+
+/// What becomes of events one after another: each its JSON and keys, or the reason of its dead letter.
+fn outcomes(encoder: &mut MessageEncoder, events: &[&[u8]]) -> Vec<String> {
+    let of = |json: &&[u8]| {
+        let mut building = Building::new(Position::default());
+        building.push(&Event::Structured { json, topic: "orders" });
+        let mut parcel = Parcel::default();
+        assert_eq!(encoder.encode(&building.take().unwrap(), &mut parcel), Ok(Encoded::All));
+        let event = |event: &Keyed<Framed>| {
+            format!("{} {:?}", String::from_utf8_lossy(event.event.json(&parcel.buffer)), event.keys)
+        };
+        let reason = |reject: &Reject| format!("{} {}", reject.reason, String::from_utf8_lossy(&reject.line));
+        parcel
+            .events
+            .iter()
+            .map(event)
+            .chain(parcel.rejects.iter().map(reason))
+            .collect::<Vec<_>>()
+            .join("\n")
+    };
+    events.iter().map(of).collect()
+}
+
+#[test]
+fn what_becomes_of_an_event_does_not_depend_on_those_before_it() {
+    let events = [
+        r#""type":"t","time":"2020-01-01T00:00:00Z","data":1"#,
+        r#""type":"t","time":"2020-01-02T00:00:00Z","data":{"x":[2]}"#,
+        r#""type":"t","time":"2020-01-02","data":2"#,
+        r#""type":"u","time":"2020-01-02T00:00:00Z","data":2"#,
+        r#""type":"u","partitionkey":"k","data":2"#,
+        r#""type":"u","partitionkey":"{\"a\":1}","data":2"#,
+        r#""type":"t","datacontenttype":"text/plain","data":"2""#,
+        r#""type":"t","datacontenttype":"application/cloudevents+json","data":"2""#,
+        r#""type":"t","datacontenttype":"application/cloudevents+json","contenttype":"text/plain","data":"2""#,
+        r#""type":"t","contenttype":"text/plain","data":"2""#,
+        r#""type":"t","subject":"a","x":"1","data":2"#,
+        r#""type":"t","subject":"b","x":"2","data":2"#,
+        r#""type":"t","dataschema":"/x","data":2"#,
+        r#""type":"t","dataschema":"/x y","data":2"#,
+        r#""type":"t","n":5,"data":2"#,
+        r#""type":"t","n":5000000000,"data":2"#,
+        r#""type":"t","data_base64":"AA==""#,
+        r#""type":"t""#,
+        r#""type":"t","data":2,"rsp0ip":"1""#,
+        r#""type":"t","data":3,"rsp0ip":"1""#,
+        r#""type":"t","data":3,"rsp0ip":"2""#,
+        r#""type":"flowd.batch","subject":"there","data":[]"#,
+        r#""type":"flowd.batch","subject":"there","data":[{"specversion":"1.0","id":"2","source":"/s","type":"t","data":3}]"#,
+        r#""type":"flowd.batch","subject":"orders","data":[1]"#,
+        r#""type":"flowd.batch","subject":"there","data":[1]"#,
+    ];
+    let events = events.map(|rest| format!(r#"{{"specversion":"1.0","id":"1","source":"/s",{rest}}}"#));
+    let encoder = || MessageEncoder::new(Framing::Bare, "/flowd/x".to_owned());
+    for event in &events {
+        let alone = outcomes(&mut encoder(), &[event.as_bytes()]).remove(0);
+        for before in &events {
+            // Twice, so that what was learnt of the first is used.
+            let [before, event] = [before.as_bytes(), event.as_bytes()];
+            let told = outcomes(&mut encoder(), &[before, before, event, before, event, event]);
+            assert_eq!([&told[2], &told[4], &told[5]], [&alone; 3]);
+        }
+    }
 }
 
 #[test]

@@ -6,15 +6,15 @@ use ahash::RandomState;
 use flowd_codec::dead_letter::{Origin, as_json, dead_letter};
 use flowd_codec::event::carried::{self, Carried, Payload, Time, write_attribute, write_text_attribute};
 use flowd_codec::event::view::{self, EventView, ExtensionValue, decode_original};
-use flowd_codec::event::{DATA_CONTENT_TYPE, Framed, Framing, Template, batch};
+use flowd_codec::event::{DATA_CONTENT_TYPE, Framed, Framing, batch};
 use flowd_codec::frame::PUBLISH_SIZE_MAX;
 use flowd_codec::json::{self, Elements};
 use flowd_codec::time::TimeText;
 use flowd_engine::order::{Keyed, hash_of};
 use flowd_engine::parcel::{Parcel, Reject};
 
+use super::templates::Templates;
 use crate::event::{Data, Event, is_extension_name};
-use crate::subject::{TOPIC_BYTES_MAX, is_topic};
 
 /// An event of parts, but for its extensions.
 pub(super) struct Made<'a> {
@@ -90,7 +90,16 @@ impl Writer {
     /// name a topic, or one dead letter.
     pub(super) fn structured(&mut self, json: &[u8], topic: &str, parcel: &mut Parcel<Keyed<Framed>>) {
         self.or_letter((topic, None, json), parcel, |writer, parcel| {
-            writer.whole_or_members(&decoded(json)?, topic, parcel)
+            if let Some(written) = writer.write_shaped(json, topic, &mut parcel.buffer) {
+                return writer.note(written, parcel);
+            }
+            let event = decoded(json)?;
+            writer.whole_or_members(&event, topic, parcel)?;
+            // A batch event may be one of another topic, which has to be looked at.
+            if event.event_type != batch::EVENT_TYPE {
+                writer.templates.learn(json);
+            }
+            Ok(())
         });
     }
 
@@ -196,6 +205,20 @@ impl Writer {
         Ok((carried.write(out, template), hash(topic, key)))
     }
 
+    /// As [`write_whole`](Self::write_whole), of an event that has the shape of one before it; `None` for any other.
+    fn write_shaped(&mut self, json: &[u8], topic: &str, out: &mut Vec<u8>) -> Option<(Framed, u64)> {
+        let text = simdutf8::basic::from_utf8(json).ok()?;
+        let (known, event) = self.templates.shaped(text, topic, &mut self.attributes)?;
+        let carried = Carried {
+            id: event.id,
+            time: event.time.map(Time::Text),
+            content_type: known.habit.content_type(),
+            attributes: &self.attributes,
+            payload: Payload::Json(event.data),
+        };
+        Some((carried.write(out, &known.template), hash(topic, event.key.as_deref())))
+    }
+
     /// Writes an event that came whole; it, and the hash of its key.
     fn write_whole(
         &mut self,
@@ -225,47 +248,6 @@ impl Writer {
             payload: payload(event, is_carried),
         };
         Ok((carried.write(out, template), hash(topic, key)))
-    }
-}
-
-/// The templates of the sources, types and topics that came last, so that each of them is looked at once.
-struct Templates {
-    framing: Framing,
-    known: Vec<Known>,
-}
-
-struct Known {
-    source: String,
-    kind: String,
-    topic: String,
-    template: Template,
-}
-
-impl Templates {
-    /// So many are compared one by one.
-    const KNOWN_MAX: usize = 16;
-
-    fn new(framing: Framing) -> Self {
-        Self { framing, known: Vec::new() }
-    }
-
-    /// The template of events of this source, type and topic, or what is wrong with them.
-    fn of(&mut self, source: &str, kind: &str, topic: &str) -> Result<&Template, String> {
-        let is_it = |known: &Known| known.topic == topic && known.kind == kind && known.source == source;
-        let at = match self.known.iter().position(is_it) {
-            Some(at) => at,
-            None => {
-                check(source, kind, topic)?;
-                if self.known.len() == Self::KNOWN_MAX {
-                    self.known.clear();
-                }
-                let template = Template::new(self.framing, source, kind, topic);
-                let [source, kind, topic] = [source, kind, topic].map(str::to_owned);
-                self.known.push(Known { source, kind, topic, template });
-                self.known.len() - 1
-            }
-        };
-        Ok(&self.known[at].template)
     }
 }
 
@@ -336,19 +318,7 @@ fn check_id(id: &str) -> Result<(), String> {
     if id.is_empty() { Err(is_empty("id")) } else { Ok(()) }
 }
 
-fn check(source: &str, kind: &str, topic: &str) -> Result<(), String> {
-    if let Some((name, _)) = [("source", source), ("type", kind)].iter().find(|(_, value)| value.is_empty()) {
-        return Err(is_empty(name));
-    }
-    if !is_topic(topic) {
-        return Err(format!(
-            "\"{topic}\" is no topic: 1 to {TOPIC_BYTES_MAX} letters, digits, `.`, `_`, `-`"
-        ));
-    }
-    carried::check_reference("source", source)
-}
-
-fn is_empty(name: &str) -> String {
+pub(super) fn is_empty(name: &str) -> String {
     format!("its {name} is empty, and a CloudEvent's is not")
 }
 

@@ -4,20 +4,19 @@
 //! affair of its command; here it is bytes.
 
 use bytes::Bytes;
-use compact_str::CompactString;
 
 mod agent;
 mod command;
 mod decoder;
 mod header;
+mod push;
 mod run;
-
-use decoder::{PUSH_ACK_AFTER_SEQ, PUSH_ACK_BEFORE_SEQ};
 
 pub use agent::{Redirect, Subscription, SubscriptionItem, SubscriptionMode, SubscriptionType, UserAgent};
 pub use command::Command;
 pub use decoder::{DecodeError, Decoder};
 pub use header::{Header, Properties};
+pub use push::{PlainPush, PushAck};
 pub use run::{Frames, RunFrame, frames};
 
 /// Decimal digits of the `seq` in a publish made by [`EventWriter`](crate::event::EventWriter), padded with zeros.
@@ -82,37 +81,6 @@ fn encode_with(write_header: impl FnOnce(&mut Vec<u8>), body: &[u8], out: &mut V
     let header_size = out.len() - start - FRAME_HEAD_SIZE;
     out.extend_from_slice(body);
     put_lengths(&mut out[start..], FRAME_OVERHEAD + header_size + body.len(), header_size);
-}
-
-/// The acknowledgement of a push, kept until its event is dealt with: less than its [`Header`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PushAck {
-    command: Command,
-    seq: CompactString,
-}
-
-impl PushAck {
-    /// Of a push with this command and seq; one without seq waits for no answer, and would ignore it.
-    pub fn of(push: Command, seq: Option<CompactString>) -> Option<Self> {
-        let (command, seq) = push.answer().zip(seq)?;
-        Some(Self { command, seq })
-    }
-
-    fn of_plain_push(seq: &str) -> Self {
-        Self { command: Command::AsyncMessageToClientAck, seq: seq.into() }
-    }
-
-    /// Appends its frame: the matching command with the same seq, without body.
-    pub fn encode(self, out: &mut Vec<u8>) {
-        match decoder::counted_seq(self.seq.as_bytes()) {
-            // Nearly all are of this kind: the text of the header is known.
-            Some(seq) if self.command == Command::AsyncMessageToClientAck => {
-                let parts = [PUSH_ACK_BEFORE_SEQ, seq.as_bytes(), PUSH_ACK_AFTER_SEQ];
-                encode_with(|out| parts.iter().for_each(|part| out.extend_from_slice(part)), &[], out);
-            }
-            _ => encode_parts(&Header::request(self.command, self.seq), &[], out),
-        }
-    }
 }
 
 /// Sets the two lengths of a frame. What 31 bits cannot say is saturated: such a frame is far beyond every limit, and

@@ -110,26 +110,48 @@ fn days_from_civil(year: u32, month: u32, day: u32) -> i64 {
 /// Reads an RFC 3339 time of any zone and any number of fraction digits, as microseconds since 1970-01-01T00:00:00Z;
 /// what is finer is cut off. A leap second (`:60`) counts as the second after it. `None` where `text` is no such time.
 pub fn parse_rfc3339_us(text: &str) -> Option<i64> {
-    let bytes = text.as_bytes();
-    let shape = bytes.len() >= 20
-        && (bytes[4], bytes[7], bytes[13], bytes[16]) == (b'-', b'-', b':', b':')
-        && matches!(bytes[10], b'T' | b't');
-    if !shape {
-        return None;
-    }
-    let year = digits(&bytes[0..4])?;
-    let (month, day) = (digits(&bytes[5..7])?, digits(&bytes[8..10])?);
-    let (hour, minute, second) = (digits(&bytes[11..13])?, digits(&bytes[14..16])?, digits(&bytes[17..19])?);
-    if !(1..=12).contains(&month) || !(1..=days_in_month(year, month)).contains(&day) {
-        return None;
-    }
-    if hour > 23 || minute > 59 || second > 60 {
-        return None;
-    }
-    let (fraction_us, zone) = fraction(&bytes[19..])?;
-    let of_day = i64::from(hour * 3600 + minute * 60 + second) - zone_seconds(zone)?;
-    let seconds = days_from_civil(year, month, day) * SECONDS_PER_DAY + of_day;
+    let Rfc3339 { date: (year, month, day), second_of_day, fraction_us, zone_seconds } = Rfc3339::read(text)?;
+    let seconds = days_from_civil(year, month, day) * SECONDS_PER_DAY + second_of_day - zone_seconds;
     Some(seconds * US_PER_SECOND + fraction_us)
+}
+
+/// Whether [`parse_rfc3339_us`] reads it: the same without the sums.
+pub fn is_rfc3339(text: &str) -> bool {
+    Rfc3339::read(text).is_some()
+}
+
+struct Rfc3339 {
+    date: (u32, u32, u32),
+    second_of_day: i64,
+    fraction_us: i64,
+    zone_seconds: i64,
+}
+
+impl Rfc3339 {
+    #[inline]
+    fn read(text: &str) -> Option<Self> {
+        let bytes = text.as_bytes();
+        let has_shape = bytes.len() >= 20
+            && (bytes[4], bytes[7], bytes[13], bytes[16]) == (b'-', b'-', b':', b':')
+            && matches!(bytes[10], b'T' | b't');
+        if !has_shape {
+            return None;
+        }
+        let year = digits(&bytes[0..4])?;
+        let (month, day) = (digits(&bytes[5..7])?, digits(&bytes[8..10])?);
+        let (hour, minute, second) =
+            (digits(&bytes[11..13])?, digits(&bytes[14..16])?, digits(&bytes[17..19])?);
+        if !(1..=12).contains(&month) || !(1..=days_in_month(year, month)).contains(&day) {
+            return None;
+        }
+        if hour > 23 || minute > 59 || second > 60 {
+            return None;
+        }
+        let (fraction_us, zone) = fraction(&bytes[19..])?;
+        let second_of_day = i64::from(hour * 3600 + minute * 60 + second);
+        let date = (year, month, day);
+        Some(Self { date, second_of_day, fraction_us, zone_seconds: zone_seconds(zone)? })
+    }
 }
 
 fn days_in_month(year: u32, month: u32) -> u32 {

@@ -215,9 +215,7 @@ fn read_plain(json: &[u8]) -> Option<Incoming<'_>> {
     }
     (texts.get(Name::SpecVersion)? == "1.0").then_some(())?;
     let time = texts.take(Name::Time);
-    if let Some(time) = &time {
-        time::parse_rfc3339_us(time)?;
-    }
+    time.as_deref().is_none_or(time::is_rfc3339).then_some(())?;
     let mut required = |name| texts.take(name).filter(|text| !text.is_empty());
     Some(Incoming {
         id: required(Name::Id)?,

@@ -152,7 +152,7 @@ impl Value {
             Self::Id => json::first_special(text.as_bytes()).filter(|size| *size > 0),
             Self::Time => {
                 let size = json::first_special(text.as_bytes())?;
-                time::parse_rfc3339_us(&text[..size]).map(|_| size)
+                time::is_rfc3339(&text[..size]).then_some(size)
             }
         }
     }

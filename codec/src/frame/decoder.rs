@@ -9,10 +9,10 @@ use compact_str::CompactString;
 use thiserror::Error;
 
 use super::header::{CommandName, RawHeader, shortened};
+use super::push::{PlainPush, plain_push_ack};
 use super::{
     Command, FRAME_HEAD_SIZE, FRAME_OVERHEAD, Frame, Header, LENGTHS_SIZE, MAGIC_AND_VERSION,
-    PACKAGE_LENGTH_MAX, PUBLISH_HEADER_AFTER_SEQ, PUBLISH_HEADER_BEFORE_SEQ, Properties, SEQ_WIDTH,
-    is_publish_seq,
+    PACKAGE_LENGTH_MAX, PUBLISH_HEADER_AFTER_SEQ, PUBLISH_HEADER_BEFORE_SEQ, Properties, is_publish_seq,
 };
 
 /// Why bytes are no frame. [`is_soft`](Self::is_soft) tells the two cases in which the stream can go on.
@@ -251,7 +251,9 @@ fn package_length(head: &[u8; FRAME_HEAD_SIZE], limit: u32) -> Result<u32, Decod
 }
 
 fn parse_header(json: &[u8], body_size: usize) -> Result<Header, DecodeError> {
-    let usual = own_publish(json).or_else(|| plain_ack(json)).or_else(|| plain_push(json).map(push_header));
+    let usual = own_publish(json)
+        .or_else(|| plain_ack(json))
+        .or_else(|| PlainPush::read(json).map(|push| push.header()));
     if let Some(header) = usual.or_else(|| plain_push_ack(json)) {
         return Ok(header);
     }
@@ -284,37 +286,8 @@ pub(super) fn plain_ack(json: &[u8]) -> Option<Header> {
     Some(Header { desc, ..Header::request(Command::AsyncMessageToServerAck, seq) })
 }
 
-/// Recognises a push of an event in CloudEvents JSON, as the Java encoder writes it: the one header that a subscriber
-/// meets with every event. Its seq is all that differs.
-pub(super) fn plain_push(json: &[u8]) -> Option<&str> {
-    counted_seq(json.strip_prefix(PUSH_BEFORE_SEQ)?.strip_suffix(PUSH_AFTER_SEQ)?)
-}
-
-/// The header of such a push.
-pub(super) fn push_header(seq: &str) -> Header {
-    Header { properties: Properties::push(), ..Header::request(Command::AsyncMessageToClient, seq) }
-}
-
-/// Recognises a subscriber's acknowledgement of such a push, as our own and Java's encoder write it: the one header that a
-/// server meets with every event that it pushed.
-pub(super) fn plain_push_ack(json: &[u8]) -> Option<Header> {
-    let seq = counted_seq(json.strip_prefix(PUSH_ACK_BEFORE_SEQ)?.strip_suffix(PUSH_ACK_AFTER_SEQ)?)?;
-    Some(Header::request(Command::AsyncMessageToClientAck, seq))
-}
-
-const PUSH_BEFORE_SEQ: &[u8] = br#"{"cmd":"ASYNC_MESSAGE_TO_CLIENT","code":0,"seq":""#;
-const PUSH_AFTER_SEQ: &[u8] =
-    br#"","properties":{"protocoltype":"cloudevents"},"command":"ASYNC_MESSAGE_TO_CLIENT"}"#;
-pub(super) const PUSH_ACK_BEFORE_SEQ: &[u8] = br#"{"cmd":"ASYNC_MESSAGE_TO_CLIENT_ACK","code":0,"seq":""#;
-pub(super) const PUSH_ACK_AFTER_SEQ: &[u8] = br#"","properties":{},"command":"ASYNC_MESSAGE_TO_CLIENT_ACK"}"#;
 const ACK_BEFORE_SEQ: &[u8] = br#"{"cmd":"ASYNC_MESSAGE_TO_SERVER_ACK","code":0,"desc":"success","seq":""#;
 const ACK_AFTER_SEQ: &[u8] = br#"","properties":{},"command":"ASYNC_MESSAGE_TO_SERVER_ACK"}"#;
-
-/// The seq of a push: a server counts, or sends numbers of ours on.
-pub(super) fn counted_seq(seq: &[u8]) -> Option<&str> {
-    let is_counted = !seq.is_empty() && seq.len() <= SEQ_WIDTH && seq.iter().all(u8::is_ascii_digit);
-    is_counted.then(|| std::str::from_utf8(seq).ok())?
-}
 
 /// A seq of ours.
 fn own_seq(seq: &[u8]) -> Option<&str> {

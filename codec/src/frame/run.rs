@@ -2,14 +2,15 @@
 
 use std::ops::Range;
 
-use super::decoder::{DecodeError, header_of, plain_push, push_header, whole_frame};
-use super::{FRAME_HEAD_SIZE, Header, PACKAGE_LENGTH_MAX, PushAck};
+use super::decoder::{DecodeError, header_of, whole_frame};
+use super::push::PlainPush;
+use super::{FRAME_HEAD_SIZE, Header, PACKAGE_LENGTH_MAX};
 
 /// A frame in a run, and where in it the frame's body lies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RunFrame {
-    /// A push in the form in which nearly all come: it differs from others by its seq alone, which its acknowledgement has.
-    Push(PushAck, Range<usize>),
+    /// A push in the form in which nearly all come.
+    Push(PlainPush, Range<usize>),
     /// Any other frame.
     Other(Header, Range<usize>),
 }
@@ -18,7 +19,7 @@ impl RunFrame {
     /// Any frame as its header and its body.
     pub fn into_parts(self) -> (Header, Range<usize>) {
         match self {
-            Self::Push(ack, body) => (push_header(&ack.seq), body),
+            Self::Push(push, body) => (push.header(), body),
             Self::Other(header, body) => (header, body),
         }
     }
@@ -53,9 +54,9 @@ impl Iterator for Frames<'_> {
             Err(error) => return Some(Err(error)),
         };
         let (end, body) = (start + layout.frame_size, start + layout.body_at..start + layout.frame_size);
-        if let Some(seq) = plain_push(&rest[FRAME_HEAD_SIZE..layout.body_at]) {
+        if let Some(push) = PlainPush::read(&rest[FRAME_HEAD_SIZE..layout.body_at]) {
             self.at = end;
-            return Some(Ok(RunFrame::Push(PushAck::of_plain_push(seq), body)));
+            return Some(Ok(RunFrame::Push(push, body)));
         }
         let header = header_of(&rest[..layout.frame_size], layout.body_at);
         if header.as_ref().err().is_none_or(DecodeError::is_soft) {

@@ -406,34 +406,3 @@ fn what_comes_before_a_broken_frame_is_still_a_run() {
     let unknown = DecodeError::UnknownCommand("WHAT".into());
     assert_eq!(kinds, [Err(DecodeError::MissingCommand), Ok(Command::ListenRequest), Err(unknown)]);
 }
-
-#[test]
-fn a_push_and_its_acknowledgement_are_read_alike_with_and_without_the_short_cuts() {
-    let push = |seq| Header {
-        properties: Properties::push(),
-        ..Header::request(Command::AsyncMessageToClient, seq)
-    };
-    let ack = |seq| Header::request(Command::AsyncMessageToClientAck, seq);
-    for seq in ["1", "00000000000000000007", "a", "123456789012345678901", ""] {
-        let mut written = Vec::new();
-        PushAck::of(Command::AsyncMessageToClient, Some(seq.into()))
-            .expect("it has a seq")
-            .encode(&mut written);
-        assert_eq!(written, encoded(&Frame::bare(ack(seq))));
-        for header in [push(seq), ack(seq)] {
-            let frame = Frame { header, body: Bytes::from_static(b"{}") };
-            assert_eq!(decode_all(&encoded(&frame)), Ok(vec![frame]));
-        }
-    }
-    let written = |header: Header| {
-        let mut bytes = Vec::new();
-        header.write(&mut bytes);
-        bytes
-    };
-    assert_eq!(
-        decoder::plain_push(&written(push("7"))),
-        Some("7"),
-        "the short cut is the encoder's own form"
-    );
-    assert!(decoder::plain_push_ack(&written(ack("7"))).is_some(), "likewise");
-}

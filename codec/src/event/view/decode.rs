@@ -267,7 +267,7 @@ impl<'a> Parts<'a> {
         let data = self.data(spec_version)?;
         self.place_version_specific(spec_version)?;
         if let Some(time) = &self.time
-            && time::parse_rfc3339_us(time).is_none()
+            && !time::is_rfc3339(time)
         {
             return Err(EventError::Time(time.clone().into_owned()));
         }

@@ -167,9 +167,9 @@ impl Connection {
         let (mut pushes, mut acks) = (Vec::with_capacity(self.usual), Vec::with_capacity(self.usual));
         for frame in frames(&bytes) {
             match frame {
-                Ok(RunFrame::Push(ack, body)) if !body.is_empty() => {
+                Ok(RunFrame::Push(push, body)) if !body.is_empty() => {
                     pushes.push(Push { body: span(body), number: acks.len() as u64 });
-                    acks.push(Some(ack));
+                    acks.push(Some(push.into_ack()));
                 }
                 Ok(frame) => match frame.into_parts() {
                     (header, body) if is_push(header.command) => {

@@ -120,7 +120,9 @@ pub fn is_rfc3339(text: &str) -> bool {
     Rfc3339::read(text).is_some()
 }
 
+/// What a time says, not added up.
 struct Rfc3339 {
+    /// Year, month and day.
     date: (u32, u32, u32),
     second_of_day: i64,
     fraction_us: i64,

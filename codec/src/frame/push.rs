@@ -112,7 +112,8 @@ fn padded(seq: &[u8]) -> Option<[u8; SEQ_WIDTH]> {
 mod tests {
     use bytes::Bytes;
 
-    use super::super::{Decoder, Frame, encode};
+    use super::super::Frame;
+    use super::super::tests::{decode_all, encoded};
     use super::*;
 
     fn push(seq: &str) -> Header {
@@ -121,12 +122,6 @@ mod tests {
 
     fn ack(seq: &str) -> Header {
         Header::request(Command::AsyncMessageToClientAck, seq)
-    }
-
-    fn encoded(frame: &Frame) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        encode(frame, &mut bytes);
-        bytes
     }
 
     fn written(header: &Header) -> Vec<u8> {
@@ -148,9 +143,7 @@ mod tests {
             assert_eq!(written, encoded(&Frame::bare(other)));
             for header in [push(seq), ack(seq)] {
                 let frame = Frame { header, body: Bytes::from_static(b"{}") };
-                let mut decoder = Decoder::new();
-                decoder.feed(&encoded(&frame));
-                assert_eq!(decoder.next_frame(), Ok(Some(frame)));
+                assert_eq!(decode_all(&encoded(&frame)), Ok(vec![frame]));
             }
         }
     }

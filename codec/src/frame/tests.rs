@@ -112,13 +112,13 @@ fn golden_frames() -> Vec<Frame> {
     ]
 }
 
-fn encoded(frame: &Frame) -> Vec<u8> {
+pub(super) fn encoded(frame: &Frame) -> Vec<u8> {
     let mut out = Vec::new();
     encode(frame, &mut out);
     out
 }
 
-fn decode_all(bytes: &[u8]) -> Result<Vec<Frame>, DecodeError> {
+pub(super) fn decode_all(bytes: &[u8]) -> Result<Vec<Frame>, DecodeError> {
     let mut decoder = Decoder::new();
     decoder.feed(bytes);
     let mut frames = Vec::new();
